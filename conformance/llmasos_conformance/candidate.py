@@ -1,0 +1,279 @@
+"""A candidate as the checks see it, and the three links it can hang on.
+
+    Candidate ── typed calls, the same for reference and candidate
+       └─ Link ── Live:    asks a Connection, keeps what was asked and answered
+                  Replay:  answers from stored evidence; refuses a question that the evidence does not hold
+                  Direct:  asks a Connection and keeps nothing (the reference)
+
+A question is therefore a function of (given, draw, candidate) alone. Replayed with the same draw it must ask exactly
+the recorded calls; that is how a stranger sees that the stored inputs are the ones the seed demands.
+
+Models and sessions appear in the log under names of ours (a bundle's digest; s1, s2, …), never under a candidate's
+handles or a machine's paths, so that evidence is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from llmasos_conformance.errors import CandidateFault, Died, HarnessError, Malformed, ProtocolBroken, Raised, TimedOut
+from llmasos_conformance.protocol import Array, Description, Generation, Refusal
+
+if TYPE_CHECKING:
+    from llmasos_conformance.probes import Library, Probe
+
+T = TypeVar("T")
+Params = Mapping[str, Any]
+Answer = Mapping[str, Any]
+
+FAULTS: Mapping[str, type[CandidateFault]] = {
+    kind.kind: kind for kind in (Raised, Malformed, Died, TimedOut, ProtocolBroken)
+}
+
+
+class Connection(Protocol):
+    """One method for every call of the contract.
+
+    `call` returns the validated answer (see `wire`), or raises `Refusal` or a `CandidateFault`.
+    """
+
+    description: Description
+
+    def call(self, method: str, params: Params) -> Answer: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One call as evidence keeps it: either a result, or the code of a refusal, or the kind of a fault."""
+
+    method: str
+    params: Params
+    result: Answer | None = None
+    refusal: str = ""
+    fault: str = ""
+
+
+class Link(Protocol):
+    def ask(self, method: str, params: Params, *, path: str = "") -> Answer: ...
+
+
+class EvidenceMismatch(HarnessError):
+    """Stored evidence does not hold the call that the case, its seed and its suite demand."""
+
+
+class Direct:
+    """Asks and forgets. Handles are kept per bundle, so that a bundle is loaded once.
+
+    Args:
+        connection: whom to ask.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._models: dict[str, str] = {}
+        self._sessions: dict[str, str] = {}
+        self._opened = 0
+
+    def begin(self) -> None:
+        """Forget sessions; names start again at s1. Called before each example."""
+        for handle in self._sessions.values():
+            try:
+                self.connection.call("close", {"session": handle})
+            except (Refusal, CandidateFault):
+                continue  # closing is a courtesy; what it breaks shows in the next answer
+        self._sessions.clear()
+        self._opened = 0
+
+    def ask(self, method: str, params: Params, *, path: str = "") -> Answer:
+        if method == "load_model":
+            return self._load(str(params["bundle"]), path)
+        actual = dict(params)
+        if "model" in params:
+            actual["model"] = self._models[params["model"]]
+        if "session" in params:
+            actual["session"] = self._sessions[params["session"]]
+        answer = self.connection.call(method, actual)
+        if "session" in answer:
+            self._opened += 1
+            name = f"s{self._opened}"
+            self._sessions[name] = answer["session"]
+            answer = {**answer, "session": name}
+        if method == "close":
+            self._sessions.pop(params["session"], None)
+        return answer
+
+    def _load(self, bundle: str, path: str) -> Answer:
+        if bundle not in self._models:
+            self._models[bundle] = str(self.connection.call("load_model", {"path": path})["model"])
+        return {}
+
+    def forget(self) -> None:
+        """Drop every handle, because the process behind them is gone."""
+        self._models.clear()
+        self._sessions.clear()
+
+
+class Live(Direct):
+    """Asks, and keeps every exchange since the last `begin`."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.log: list[Exchange] = []
+
+    def begin(self) -> None:
+        super().begin()
+        self.log = []
+
+    def ask(self, method: str, params: Params, *, path: str = "") -> Answer:
+        try:
+            answer = super().ask(method, params, path=path)
+        except Refusal as refusal:
+            self.log.append(Exchange(method, params, refusal=refusal.code))
+            raise
+        except CandidateFault as fault:
+            self.log.append(Exchange(method, params, fault=fault.kind))
+            raise
+        self.log.append(Exchange(method, params, result=answer))
+        return answer
+
+
+class Replay:
+    """Answers from evidence, in the recorded order.
+
+    Raises:
+        EvidenceMismatch: the question asked is not the one recorded, or the record is exhausted or has a rest.
+    """
+
+    def __init__(self, exchanges: Sequence[Exchange]) -> None:
+        self._rest: Iterator[Exchange] = iter(exchanges)
+
+    def ask(self, method: str, params: Params, *, path: str = "") -> Answer:
+        exchange = next(self._rest, None)
+        if exchange is None or exchange.method != method or dict(exchange.params) != dict(params):
+            held = "nothing more" if exchange is None else f"{exchange.method} {dict(exchange.params)}"
+            raise EvidenceMismatch(f"the case asks {method} {dict(params)!s:.200}; the evidence holds {held:.200}")
+        if exchange.refusal:
+            raise Refusal(exchange.refusal)
+        if exchange.fault:
+            raise FAULTS[exchange.fault]("as recorded")
+        assert exchange.result is not None
+        return exchange.result
+
+    def finish(self) -> None:
+        """Complain if the evidence holds calls that the case never asks."""
+        rest = next(self._rest, None)
+        if rest is not None:
+            raise EvidenceMismatch(f"the evidence holds a call that the case does not ask: {rest.method}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A typed refusal as a value, where a question wants to look at it."""
+
+    code: str
+
+
+class LoadedModel:
+    """One bundle on one candidate. Methods mirror `protocol`; answers are typed and already validated."""
+
+    def __init__(self, link: Link, bundle: str) -> None:
+        self._link, self._bundle = link, bundle
+
+    def _ask(self, method: str, **params: Any) -> Answer:
+        return self._link.ask(method, {"model": self._bundle, **params})
+
+    def tokenize(self, text: str, **options: Any) -> list[int]:
+        return list(self._ask("tokenize", text=text, **options)["ids"])
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return str(self._ask("detokenize", ids=list(ids))["text"])
+
+    def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
+        """Logits [T, V] of every row."""
+        return list(self._ask("forward", ids=[list(row) for row in batch])["logits"])
+
+    def score(self, ids: Sequence[int]) -> list[float | None]:
+        return list(self._ask("score", ids=list(ids))["logprobs"])
+
+    def generate_text(self, prompt: str, **options: Any) -> Generation:
+        return _generation(self._ask("generate_text", prompt=prompt, **options))
+
+    def generate_ids(self, ids: Sequence[int], **options: Any) -> Generation:
+        return _generation(self._ask("generate_ids", ids=list(ids), **options))
+
+    def generate_batch(self, batch: Sequence[Sequence[int]], **options: Any) -> list[Generation]:
+        answer = self._ask("generate_batch", ids=[list(row) for row in batch], **options)
+        return [_generation(row) for row in answer["generations"]]
+
+    def stream_text(self, prompt: str, **options: Any) -> tuple[list[str], Generation]:
+        """The pieces in the order they came, and the generation that closed the stream."""
+        answer = self._ask("stream_text", prompt=prompt, **options)
+        return list(answer["deltas"]), _generation(answer["generation"])
+
+    def open(self, ids: Sequence[int]) -> LoadedSession:
+        answer = self._ask("open", ids=list(ids))
+        return LoadedSession(self._link, answer["session"], answer["logits"])
+
+
+class LoadedSession:
+    """An open cache on a candidate. `logits` [t, V] belong to the ids last given."""
+
+    def __init__(self, link: Link, name: str, logits: Array) -> None:
+        self._link, self._name, self.logits = link, name, logits
+
+    def extend(self, ids: Sequence[int]) -> Array:
+        self.logits = self._link.ask("extend", {"session": self._name, "ids": list(ids)})["logits"]
+        return self.logits
+
+    def fork(self) -> LoadedSession:
+        return LoadedSession(self._link, self._link.ask("fork", {"session": self._name})["session"], self.logits)
+
+    def close(self) -> None:
+        self._link.ask("close", {"session": self._name})
+
+
+@dataclass(slots=True)
+class Candidate:
+    """What a question may talk to.
+
+    Attributes:
+        link: where answers come from.
+        description: what the candidate declared.
+        probes: the probe models of this run, by name.
+    """
+
+    link: Link
+    description: Description
+    probes: Library = field(repr=False)
+
+    def model(self, probe: str | Probe) -> LoadedModel:
+        """Load a probe by name, or a bundle that the question made itself.
+
+        Raises:
+            Refusal: the candidate does not take the bundle.
+        """
+        bundle = self.probes.get(probe) if isinstance(probe, str) else probe
+        self.link.ask("load_model", {"bundle": bundle.digest}, path=str(bundle.path))
+        return LoadedModel(self.link, bundle.digest)
+
+
+def refusal_of(call: Any, *args: Any, **options: Any) -> Any:
+    """The value of a call, or `Refused` with its code. Faults pass through: they are not answers."""
+    try:
+        return call(*args, **options)
+    except Refusal as refusal:
+        return Refused(refusal.code)
+
+
+def _generation(answer: Answer) -> Generation:
+    return Generation(
+        finish_reason=answer["finish_reason"],
+        text=answer.get("text"),
+        ids=answer.get("ids"),
+        prompt_tokens=answer.get("prompt_tokens"),
+        completion_tokens=answer.get("completion_tokens"),
+        logprobs=answer.get("logprobs"),
+    )

@@ -1,0 +1,92 @@
+"""What goes wrong outside a verdict.
+
+    HarnessError
+      SuiteError        a suite, ledger or profile is malformed: file, line, reason, remedy
+      AddressError      an adapter address leads nowhere
+      ReportError       a report cannot be written or read
+      SignatureError    a key or a signature is not what it must be
+    CandidateFault      a candidate did something that is not an answer; the engine makes an outcome of it
+      Raised            an exception that is not a typed refusal              -> fail
+      Malformed         an answer of the wrong shape, type or size            -> fail
+      Died              its process ended in the middle of a call             -> fail
+      TimedOut          no answer within the limit                            -> error, fault "timeout"
+      ProtocolBroken    its process wrote something that is not the protocol  -> error, fault "protocol"
+
+The first three are the candidate's own doing on a valid question, so they count against it. The last two leave the
+question unanswered: the run is incomplete, and nobody is blamed for what was not seen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class HarnessError(Exception):
+    """Something a person has to mend before a verdict is possible.
+
+    Attributes:
+        what: one sentence. where: file, file:line or address. hint: what to try.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | Path = "", hint: str = "") -> None:
+        self.what, self.where, self.hint = what, str(where), hint
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        remedy = f"\n  try: {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{remedy}"
+
+
+class SuiteError(HarnessError):
+    """A suite, ledger or profile that the loader refuses."""
+
+
+class AddressError(HarnessError):
+    """An adapter address that cannot be resolved or connected."""
+
+    exit_code = 4
+
+
+class ReportError(HarnessError):
+    """A report that cannot be written or read."""
+
+
+class SignatureError(HarnessError):
+    """A key or signature that is not acceptable."""
+
+
+class CandidateFault(Exception):  # noqa: N818 - named after who did it
+    """A candidate did something that is not an answer.
+
+    Attributes:
+        detail: trace or tail of its standard error, shown but never part of evidence.
+    """
+
+    kind = "fault"
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.message, self.detail = message, detail
+
+
+class Raised(CandidateFault):
+    kind = "raised"
+
+
+class Malformed(CandidateFault):
+    kind = "malformed"
+
+
+class Died(CandidateFault):
+    kind = "died"
+
+
+class TimedOut(CandidateFault):
+    kind = "timeout"
+
+
+class ProtocolBroken(CandidateFault):
+    kind = "protocol"

@@ -1,0 +1,185 @@
+"""What a vendor implements: the adapter contract, version 0.1 (draft).
+
+An adapter is an object with two methods. `describe()` says who the candidate is, what it can do and what it claims.
+`load_model(path)` opens a bundle directory and returns a model object. A model object needs one method,
+`generate_text`; every other method below belongs to a capability that the adapter may declare, and a declared
+capability is tested in full.
+
+    capability      method of the model object                       returns
+    (always)        generate_text(prompt, max_length, temperature)   Generation with text
+    tokenize        tokenize(text), detokenize(ids)                  list of ids; text
+    forward         forward(batch of id lists)                       one [T, V] array of logits per row
+    session         open(ids) -> object with logits, extend(ids),    logits of the ids just given, [t, V]
+                    fork(), close()
+    generate_ids    generate_ids(ids, max_length, temperature)       Generation with ids
+    batch           generate_batch(batch of id lists, max_length)    one Generation per row, greedy
+    score           score(ids)                                       raw natural-log probabilities, first is None
+    stream          stream_text(prompt, max_length, temperature)     iterable of text pieces, then a Generation
+    stop            option stop=[…] of generate_text / stream_text
+    seed            option seed=…; sampling at temperature > 0 is reproducible
+    top_k top_p min_p   options of generate_text and generate_ids
+    logprobs        option logprobs=k of generate_ids
+
+Only NumPy and typing are imported here, so that a vendor's adapter may import this module at no cost. The same
+contract travels as JSON-RPC lines; see `wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+PROTOCOL_VERSION = "0.1-draft"
+
+Array = npt.NDArray[Any]
+
+CAPABILITIES: Mapping[str, str] = {
+    "load_model": "opens a bundle directory that the suite wrote",
+    "tokenize": "text to ids and back",
+    "forward": "logits of every position for a batch of id lists",
+    "session": "incremental decoding with an explicit cache: open, extend, fork, close",
+    "generate_ids": "generation from ids to ids",
+    "batch": "several prompts in one greedy call",
+    "score": "log-probability of each token of a given sequence",
+    "stream": "text in pieces",
+    "stop": "stop strings",
+    "seed": "reproducible sampling",
+    "top_k": "top-k filter",
+    "top_p": "nucleus filter",
+    "min_p": "min-p filter",
+    "logprobs": "log-probabilities of generated tokens",
+}
+"""The closed vocabulary of capabilities, versioned with the protocol."""
+
+DTYPES = ("float64", "float32")
+"""Arithmetic that this version can judge. Others are refused by name, never judged by a guess."""
+
+DETERMINISM = ("D0", "D1", "D2", "D3")
+
+REFUSAL_CODES = (
+    "invalid_argument",  # a value outside the standard's range, or of the wrong type
+    "unknown_parameter",  # an option the candidate does not know
+    "context_overflow",  # the prompt is longer than the context
+    "not_found",  # no bundle there
+    "invalid_format",  # a bundle that the format forbids
+    "unsupported_version",  # a newer major version of the format
+    "unsupported_architecture",  # a known or unknown architecture that the candidate does not run
+    "unsupported",  # anything else that was asked for and is not offered
+)
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the adapter
+    """A typed "no": what an adapter raises when the standard wants the request refused.
+
+    Attributes:
+        code: one of REFUSAL_CODES.
+    """
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(message or code)
+        self.code = code
+        self.message = message or code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What a candidate says of itself and is held to.
+
+    Attributes:
+        dtype: arithmetic, one of DTYPES. Weights, accumulation and cache are at least this precise.
+        determinism: D0 none, D1 same call gives same ids, D2 also across batches and caches, D3 bitwise logits.
+    """
+
+    dtype: str = "float32"
+    determinism: str = "D1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """Who the candidate is, what it offers, what it claims, and what its adapter adds.
+
+    Attributes:
+        name, version: identity of the candidate, never of the transport.
+        capabilities: names from CAPABILITIES.
+        claims: what the candidate is held to.
+        emulated: capability or behaviour -> one sentence on what the adapter, not the runtime, does for it.
+        runtime: library name -> version, for the report.
+        architectures: architectures of the model format that the candidate runs.
+    """
+
+    name: str
+    version: str
+    capabilities: frozenset[str] = frozenset()
+    claims: Claims = field(default_factory=Claims)
+    emulated: Mapping[str, str] = field(default_factory=dict)
+    runtime: Mapping[str, str] = field(default_factory=dict)
+    architectures: tuple[str, ...] = ("GPT-3",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """The result of one generation.
+
+    Attributes:
+        finish_reason: "stop" (end-of-sequence id or stop string) or "length".
+        text: the continuation alone; None when the call was made on ids and no text exists.
+        ids: the new ids, an end-of-sequence id included when one ended the generation; None if not exposed.
+        prompt_tokens, completion_tokens: counts of ids; the end-of-sequence id counts as one.
+        logprobs: per new token a mapping id -> raw natural-log probability; None unless asked for.
+    """
+
+    finish_reason: str
+    text: str | None = None
+    ids: Sequence[int] | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    logprobs: Sequence[Mapping[int, float]] | None = None
+
+
+class Session(Protocol):
+    """An open cache. `logits` holds [t, V] for the ids last given."""
+
+    logits: Array
+
+    def extend(self, ids: Sequence[int]) -> Array: ...
+    def fork(self) -> Session: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A loaded bundle. Only `generate_text` is required; see the module's table for the rest."""
+
+    def generate_text(
+        self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any
+    ) -> Generation: ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """What `--adapter` must lead to: an object like this one, or a class or function that makes one without arguments."""
+
+    def describe(self) -> Description | Mapping[str, Any]: ...
+    def load_model(self, path: str) -> Model: ...
+
+
+Deltas = Iterable[str]
+
+
+def logits_like(value: Any) -> Array:
+    """A candidate's logits as an array of its own float dtype.
+
+    Args:
+        value: anything NumPy can read as a float array.
+
+    Raises:
+        TypeError: not a float array.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise TypeError(f"logits must be floating point, found dtype {array.dtype}")
+    return array

@@ -1,0 +1,74 @@
+"""The reference as judges see it: float64 truth, and honest computations in the dtype that the candidate claims.
+
+Both stand behind the adapter protocol (`reference`, `reference:float32/split-k`, …), with no private path. Answers are
+remembered by bundle and ids, because many cases ask the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmasos_conformance.candidate import Candidate, Connection, Direct, LoadedModel
+from llmasos_conformance.protocol import Array, Claims
+
+if TYPE_CHECKING:
+    from llmasos_conformance.probes import Library, Probe
+
+HONEST_ORDERS = ("plain", "sequential", "split-k", "online")
+"""Orders of computation whose largest error is the honest error (LLMasOS specification, NUM-1)."""
+
+
+@dataclass(slots=True)
+class Reference:
+    """Truth and honest baselines for one run.
+
+    Attributes:
+        claims: what the candidate claims; `claims.dtype` chooses the honest baselines.
+        truth: the float64 reference.
+        honest: the reference in the claimed dtype, one per order of HONEST_ORDERS.
+        probes: the probe models of this run; the reference's own copies.
+    """
+
+    claims: Claims
+    truth: Candidate
+    honest: Mapping[str, Candidate]
+    probes: Library = field(repr=False)
+    _memory: dict[tuple[Any, ...], Array] = field(default_factory=dict, repr=False)
+
+    def model(self, probe: str | Probe) -> LoadedModel:
+        """The float64 reference with a probe loaded."""
+        return self.truth.model(probe)
+
+    def logits(self, probe: str | Probe, ids: Sequence[int]) -> Array:
+        """True logits [T, V], float64."""
+        return self._remember("truth", self.truth, probe, ids)
+
+    def honest_logits(self, probe: str | Probe, ids: Sequence[int]) -> list[Array]:
+        """Logits [T, V] in the claimed dtype, one per honest order."""
+        return [self._remember(order, candidate, probe, ids) for order, candidate in self.honest.items()]
+
+    def _remember(self, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int]) -> Array:
+        digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
+        key = (order, digest, tuple(ids))
+        if key not in self._memory:
+            self._memory[key] = candidate.model(probe).forward([list(ids)])[0]
+        return self._memory[key]
+
+
+def connect(claims: Claims, probes: Library, open_address: Any) -> Reference:
+    """Build the reference of a run.
+
+    Args:
+        claims: of the candidate.
+        probes: the reference's own library.
+        open_address: address -> Connection, for example `adapters.connect`; handed in so that this room imports no adapter.
+    """
+
+    def seat(address: str) -> Candidate:
+        connection: Connection = open_address(address)
+        return Candidate(Direct(connection), connection.description, probes)
+
+    honest = {order: seat(f"reference:{claims.dtype}/{order}") for order in HONEST_ORDERS}
+    return Reference(claims, seat("reference"), honest, probes)

@@ -1,0 +1,128 @@
+"""The outcome algebra: what happened to a case, and what a run of cases amounts to.
+
+    a MUST case failed                                         -> non_conformant
+    else a MUST case is error, inconclusive, not_run, missing,
+         or not_declared although the profile requires it      -> incomplete
+    else                                                       -> conformant
+
+A SHOULD that fails is shown and changes nothing. A skip never reads as green: `not_declared` and `not_applicable` are
+states of their own, and a run in which nothing passed is incomplete.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What became of one case."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    ERROR = "error"
+    NOT_DECLARED = "not_declared"
+    NOT_APPLICABLE = "not_applicable"
+    WAIVED = "waived"
+    NOT_RUN = "not_run"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Verdict(StrEnum):
+    """What a run amounts to."""
+
+    CONFORMANT = "conformant"
+    NON_CONFORMANT = "non_conformant"
+    INCOMPLETE = "incomplete"
+
+
+EXIT_CODES: Mapping[Verdict, int] = {Verdict.CONFORMANT: 0, Verdict.NON_CONFORMANT: 1, Verdict.INCOMPLETE: 3}
+EXIT_USAGE, EXIT_ADAPTER, EXIT_NOTHING, EXIT_OURS = 2, 4, 5, 70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a judge says of one example: right, wrong, or cannot tell; and everything needed to understand it.
+
+    Attributes:
+        state: PASS, FAIL, INCONCLUSIVE or NOT_APPLICABLE.
+        message: one sentence with position, value and bound; empty when it passed.
+        expected, got: short renderings, empty when they say nothing more than the message.
+        figures: named numbers (for example `ratio`, error in units of honest error); the worst example's are reported.
+    """
+
+    state: State
+    message: str = ""
+    expected: str = ""
+    got: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return self.state is State.PASS
+
+
+def passed(**figures: float) -> Finding:
+    """A finding that is right, with its figures."""
+    return Finding(state=State.PASS, figures=figures)
+
+
+def failed(message: str, *, expected: object = "", got: object = "", **figures: float) -> Finding:
+    """A finding that is wrong. The message names where, what and by how much."""
+    return Finding(state=State.FAIL, message=message, expected=str(expected), got=str(got), figures=figures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One case's result, as reported.
+
+    Attributes:
+        case, requirement: ids. level: MUST, SHOULD or MAY of the requirement.
+        emulated: capabilities that the case used and that the adapter, not the runtime, provides.
+        example: index of the drawn example that decided, None for a fixed case or a pass.
+        minimal: rendering of the smallest failing input found, empty unless exploration shrank it.
+        evidence: sha256 hex of the case's evidence line, empty when none was stored.
+    """
+
+    case: str
+    requirement: str
+    level: str
+    state: State
+    message: str = ""
+    expected: str = ""
+    got: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    emulated: tuple[str, ...] = ()
+    example: int | None = None
+    minimal: str = ""
+    evidence: str = ""
+    fault: str = ""  # for ERROR: "harness", "transport", "protocol" or "timeout"
+
+    @property
+    def ok(self) -> bool:
+        return self.state in (State.PASS, State.WAIVED, State.NOT_APPLICABLE)
+
+
+def decide(planned: Sequence[str], outcomes: Iterable[Outcome], optional: frozenset[str] = frozenset()) -> Verdict:
+    """The verdict of a run.
+
+    Args:
+        planned: the ids that the profile lists.
+        outcomes: what was recorded. An id outside the plan, or twice, makes the run incomplete.
+        optional: ids whose capabilities the profile does not require; only they may be `not_declared`.
+    """
+    recorded = list(outcomes)
+    counts = Counter(outcome.case for outcome in recorded)
+    whole = set(counts) == set(planned) and all(count == 1 for count in counts.values())
+    musts = [outcome for outcome in recorded if outcome.level == "MUST"]
+    if any(outcome.state is State.FAIL for outcome in musts):
+        return Verdict.NON_CONFORMANT
+    undecided = {State.ERROR, State.INCONCLUSIVE, State.NOT_RUN}
+    for outcome in musts:
+        if outcome.state in undecided or (outcome.state is State.NOT_DECLARED and outcome.case not in optional):
+            return Verdict.INCOMPLETE
+    if not whole or not any(outcome.state is State.PASS for outcome in recorded):
+        return Verdict.INCOMPLETE
+    return Verdict.CONFORMANT
