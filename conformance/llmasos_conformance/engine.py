@@ -15,7 +15,7 @@ A typed refusal of a valid request is an answer, and a wrong one: fail.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Replay
@@ -44,7 +44,7 @@ class Bench:
     """Everything a case needs to be tried: suite, checks, both sides, and the run's seed."""
 
     suite: Suite
-    checks: dict[str, Check]
+    checks: Mapping[str, Check]
     candidate: Candidate
     reference: Reference
     seed: str
@@ -112,13 +112,12 @@ def rejudge(bench: Bench, case: Case, examples: Examples) -> Outcome:
 
 def try_draw(bench: Bench, case: Case, draw: Draw) -> Finding:
     """One example on inputs from any source; for exploration, which never decides a certified outcome."""
-    bench.candidate.link.begin()  # type: ignore[attr-defined]
+    assert isinstance(bench.candidate.link, Live)
+    bench.candidate.link.begin()
     return _try(bench.checks[case.check], case, draw, bench.candidate, bench.reference)[0]
 
 
-def _try(
-    check: Check, case: Case, draw: Draw, candidate: Candidate, reference: Reference
-) -> tuple[Finding, str, str]:
+def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: Reference) -> tuple[Finding, str, str]:
     """Finding, fault ("" unless something else than an answer came) and detail for a developer."""
     try:
         asked = check.question(case.given, draw, candidate)
@@ -163,10 +162,10 @@ def _from_finding(bench: Bench, case: Case, finding: Finding, *, example: int | 
     )
 
 
-def _worst(seen: dict[str, float], new: object) -> dict[str, float]:
+def _worst(seen: Mapping[str, float], new: Mapping[str, float]) -> dict[str, float]:
     """Largest of each figure; a NaN stays, because it is the worst there is."""
     merged = dict(seen)
-    for name, value in dict(new).items():  # type: ignore[call-overload]
+    for name, value in new.items():
         old = merged.get(name)
         merged[name] = value if old is None or value != value or value > old else old
     return merged

@@ -58,7 +58,7 @@ class SignatureError(HarnessError):
     """A key or signature that is not acceptable."""
 
 
-class CandidateFault(Exception):  # noqa: N818 - named after who did it
+class CandidateFault(Exception):
     """A candidate did something that is not an answer.
 
     Attributes:

@@ -72,7 +72,7 @@ REFUSAL_CODES = (
 )
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the adapter
+class Refusal(Exception):
     """A typed "no": what an adapter raises when the standard wants the request refused.
 
     Attributes:
@@ -161,7 +161,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class Adapter(Protocol):
-    """What `--adapter` must lead to: an object like this one, or a class or function that makes one without arguments."""
+    """What `--adapter` must lead to: an object like this one, or a class or function that makes one unaided."""
 
     def describe(self) -> Description | Mapping[str, Any]: ...
     def load_model(self, path: str) -> Model: ...
