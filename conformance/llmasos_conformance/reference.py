@@ -63,7 +63,7 @@ def connect(claims: Claims, probes: Library, open_address: Any) -> Reference:
     Args:
         claims: of the candidate.
         probes: the reference's own library.
-        open_address: address -> Connection, such as `adapters.connect`; handed in, because this room imports no adapter.
+        open_address: address -> Connection, like `adapters.connect`; handed in, because this room imports no adapter.
     """
 
     def seat(address: str) -> Candidate:
