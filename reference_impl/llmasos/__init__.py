@@ -1,0 +1,48 @@
+"""LLMasOS made executable: a model is a directory of data, and what it must do is what this package does.
+
+    import llmasos
+
+    model = llmasos.load_model("path/to/model.json")
+    print(model.generate_text(prompt="你好，世界！"))
+
+Expected behaviour is computed in float64 with NumPy alone.
+"""
+
+from llmasos.bundle import Bundle, read_bundle, write_bundle
+from llmasos.config import ModelConfig
+from llmasos.errors import (
+    ContextOverflow,
+    InvalidArgument,
+    InvalidFormat,
+    LLMasOSError,
+    NotFound,
+    UnknownParameter,
+    Unsupported,
+    UnsupportedArchitecture,
+    UnsupportedVersion,
+)
+from llmasos.generation import Generation
+from llmasos.model import Model, Session, generate_text, load_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "ContextOverflow",
+    "Generation",
+    "InvalidArgument",
+    "InvalidFormat",
+    "LLMasOSError",
+    "Model",
+    "ModelConfig",
+    "NotFound",
+    "Session",
+    "UnknownParameter",
+    "Unsupported",
+    "UnsupportedArchitecture",
+    "UnsupportedVersion",
+    "generate_text",
+    "load_model",
+    "read_bundle",
+    "write_bundle",
+]

@@ -1,0 +1,213 @@
+"""A model directory as a value, and back.
+
+    model.json          required; see `config`
+    model.safetensors   optional; without it the weights come from the seed
+    tokenizer.json      optional; without it text is bytes
+
+These are read and nothing else: links are refused, other files (pickled weights among them) are never opened, and
+nothing in a bundle is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from llmasos import strictjson, weights
+from llmasos.architectures import RUNNABLE
+from llmasos.config import ModelConfig, applied_defaults
+from llmasos.errors import InvalidArgument, InvalidFormat, NotFound
+from llmasos.ops import Array
+from llmasos.tokenizer import FileTokenizer, Tokenizer, open_tokenizer
+
+MODEL, WEIGHTS, TOKENIZER = "model.json", "model.safetensors", "tokenizer.json"
+MAX_DOCUMENT = 2**20
+"""Bytes of model.json."""
+MAX_TOKENIZER = 2**27
+"""Bytes of tokenizer.json; the largest in use have about a quarter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A valid bundle.
+
+    Attributes:
+        document: model.json as written.
+        config: model.json with its defaults.
+        weights: name -> array in the stored dtype; None if the bundle holds no weights.
+        tokenizer: of the file or of bytes; None if ids have no text.
+    """
+
+    document: Mapping[str, Any]
+    config: ModelConfig
+    weights: Mapping[str, Array] | None
+    tokenizer: Tokenizer | None
+
+    def describe(self) -> str:
+        """What the bundle is, for a person: sizes, defaults applied, and whether this version runs it."""
+        config = self.config
+        runs = config.architecture in RUNNABLE
+        defaults = [f"{name}={_shown(getattr(config, name))}" for name in applied_defaults(self.document)]
+        lines = [
+            f"{config.name}: {config.architecture}, format {config.version}",
+            f"sizes: vocabulary {config.vocab_size}, width {config.embedding_dim}, {config.num_layers} layers, "
+            f"{config.num_heads} heads, hidden {config.feed_forward_dim}, context {config.context_length}",
+            f"parameters: {weights.parameter_count(config):,}" if runs else "parameters: not known to this version",
+            f"weights: {'model.safetensors' if self.weights is not None else f'from seed {config.seed}'}",
+            f"tokenizer: {_tokenizer_name(self.tokenizer)}",
+            f"defaults applied: {', '.join(defaults) or 'none'}",
+            f"runs here: {'yes' if runs else 'no, this version runs ' + ', '.join(RUNNABLE)}",
+        ]
+        return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)
+
+
+def _tokenizer_name(tokenizer: Tokenizer | None) -> str:
+    if tokenizer is None:
+        return "none, ids only"
+    return TOKENIZER if isinstance(tokenizer, FileTokenizer) else "bytes"
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read and judge a bundle.
+
+    Args:
+        path: the bundle's directory, or its model.json.
+
+    Raises:
+        NotFound: nothing at the path, or a directory without model.json.
+        InvalidFormat: the format forbids what is there.
+        UnsupportedVersion: another major version of the format.
+        UnsupportedArchitecture: an architecture that the format does not know.
+    """
+    directory = _directory(path)
+    raw = _read(directory / MODEL, MAX_DOCUMENT)
+    if raw is None:
+        raise NotFound(f"{directory} holds no {MODEL}", "path", "give the bundle's directory or its model.json")
+    document = strictjson.parse(raw, MODEL)
+    config = ModelConfig.from_document(document, MODEL)
+    tensors = _read_weights(directory / WEIGHTS, config)
+    return Bundle(
+        document=document,
+        config=config,
+        weights=None if tensors is None else MappingProxyType(tensors),
+        tokenizer=open_tokenizer(config, _read(directory / TOKENIZER, MAX_TOKENIZER)),
+    )
+
+
+def _directory(path: str | os.PathLike[str]) -> Path:
+    """The bundle's directory.
+
+    Raises:
+        InvalidArgument: no path.
+        NotFound: nothing there.
+        InvalidFormat: a file that is not called model.json.
+    """
+    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+        raise InvalidArgument(f"expected a path, found {path!r:.80}", "path")
+    place = Path(path)
+    try:
+        if place.is_dir():
+            return place
+        place.lstat()
+    except OSError:
+        raise NotFound(f"nothing at {place}", "path", "give the bundle's directory or its model.json") from None
+    if place.name != MODEL:
+        raise InvalidFormat(f"{place.name} is no bundle", "path", "give the bundle's directory or its model.json")
+    return place.parent
+
+
+def _read(path: Path, limit: int) -> bytes | None:
+    """All bytes of a small file; None if it is absent."""
+    try:
+        with weights.open_regular(path) as file:
+            raw = file.read(limit + 1)
+    except FileNotFoundError:
+        return None
+    if len(raw) > limit:
+        raise InvalidFormat(f"larger than {limit} bytes", path.name)
+    return raw
+
+
+def _read_weights(path: Path, config: ModelConfig) -> dict[str, Array] | None:
+    """The bundle's weights; None if it holds none. Of an architecture that does not run, only the format is judged."""
+    expected = weights.expected_tensors(config) if config.architecture in RUNNABLE else None
+    try:
+        if config.weights_sha256 is not None and weights.sha256_of(path) != config.weights_sha256:
+            raise InvalidFormat(f"{WEIGHTS} has another digest", f"{MODEL} weights.sha256", "fetch the file again")
+        return weights.read_safetensors(path, expected)
+    except FileNotFoundError:
+        if config.weights_sha256 is not None:
+            raise InvalidFormat(f"{WEIGHTS} is missing", f"{MODEL} weights", f"add {WEIGHTS}") from None
+        return None
+
+
+def write_bundle(
+    directory: str | os.PathLike[str],
+    document: Mapping[str, Any],
+    tensors: Mapping[str, Array] | None = None,
+    tokenizer_json: str | bytes | None = None,
+) -> Path:
+    """Write a bundle, after the same checks that reading makes.
+
+    The bundle is made beside its place and put there by renaming, so that no reader sees half a file. A directory that
+    already exists keeps its other files; weights or tokenizer of an older bundle in it are replaced or removed.
+
+    Args:
+        directory: where; made if absent, its parent must exist.
+        document: model.json.
+        tensors: name -> array of float64, float32, float16 or bfloat16; None for a bundle whose weights come from
+            the seed.
+        tokenizer_json: content of tokenizer.json; None for bytes.
+
+    Returns:
+        The directory.
+
+    Raises:
+        InvalidFormat, UnsupportedVersion, UnsupportedArchitecture: reading the bundle back would raise it.
+        InvalidArgument: a tensor of another dtype.
+        NotFound: the parent directory is absent.
+    """
+    target = Path(directory)
+    if not target.parent.is_dir():
+        raise NotFound(f"{target.parent} is no directory", "directory", "make it first")
+    if target.exists() and not target.is_dir():
+        raise InvalidArgument(f"{target} is no directory", "directory", "give a directory")
+    raw = tokenizer_json.encode() if isinstance(tokenizer_json, str) else tokenizer_json
+    files = {MODEL: _document_bytes(document), WEIGHTS: None, TOKENIZER: raw}
+    if tensors is not None:
+        files[WEIGHTS] = weights.safetensors_bytes({name: np.asarray(array) for name, array in tensors.items()})
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for name, content in files.items():
+            if content is not None:
+                (scratch / name).write_bytes(content)
+        read_bundle(scratch)
+        target.mkdir(exist_ok=True)
+        for name in (WEIGHTS, TOKENIZER, MODEL):  # the document last: it is what makes a directory a bundle
+            if files[name] is None:
+                (target / name).unlink(missing_ok=True)
+            else:
+                (scratch / name).replace(target / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _document_bytes(document: Mapping[str, Any]) -> bytes:
+    try:
+        return (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
+        raise InvalidFormat(f"cannot be written as JSON: {error!s:.200}", MODEL) from None

@@ -1,0 +1,309 @@
+"""The loop: prompt, cache, choice, end of sequence, stop strings, limits, streaming.
+
+One path serves all callers. `stream` yields pieces of text and then the `Generation`; `generate` throws the pieces
+away. So what is streamed and what is returned cannot differ.
+
+Rules where the source document is silent:
+
+    max_length        counts new tokens; an end-of-sequence id counts as one and is no text
+    context           a prompt longer than the context is refused; a continuation ends at the context with "length"
+    empty prompt      starts from BOS if the model has one, else is refused
+    stop strings      matched on the decoded text, across tokens; the earliest start wins; excluded from the text
+    finish_reason     "stop" or "length"; "stop" when both fall on one step
+    ids without text  are not chosen when text is generated, end-of-sequence ids excepted
+    seed              same model, request and seed give the same ids; without one each call has fresh entropy
+    options           an unknown one is refused
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmasos import counter, sampling
+from llmasos.config import ModelConfig
+from llmasos.errors import ContextOverflow, InvalidArgument, UnknownParameter, Unsupported
+from llmasos.ops import Array
+from llmasos.sampling import Sampler
+from llmasos.tokenizer import Tokenizer, check_text
+
+STOP, LENGTH = "stop", "length"
+
+Step = Callable[[Sequence[int]], Array]
+"""Feeds ids to the model, after those fed before, and returns the logits [V] behind the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A checked request.
+
+    Attributes:
+        max_length: most new tokens.
+        sampler: how each is chosen.
+        seed: of the random stream; None asks for a fresh one.
+        stop: strings that end the text.
+        logprobs: how many of the likeliest ids to report beside the chosen one; None reports nothing.
+        allow_special: literals of special tokens in the prompt are those tokens.
+    """
+
+    max_length: int = 100
+    sampler: Sampler = field(default_factory=Sampler)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    allow_special: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """The result of one generation.
+
+    Attributes:
+        text: the continuation alone; None if the model has no tokenizer.
+        ids: the new ids, an end-of-sequence id and those of a stop string included.
+        finish_reason: "stop" or "length".
+        prompt_tokens: ids that the model was given, a BOS put before an empty prompt included.
+        completion_tokens: number of new ids.
+        seed: reproduces the result.
+        logprobs: per new id a mapping id -> natural-log probability under the unmodified logits; None unless asked.
+    """
+
+    text: str | None
+    ids: tuple[int, ...]
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    seed: int
+    logprobs: tuple[Mapping[int, float], ...] | None = None
+
+
+def check_request(config: ModelConfig, max_length: object, temperature: object, options: Mapping[str, Any]) -> Request:
+    """Judge the options of a call.
+
+    Args:
+        config: for the limits on ids.
+        max_length: integer from 0. temperature: finite number from 0.
+        options: seed (0 … 2⁶⁴-1 or None), top_k (integer from 0), top_p (0 < p <= 1), min_p (0 … 1), logit_bias
+            (id -> finite number), stop (a text or a list of texts, none empty), logprobs (0 … V or None),
+            allow_special (boolean).
+
+    Raises:
+        UnknownParameter: an option of another name.
+        InvalidArgument: a value of the wrong type or out of range.
+    """
+    known = ("seed", "top_k", "top_p", "min_p", "logit_bias", "stop", "logprobs", "allow_special")
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UnknownParameter(f"unknown option {unknown[0]!r}", unknown[0], f"known are {', '.join(known)}")
+    V = config.vocab_size
+    seed, logprobs = options.get("seed"), options.get("logprobs")
+    top_p = _number(options.get("top_p", 1.0), "top_p", 0, 1)
+    if top_p == 0:
+        raise InvalidArgument("0 keeps no token", "top_p", "a number above 0 and up to 1")
+    allow_special = options.get("allow_special", False)
+    if not isinstance(allow_special, bool):
+        raise InvalidArgument(f"expected a boolean, found {allow_special!r:.60}", "allow_special")
+    return Request(
+        max_length=_integer(max_length, "max_length", 0),
+        sampler=Sampler(
+            temperature=_number(temperature, "temperature", 0),
+            top_k=_integer(options.get("top_k", 0), "top_k", 0),
+            top_p=top_p,
+            min_p=_number(options.get("min_p", 0.0), "min_p", 0, 1),
+            logit_bias=_bias(options.get("logit_bias", {}), V),
+        ),
+        seed=None if seed is None else _integer(seed, "seed", 0, sampling.MAX_SEED),
+        stop=_stop(options.get("stop", ())),
+        logprobs=None if logprobs is None else _integer(logprobs, "logprobs", 0, V),
+        allow_special=allow_special,
+    )
+
+
+def _integer(value: object, where: str, low: int, high: int | None = None) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InvalidArgument(f"expected an integer, found {value!r:.60}", where)
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        shown = number if number.bit_length() <= 64 else f"an integer of {number.bit_length()} bits"
+        raise InvalidArgument(f"{shown} is out of range", where, f"from {low}" if high is None else f"{low} to {high}")
+    return number
+
+
+def _number(value: object, where: str, low: float = -math.inf, high: float = math.inf) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise InvalidArgument(f"expected a number, found {value!r:.60}", where)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not low <= number <= high or not math.isfinite(number):  # NaN fails every comparison
+        raise InvalidArgument(f"{number} is out of range", where, f"a finite number from {low} to {high}")
+    return number
+
+
+def _bias(value: object, vocab_size: int) -> dict[int, float]:
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(f"expected a mapping id -> number, found {value!r:.60}", "logit_bias")
+    return {
+        _integer(token, "logit_bias", 0, vocab_size - 1): _number(bias, f"logit_bias[{token}]")
+        for token, bias in value.items()
+    }
+
+
+def _stop(value: object) -> tuple[str, ...]:
+    strings = (value,) if isinstance(value, str) else value
+    if not isinstance(strings, list | tuple):
+        raise InvalidArgument(f"expected texts, found {value!r:.60}", "stop")
+    for i, string in enumerate(strings):
+        if not check_text(string, f"stop[{i}]"):
+            raise InvalidArgument("an empty text would stop everywhere", f"stop[{i}]", "leave it out")
+    return tuple(strings)
+
+
+def check_prompt(config: ModelConfig, ids: Sequence[int]) -> list[int]:
+    """The ids that the model is given for a prompt.
+
+    Raises:
+        InvalidArgument: an id that is no integer of the vocabulary, or an empty prompt without BOS.
+        ContextOverflow: more ids than the context holds.
+    """
+    prompt = check_ids(config, ids)
+    if not prompt:
+        if config.bos_token_id is None:
+            raise InvalidArgument("empty, and the model has no BOS to start from", "prompt", "give at least one token")
+        prompt = [config.bos_token_id]
+    if len(prompt) > config.context_length:
+        raise ContextOverflow(
+            f"{len(prompt)} tokens, the context holds {config.context_length}", "prompt", "shorten the prompt"
+        )
+    return prompt
+
+
+def check_ids(config: ModelConfig, ids: object) -> list[int]:
+    """A list of ids of the vocabulary.
+
+    Raises:
+        InvalidArgument: anything else.
+    """
+    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray):
+        raise InvalidArgument(f"expected a list of token ids, found {type(ids).__name__}", "ids")
+    return [_integer(token, f"ids[{i}]", 0, config.vocab_size - 1) for i, token in enumerate(ids)]
+
+
+def stream(
+    step: Step,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None,
+    prompt: Sequence[int],
+    request: Request,
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> Iterator[str | Generation]:
+    """Generate, piece by piece.
+
+    Args:
+        step: the model, with nothing fed yet.
+        tokenizer: None if ids have no text; then no pieces are yielded.
+        prompt: as `check_prompt` returns it.
+        allowed: [V] True for ids that may be chosen; None allows all.
+
+    Yields:
+        Pieces of text, none empty, that join to the text of the last item; then the Generation.
+
+    Raises:
+        Unsupported: stop strings without a tokenizer. Raised by the call, before the first piece is asked for.
+    """
+    if request.stop and tokenizer is None:
+        raise Unsupported("the model has no tokenizer, so no text to stop at", "stop", "leave it out")
+    if request.seed is None:
+        request = replace(request, seed=secrets.randbits(53))
+    return _steps(step, config, tokenizer, prompt, request, allowed)
+
+
+def _steps(
+    step: Step,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None,
+    prompt: Sequence[int],
+    request: Request,
+    allowed: npt.NDArray[np.bool_] | None,
+) -> Iterator[str | Generation]:
+    assert request.seed is not None
+    limit = min(request.max_length, config.context_length - len(prompt))
+    key = sampling.stream_key(request.seed)
+    ids: list[int] = []
+    logprobs: list[Mapping[int, float]] = []
+    reason = LENGTH
+    emitted = text = ""
+    fed: Sequence[int] = prompt
+    while len(ids) < limit and reason == LENGTH:
+        logits = step(fed)
+        chosen = sampling.draw(sampling.law(logits, request.sampler, allowed), counter.uniform(key, len(ids)))
+        ids.append(chosen)
+        fed = [chosen]
+        if request.logprobs is not None:
+            logprobs.append(top_logprobs(logits, chosen, request.logprobs))
+        if chosen in config.eos_token_ids:
+            reason = STOP
+        if tokenizer is None:
+            continue
+        ends = reason == STOP or len(ids) == limit
+        text = tokenizer.decode([i for i in ids if i not in config.eos_token_ids])
+        settled = text if ends else text[: settled_length(text, tokenizer)]
+        cut = first_stop(settled, request.stop)
+        if cut is not None:
+            reason, ends, text = STOP, True, settled[:cut]
+        safe = text if ends else settled[: len(settled) - held_back(settled, request.stop)]
+        if len(safe) > len(emitted):
+            yield safe[len(emitted) :]
+            emitted = safe
+    yield Generation(
+        text=None if tokenizer is None else text,
+        ids=tuple(ids),
+        finish_reason=reason,
+        prompt_tokens=len(prompt),
+        completion_tokens=len(ids),
+        seed=request.seed,
+        logprobs=None if request.logprobs is None else tuple(logprobs),
+    )
+
+
+def settled_length(text: str, tokenizer: Tokenizer) -> int:
+    """How much of a text later ids cannot change: all but one U+FFFD at its end, which may be half a character."""
+    if not tokenizer.appends:
+        return 0
+    return len(text) - text.endswith("\ufffd")
+
+
+def first_stop(text: str, stop: Sequence[str]) -> int | None:
+    """Where the stop string that starts earliest starts; None if the text holds none."""
+    return min((start for start in (text.find(string) for string in stop) if start >= 0), default=None)
+
+
+def held_back(text: str, stop: Sequence[str]) -> int:
+    """Length of the longest end of a text that is the beginning of a stop string."""
+    longest = max((len(string) - 1 for string in stop), default=0)
+    for length in range(min(longest, len(text)), 0, -1):
+        if any(string.startswith(text[-length:]) for string in stop):
+            return length
+    return 0
+
+
+def top_logprobs(logits: Array, chosen: int, count: int) -> dict[int, float]:
+    """Raw log-probabilities of the `count` likeliest ids, ties to the lowest, and of the chosen one."""
+    law = sampling.log_law(logits)
+    likeliest = np.argsort(-law, kind="stable")[:count]
+    return {int(token): float(law[token]) for token in (*likeliest, chosen)}
+
+
+def generate(pieces: Iterator[str | Generation]) -> Generation:
+    """Run a stream to its end and return its Generation."""
+    *_, last = pieces
+    assert isinstance(last, Generation)
+    return last

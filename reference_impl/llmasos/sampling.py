@@ -1,0 +1,122 @@
+"""Logits to law to token.
+
+The order is fixed: bias, temperature, top-k, top-p, min-p. All of it is computed in float64, whatever the dtype of the
+logits. Randomness enters only as a number that is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from llmasos import counter, ops
+from llmasos.errors import Unsupported
+from llmasos.ops import Array
+
+MAX_SEED = 2**64 - 1
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """How a token is chosen. The defaults change nothing.
+
+    Attributes:
+        temperature: 0 takes the largest logit, ties to the lowest id; otherwise logits are divided by it.
+        top_k: keep the k likeliest ids, ties to the lowest; 0 keeps all.
+        top_p: keep the likeliest ids, ties to the lowest, until their mass reaches p; 1 keeps all.
+        min_p: keep ids at least min_p times as likely as the likeliest; 0 keeps all.
+        logit_bias: id -> number added to its logit.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+def stream_key(seed: int) -> int:
+    """Key of a generation's random stream: "llmasos-sample/v1" NUL seed, as in `counter`."""
+    return counter.stream_key(f"llmasos-sample/v1\0{seed}")
+
+
+def log_law(logits: Array) -> Float64:
+    """Natural-log probabilities of the unmodified logits: no temperature, no filter, no mask.
+
+    Args:
+        logits: [..., V].
+
+    Returns:
+        [..., V] float64.
+
+    Source:
+        LLMasOS API semantics, logprobs are raw.
+    """
+    return ops.log_softmax(logits.astype(np.float64))
+
+
+def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None = None) -> Float64:
+    """The probabilities from which a token is drawn.
+
+    Args:
+        logits: [V].
+        sampler: temperature 0 gives all mass to one id.
+        allowed: [V] True for ids that may be chosen; None allows all.
+
+    Returns:
+        [V] float64, sums to 1 within rounding, exactly 0 where excluded.
+
+    Raises:
+        Unsupported: the logits hold NaN or infinity, so no law exists.
+
+    Source:
+        LLMasOS API semantics, order of transforms.
+    """
+    z = _admissible(logits, sampler, allowed)
+    if sampler.temperature == 0:
+        p = np.zeros_like(z)
+        p[np.argmax(z)] = 1.0  # argmax returns the first of equals
+        return p
+    with np.errstate(over="ignore"):  # a tiny temperature sends the rest to -inf, as it should
+        p = ops.softmax((z - np.max(z)) / sampler.temperature)
+    order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
+    kept = p[order]
+    if 0 < sampler.top_k < len(kept):
+        kept[sampler.top_k :] = 0.0
+        kept /= kept.sum()
+    if sampler.top_p < 1:
+        # The smallest prefix whose mass reaches p: an id stays if the mass before it has not.
+        kept[1:][np.cumsum(kept)[:-1] >= sampler.top_p] = 0.0
+    kept[kept < sampler.min_p * kept[0]] = 0.0
+    p[order] = kept / kept.sum()
+    return p
+
+
+def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None) -> Float64:
+    """Logits with bias, and -inf where an id may not be chosen; [V] float64."""
+    z = logits.astype(np.float64)
+    if not np.all(np.isfinite(z)):
+        raise Unsupported("logits are not finite", "forward", "the weights overflow this dtype; try float64")
+    for token, bias in sampler.logit_bias.items():
+        z[token] += bias
+    if allowed is not None:
+        z[~allowed] = -np.inf
+    return z
+
+
+def draw(p: Float64, u: float) -> int:
+    """The id at which the running sum of the law, in order of ids, passes u.
+
+    Args:
+        p: [V] law. u: of [0, 1).
+
+    Returns:
+        An id of positive probability.
+    """
+    mass = np.cumsum(p)
+    return int(np.searchsorted(mass, u * mass[-1], side="right"))
