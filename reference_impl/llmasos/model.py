@@ -176,6 +176,8 @@ class Model:
         """[V] True for ids that a text may continue with: those with text, and those that end it."""
         allowed = np.zeros(self.config.vocab_size, dtype=bool)
         allowed[sorted(text_ids(self.config, self._text()).union(self.config.eos_token_ids))] = True
+        if not allowed.any():
+            raise Unsupported("no id of the tokenizer has text", "tokenizer.json", "use ids")
         return allowed
 
     def _run(self, ids: Sequence[int], cache: Any) -> tuple[Array, Any]:

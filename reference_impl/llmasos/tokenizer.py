@@ -71,7 +71,8 @@ class FileTokenizer:
         if largest >= vocab_size:
             raise InvalidFormat(f"id {largest} does not fit vocab_size {vocab_size}", where)
         self.text_ids = frozenset(vocabulary - {i for i, token in added.items() if token.special})
-        self.appends = json.loads(self._tokenizer.to_str()).get("decoder", {}).get("type") == "ByteLevel"
+        decoder = json.loads(self._tokenizer.to_str())["decoder"] or {}
+        self.appends = decoder.get("type") == "ByteLevel"
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         tokenizer = self._tokenizer

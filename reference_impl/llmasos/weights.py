@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from llmasos.ops import Array
 
 MAX_HEADER = 100_000_000
 """Bytes of header that any reader of the format accepts."""
+
+MAX_RANK = 32
+"""Dimensions of a tensor at most, as in NumPy before version 2."""
 
 MAX_INITIALISED = 2**30
 """Weights that are made from a seed at most: 8 GiB as float64."""
@@ -67,19 +71,16 @@ def open_regular(path: Path) -> IO[bytes]:
         FileNotFoundError: nothing there.
         InvalidFormat: something else than a regular file, or one that cannot be read.
     """
-    kind = InvalidFormat("not a regular file", path.name, "bundles hold plain files, no links")
-    if path.is_symlink():
-        raise kind
-    # A link put there since the line above is not followed, and a pipe does not block.
+    # A link put there after the first look is not followed by the second, and a pipe does not block it.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if path.exists() and not path.is_file():
-        raise kind
     try:
-        return os.fdopen(os.open(path, flags), "rb")
+        if stat.S_ISREG(path.lstat().st_mode):
+            return os.fdopen(os.open(path, flags), "rb")
     except FileNotFoundError:
         raise
     except OSError as error:
         raise InvalidFormat(f"cannot be read: {error.strerror}", path.name) from None
+    raise InvalidFormat("not a regular file", path.name, "bundles hold plain files, no links")
 
 
 def read_safetensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
@@ -150,8 +151,8 @@ def _entry(value: object, where: str) -> Entry:
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _WIDTHS:
         raise InvalidFormat(f"dtype {dtype!r:.40} is not offered", where, f"one of {', '.join(_WIDTHS)}")
-    if not _naturals(shape):
-        raise InvalidFormat("shape must be a list of integers from 0", where)
+    if not _naturals(shape) or len(shape) > MAX_RANK:
+        raise InvalidFormat(f"shape must be a list of up to {MAX_RANK} integers from 0", where)
     if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise InvalidFormat("data_offsets must be two integers, begin and end", where)
     # Python's integers do not overflow, so a product of huge dimensions cannot come out small.
@@ -162,7 +163,7 @@ def _entry(value: object, where: str) -> Entry:
 
 
 def _naturals(value: object) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
 
 
 def _check_tiling(entries: Mapping[str, Entry], size: int, where: str) -> None:
