@@ -90,3 +90,11 @@ class Unsupported(LLMasOSError):
     """Anything else that was asked for and is not offered."""
 
     code = "unsupported"
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: short, and never the cause of another error."""
+    try:
+        return f"{value!r:.60}"
+    except Exception:  # integers of thousands of digits, and foreign objects with a broken repr
+        return f"a value of type {type(value).__name__}"

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from llmasos import counter, sampling
 from llmasos.config import ModelConfig
-from llmasos.errors import ContextOverflow, InvalidArgument, UnknownParameter, Unsupported
+from llmasos.errors import ContextOverflow, InvalidArgument, UnknownParameter, Unsupported, shown
 from llmasos.ops import Array
 from llmasos.sampling import Sampler
 from llmasos.tokenizer import Tokenizer, check_text
@@ -109,7 +109,7 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
         raise InvalidArgument("0 keeps no token", "top_p", "a number above 0 and up to 1")
     allow_special = options.get("allow_special", False)
     if not isinstance(allow_special, bool):
-        raise InvalidArgument(f"expected a boolean, found {allow_special!r:.60}", "allow_special")
+        raise InvalidArgument(f"expected a boolean, found {shown(allow_special)}", "allow_special")
     return Request(
         max_length=_integer(max_length, "max_length", 0),
         sampler=Sampler(
@@ -128,17 +128,18 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
 
 def _integer(value: object, where: str, low: int, high: int | None = None) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise InvalidArgument(f"expected an integer, found {value!r:.60}", where)
+        raise InvalidArgument(f"expected an integer, found {shown(value)}", where)
     number = int(value)
     if number < low or (high is not None and number > high):
-        shown = number if number.bit_length() <= 64 else f"an integer of {number.bit_length()} bits"
-        raise InvalidArgument(f"{shown} is out of range", where, f"from {low}" if high is None else f"{low} to {high}")
+        raise InvalidArgument(
+            f"{shown(number)} is out of range", where, f"from {low}" if high is None else f"{low} to {high}"
+        )
     return number
 
 
 def _number(value: object, where: str, low: float = -math.inf, high: float = math.inf) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise InvalidArgument(f"expected a number, found {value!r:.60}", where)
+        raise InvalidArgument(f"expected a number, found {shown(value)}", where)
     try:
         number = float(value)
     except OverflowError:
@@ -150,7 +151,7 @@ def _number(value: object, where: str, low: float = -math.inf, high: float = mat
 
 def _bias(value: object, vocab_size: int) -> dict[int, float]:
     if not isinstance(value, Mapping):
-        raise InvalidArgument(f"expected a mapping id -> number, found {value!r:.60}", "logit_bias")
+        raise InvalidArgument(f"expected a mapping id -> number, found {shown(value)}", "logit_bias")
     return {
         _integer(token, "logit_bias", 0, vocab_size - 1): _number(bias, f"logit_bias[{token}]")
         for token, bias in value.items()
@@ -160,7 +161,7 @@ def _bias(value: object, vocab_size: int) -> dict[int, float]:
 def _stop(value: object) -> tuple[str, ...]:
     strings = (value,) if isinstance(value, str) else value
     if not isinstance(strings, list | tuple):
-        raise InvalidArgument(f"expected texts, found {value!r:.60}", "stop")
+        raise InvalidArgument(f"expected texts, found {shown(value)}", "stop")
     for i, string in enumerate(strings):
         if not check_text(string, f"stop[{i}]"):
             raise InvalidArgument("an empty text would stop everywhere", f"stop[{i}]", "leave it out")

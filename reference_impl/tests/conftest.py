@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import llmasos
 from llmasos.weights import expected_tensors
 
 Document = dict[str, Any]
 Make = Callable[..., Path]
+
+# Machines that run tests are busy; how long an example takes says nothing about the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 def small_document(**parameters: Any) -> Document:

@@ -174,7 +174,7 @@ PARAMETERS = (*SCHEMA["properties"]["parameters"]["properties"], "extra")
 TOP = (*SCHEMA["properties"], "extra")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     top=st.dictionaries(st.sampled_from(TOP), SCALARS, max_size=2),
     inner=st.dictionaries(st.sampled_from(PARAMETERS), SCALARS, max_size=3),

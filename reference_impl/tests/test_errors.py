@@ -37,3 +37,8 @@ def test_an_error_survives_the_way_to_another_process() -> None:
         "prompt",
         "shorten it",
     )
+
+
+def test_any_value_can_be_shown() -> None:
+    assert errors.shown("x" * 100) == "'" + "x" * 59
+    assert errors.shown(10**5000) == "a value of type int"

@@ -106,7 +106,7 @@ def test_agrees_with_hugging_face_at_three_depths(
     assert model.generate_text("hello", new, 0.0) == bytes(sequence[5:]).decode(errors="replace")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cuts=st.sets(st.integers(1, 23)), seed=st.integers(0, 99), order=st.sampled_from(["plain", "online"]))
 def test_a_cache_changes_nothing_wherever_the_sequence_is_cut(
     document: Any, loud_weights: Any, cuts: set[int], seed: int, order: str

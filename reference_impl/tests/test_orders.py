@@ -49,7 +49,7 @@ def test_float64_orders_agree(logits: Any, order: str) -> None:
     assert 0 < np.abs(other - truth).max() / truth.std() < 1e-13
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     T=st.integers(1, 9),
     held=st.integers(0, 9),

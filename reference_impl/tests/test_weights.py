@@ -57,7 +57,7 @@ def test_we_read_what_the_library_writes(tmp_path: Path) -> None:
     assert_equal(weights.read_safetensors(path), TENSORS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shapes=st.dictionaries(
         st.text(min_size=1).filter(lambda s: s != "__metadata__" and s.isprintable()),
@@ -142,7 +142,7 @@ def test_a_file_that_breaks_the_format_is_refused(raw: bytes, tmp_path: Path) ->
         weights.read_safetensors(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(position=st.integers(0, 399), byte=st.integers(0, 255))
 def test_one_changed_byte_is_read_or_refused(
     position: int, byte: int, tmp_path_factory: pytest.TempPathFactory
@@ -155,7 +155,7 @@ def test_one_changed_byte_is_read_or_refused(
         ours = weights.read_safetensors(path)
     except InvalidFormat:
         return
-    assert_equal(safetensors.numpy.load(bytes(raw)), ours)  # what we accept, the library accepts, with equal content
+    assert_equal(safetensors.numpy.load_file(path), ours)  # what we accept, the library accepts, with equal content
 
 
 def test_contradictions_with_the_configuration(document: Any) -> None:
@@ -221,7 +221,6 @@ def test_splitmix_gives_its_published_first_outputs() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(key=st.integers(0, 2**64 - 1), start=st.integers(0, 2**40))
 def test_words_and_values_equal_those_of_plain_integers(key: int, start: int) -> None:
     words = counter.words(key, start, 5)
