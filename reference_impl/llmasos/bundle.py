@@ -56,7 +56,7 @@ class Bundle:
         """What the bundle is, for a person: sizes, defaults applied, and whether this version runs it."""
         config = self.config
         runs = config.architecture in RUNNABLE
-        defaults = [f"{name}={_shown(getattr(config, name))}" for name in applied_defaults(self.document)]
+        defaults = [f"{name}={json.dumps(getattr(config, name))}" for name in applied_defaults(self.document)]
         lines = [
             f"{config.name}: {config.architecture}, format {config.version}",
             f"sizes: vocabulary {config.vocab_size}, width {config.embedding_dim}, {config.num_layers} layers, "
@@ -68,10 +68,6 @@ class Bundle:
             f"runs here: {'yes' if runs else 'no, this version runs ' + ', '.join(RUNNABLE)}",
         ]
         return "\n".join(lines)
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value)
 
 
 def _tokenizer_name(tokenizer: Tokenizer | None) -> str:
