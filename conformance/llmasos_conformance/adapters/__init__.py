@@ -1,0 +1,14 @@
+"""An address leads to a connected candidate.
+
+name                    entry point of the group `llmasos.adapters`, or built in: reference, transformers
+name:argument           the same, made with one text: reference:float32/split-k
+pkg.mod:attr            an importable object
+./file.py:attr          an object in a file
+cmd:./program --flag    a process that speaks the protocol (see `wire`)
+@profile                `adapter` of [profiles.NAME] in llmasos.toml or [tool.llmasos.profiles.NAME] in pyproject.toml
+"""
+
+from llmasos_conformance.adapters.address import Target, check_address, known
+from llmasos_conformance.adapters.connecting import connect
+
+__all__ = ["Target", "check_address", "connect", "known"]

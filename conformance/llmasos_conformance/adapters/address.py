@@ -1,0 +1,332 @@
+"""Addresses: what they may look like, where they lead, and what to say when they lead nowhere.
+
+`check_address` finds without importing anything, so that a pytest controller may call it. `load` imports. A relative
+file, an uninstalled module or entry point and a profile are looked for in `directory`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import reduce
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from llmasos_conformance.errors import AddressError
+
+GROUP = "llmasos.adapters"
+
+BUILT_IN: Mapping[str, str] = {
+    "reference": "llmasos_conformance.adapters.reference:ReferenceAdapter",
+    "transformers": "llmasos_conformance.adapters.transformers:TransformersAdapter",
+}
+"""The adapters of this package, so that they are found in a checkout that nobody installed."""
+
+_REQUIRES: Mapping[str, str] = {"reference": "llmasos"}
+"""Package whose directory an isolated interpreter needs on its path, by built-in name."""
+
+_FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<attribute>[^:/\\]*))?")
+_OBJECT = re.compile(r"(?P<module>\w+(?:\.\w+)*):(?P<attribute>\w+(?:\.\w+)*)")
+_NAME = re.compile(r"[\w.-]+")
+_LIST = "llmasos list --adapters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where an address leads.
+
+    Attributes:
+        address: as given.
+        command: argument vector of a process; empty for Python objects.
+        module: dotted name, or path of a .py file. attribute: dotted name in it. argument: for its maker, or "".
+        roots: directories that an interpreter needs on its path to import it.
+    """
+
+    address: str
+    command: tuple[str, ...] = ()
+    module: str = ""
+    attribute: str = ""
+    argument: str = ""
+    roots: tuple[Path, ...] = ()
+
+    @property
+    def canonical(self) -> str:
+        """An address of the object that needs neither names nor a directory."""
+        return f"{self.module}:{self.attribute}"
+
+
+def known() -> dict[str, str]:
+    """Adapters by name: `pkg.mod:attr` of every entry point and of what is built in."""
+    return {**BUILT_IN, **{point.name: point.value for point in entry_points(group=GROUP)}}
+
+
+def check_address(address: str, directory: str | Path | None = None) -> Target:
+    """Find where an address leads. Nothing is imported and nothing is started.
+
+    Args:
+        address: see the package. directory: where relative addresses start; default the current one.
+
+    Raises:
+        AddressError: nowhere; says where it looked, what lies near, and how to list adapters.
+    """
+    here = Path(directory or ".").resolve()
+    if not isinstance(address, str) or not address.strip():
+        raise AddressError("the address is empty", hint=f"--adapter=reference, or {_LIST}")
+    if address.startswith("@"):
+        return check_address(_profile(address, here), here)
+    if address.startswith(("http://", "https://")):
+        what = "HTTP is not offered in this version"
+        raise AddressError(what, where=address, hint="write a program that speaks the protocol on stdio: cmd:./bridge")
+    if address.startswith("cmd:"):
+        return Target(address=address, command=_command(address, here))
+    names = known()
+    name, _, argument = address.partition(":")
+    if name in names:
+        return _named(address, name, names[name], argument, here)
+    if match := _FILE.fullmatch(address):
+        return _in_file(address, match["file"], match["attribute"] or "", here)
+    if match := _OBJECT.fullmatch(address):
+        return _in_module(address, match["module"], match["attribute"], "", here)
+    local = _uninstalled(here)
+    if name in local:
+        return _named(address, name, local[name], argument, here)
+    raise _nowhere(address, name, {**names, **local}, here)
+
+
+def _nowhere(address: str, name: str, names: Iterable[str], here: Path) -> AddressError:
+    names = sorted(names)
+    near = get_close_matches(name, names, 3, 0.5)
+    if (here / f"{name}.py").is_file():
+        hint = f"./{name}.py:NAME, where NAME is the adapter in that file"
+    elif near:
+        hint = f"{' or '.join(near)}; {_LIST}"
+    else:
+        hint = _LIST
+    form = (
+        ""
+        if _NAME.fullmatch(name)
+        else ", and it has none of the forms name, pkg.mod:attr, ./file.py:attr, cmd:…, @profile"
+    )
+    looked = (
+        f"looked at entry points of {GROUP}, the built-in adapters and the entry points in {here / 'pyproject.toml'}"
+    )
+    return AddressError(f"no adapter {name!r:.80}: {looked}{form}", where=address, hint=hint)
+
+
+def _named(address: str, name: str, value: str, argument: str, here: Path) -> Target:
+    module, _, attribute = value.partition(":")
+    target = _in_module(address, module, attribute, argument, here)
+    needed = _REQUIRES.get(name) if name in BUILT_IN else None
+    if needed is None:
+        return target
+    spec = _find(needed, here)
+    if spec is None:
+        raise AddressError(f"package {needed!r} is not installed", where=address, hint="pip install llmasos")
+    return Target(
+        address=address, module=module, attribute=attribute, argument=argument, roots=(_root(spec), *target.roots)
+    )
+
+
+def _command(address: str, here: Path) -> tuple[str, ...]:
+    try:
+        words = shlex.split(address.removeprefix("cmd:"))
+    except ValueError as error:
+        raise AddressError(f"the command cannot be split into words: {error}", where=address, hint="quote it") from None
+    if not words:
+        raise AddressError("the command is empty", where=address, hint="cmd:./program --flag")
+    program = words[0]
+    if "/" in program or "\\" in program:
+        path = (here / program).resolve()
+        if not path.is_file():
+            near = get_close_matches(path.name, _siblings(path), 3, 0.5)
+            raise AddressError(f"no program {path}", where=address, hint=" or ".join(near) or "check the path")
+        return (str(path), *words[1:])
+    found = shutil.which(program)
+    if found is None:
+        hint = f"cmd:./{program}" if (here / program).is_file() else "give its path, or put it on PATH"
+        raise AddressError(f"no program {program!r} on PATH", where=address, hint=hint)
+    return (found, *words[1:])
+
+
+def _siblings(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+
+
+def _in_file(address: str, file: str, attribute: str, here: Path) -> Target:
+    path = (here / Path(file).expanduser()).resolve()
+    if not path.is_file():
+        near = get_close_matches(path.name, [name for name in _siblings(path) if name.endswith(".py")], 3, 0.5)
+        raise AddressError(f"no file {path}", where=address, hint=" or ".join(near) or "check the path")
+    if not attribute:
+        offered = ", ".join(f"{file}:{name}" for name in _definitions(path)[:3])
+        raise AddressError("the address names no object in the file", where=address, hint=offered or f"{file}:NAME")
+    return Target(address=address, module=str(path), attribute=attribute, roots=(path.parent,))
+
+
+def _definitions(path: Path) -> list[str]:
+    """Names that a file defines at its top, read without running it; classes with `describe` first."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return []
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    likely = [c.name for c in classes if any(isinstance(n, ast.FunctionDef) and n.name == "describe" for n in c.body)]
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return likely + functions
+
+
+def _in_module(address: str, module: str, attribute: str, argument: str, here: Path) -> Target:
+    spec = _find(module, here)
+    if spec is None:
+        parts = module.split(".")
+        missing = next(
+            ".".join(parts[:n]) for n in range(1, len(parts) + 1) if _find(".".join(parts[:n]), here) is None
+        )
+        looked = f"looked on sys.path ({len(sys.path)} entries) and in {here}"
+        near = get_close_matches(missing.rpartition(".")[2], [*known(), *(p.stem for p in here.glob("*.py"))], 3, 0.5)
+        hint = f"{' or '.join(near)}; {_LIST}" if near else f"install the package, or start in its directory; {_LIST}"
+        raise AddressError(f"no module {missing!r}: {looked}", where=address, hint=hint)
+    top = _find(module.partition(".")[0], here)
+    assert top is not None
+    return Target(address=address, module=module, attribute=attribute, argument=argument, roots=(_root(top),))
+
+
+def _find(module: str, here: Path) -> ModuleSpec | None:
+    """The spec of a module, without importing it or its parents."""
+    top, _, rest = module.partition(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    spec = spec or PathFinder.find_spec(top, [str(here)])
+    name = top
+    for part in rest.split(".") if rest else ():
+        if spec is None:
+            break
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, spec.submodule_search_locations) if spec.submodule_search_locations else None
+    return spec
+
+
+def _root(spec: ModuleSpec) -> Path:
+    """The directory on the path in which a top-level module lies."""
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).parent
+    return Path(spec.origin or ".").parent
+
+
+def _profile(address: str, here: Path) -> str:
+    name = address.removeprefix("@")
+    places = ((here / "llmasos.toml", ("profiles",)), (here / "pyproject.toml", ("tool", "llmasos", "profiles")))
+    found: dict[str, Any] = {}
+    for path, keys in places:
+        found = {**_table(path, keys), **found}
+    if name in found:
+        profile = found[name]
+        adapter = profile.get("adapter") if isinstance(profile, dict) else None
+        if not isinstance(adapter, str) or adapter.startswith("@"):
+            what = f"profile {name!r} has no `adapter` that is an address"
+            raise AddressError(what, where=address, hint='adapter = "pkg.mod:attr"')
+        return adapter
+    near = get_close_matches(name, found, 3, 0.5)
+    looked = " and ".join(f"[{'.'.join(keys)}] of {path}" for path, keys in places)
+    hint = " or ".join(f"@{n}" for n in near) or f'[profiles.{name or "NAME"}] with adapter = "…" in llmasos.toml'
+    raise AddressError(f"no profile {name!r}: looked at {looked}", where=address, hint=hint)
+
+
+def _table(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """A table of a TOML file; empty where file or table is absent."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AddressError(f"not valid TOML: {error}", where=path, hint="mend the file") from None
+    table: Any = reduce(lambda level, key: level.get(key, {}) if isinstance(level, dict) else {}, keys, document)
+    return dict(table) if isinstance(table, dict) else {}
+
+
+def _uninstalled(here: Path) -> dict[str, str]:
+    """Entry points that the project in this directory declares, installed or not."""
+    table = _table(here / "pyproject.toml", ("project", "entry-points", GROUP))
+    return {name: value for name, value in table.items() if isinstance(value, str)}
+
+
+# ── importing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load(target: Target) -> Any:
+    """Import the adapter of a target, and make it if it is a class or function.
+
+    Raises:
+        AddressError: importing or making it fails, or what is there is no adapter.
+    """
+    for root in target.roots:
+        if str(root) not in sys.path:
+            sys.path.append(str(root))
+    module = _guarded(target, "importing it", lambda: _import(target))
+    try:
+        found = reduce(getattr, target.attribute.split("."), module)
+    except AttributeError:
+        near = get_close_matches(target.attribute, [name for name in vars(module) if name[0] != "_"], 3, 0.5)
+        hint = " or ".join(near) or ", ".join(name for name in vars(module) if name[0] != "_")[:120] or "define it"
+        raise AddressError(f"{target.module} has no {target.attribute!r}", where=target.address, hint=hint) from None
+    if isinstance(found, type) or not hasattr(found, "describe"):
+        found = _make(target, found)
+    missing = [name for name in ("describe", "load_model") if not callable(getattr(found, name, None))]
+    if missing:
+        what = f"{type(found).__name__} is no adapter: it has no method {' and no method '.join(missing)}"
+        raise AddressError(what, where=target.address, hint="see llmasos_conformance.protocol.Adapter")
+    return found
+
+
+def _make(target: Target, maker: Any) -> Any:
+    if not callable(maker):
+        what = f"{target.attribute} is {type(maker).__name__}, neither an adapter nor something that makes one"
+        raise AddressError(what, where=target.address, hint="it needs the methods describe and load_model")
+    arguments = (target.argument,) if target.argument else ()
+    return _guarded(target, f"calling {target.attribute}({', '.join(map(repr, arguments))})", lambda: maker(*arguments))
+
+
+def _import(target: Target) -> Any:
+    if not target.module.endswith(".py"):
+        return importlib.import_module(target.module)
+    path = Path(target.module)
+    name = "llmasos_adapter_" + re.sub(r"\W", "_", str(path.with_suffix("")))
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up here
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _guarded(target: Target, doing: str, action: Callable[[], Any]) -> Any:
+    """Run a vendor's code; what it raises becomes an AddressError with the last lines of the trace."""
+    try:
+        return action()
+    except (AddressError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit, and panics of extension modules, are no Exceptions
+        last = "".join(traceback.format_exception(error)).rstrip().splitlines()[-6:]
+        what = f"{doing} failed: {type(error).__name__}: {error}\n" + "\n".join(f"    {line}" for line in last)
+        raise AddressError(what, where=target.address, hint="mend the adapter, or install what it imports") from None

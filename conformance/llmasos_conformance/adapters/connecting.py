@@ -1,0 +1,60 @@
+"""From an address to a connection, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from llmasos_conformance.adapters.address import Target, check_address, load
+from llmasos_conformance.adapters.inprocess import InProcess
+from llmasos_conformance.adapters.stdio import Stdio
+
+HOST = Path(__file__).with_name("host.py")
+
+
+def connect(
+    address: str,
+    *,
+    out_of_process: bool = False,
+    timeout_s: float = 30.0,
+    start_timeout_s: float = 120.0,
+    directory: str | Path | None = None,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    path: Sequence[str | Path] = (),
+) -> InProcess | Stdio:
+    """Connect a candidate.
+
+    Args:
+        address: see the package.
+        out_of_process: host a Python adapter in an isolated interpreter. `cmd:` addresses always are processes.
+        timeout_s: per call; soft in process.
+        start_timeout_s: until a process has described itself; imports of large runtimes take most of it.
+        directory: where relative addresses start; default the current one.
+        cwd: working directory of the process; default `directory`.
+        env: whole environment of the process; default this one's.
+        path: further directories that the hosting interpreter puts on its path.
+
+    Raises:
+        AddressError: the address leads nowhere, or what is there does not start or describe itself.
+    """
+    target = check_address(address, directory)
+    if not target.command and not out_of_process:
+        return InProcess(load(target), address, timeout_s)
+    return Stdio(
+        target.command or _hosted(target, path),
+        address=address,
+        timeout_s=timeout_s,
+        start_timeout_s=start_timeout_s,
+        cwd=str(cwd or directory or "."),
+        env=env,
+    )
+
+
+def _hosted(target: Target, path: Sequence[str | Path]) -> tuple[str, ...]:
+    """The command that serves a Python adapter. -I: no PYTHON* variables, no user site, no current directory."""
+    argument = ("--argument", target.argument) if target.argument else ()
+    roots = [str(Path(root).resolve()) for root in (*target.roots, *path)]
+    paths = [word for root in dict.fromkeys(roots) for word in ("--path", root)]
+    return (sys.executable, "-I", str(HOST), target.canonical, *argument, *paths)

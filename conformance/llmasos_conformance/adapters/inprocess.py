@@ -1,0 +1,191 @@
+"""A connection to a Python object in this process.
+
+Answers pass the same validators as those of a process. What cannot be the same: nothing here can end a call that hangs,
+so the time limit is soft: an answer that comes too late counts as none.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from llmasos_conformance import wire
+from llmasos_conformance.errors import AddressError, Died, Malformed, Raised, TimedOut
+from llmasos_conformance.protocol import Description, Generation, Refusal
+
+T = TypeVar("T")
+
+
+class InProcess:
+    """Calls an adapter's methods.
+
+    Args:
+        adapter: an object as `protocol` describes.
+        address: for errors.
+        timeout_s: soft limit per call.
+
+    Raises:
+        AddressError: its description is none.
+    """
+
+    def __init__(self, adapter: Any, address: str = "", timeout_s: float = 30.0) -> None:
+        self._adapter, self._timeout = adapter, timeout_s
+        self._models: dict[str, Any] = {}
+        self._sessions: dict[str, Any] = {}
+        self._made = 0
+        self._widths = wire.Widths()
+        try:
+            described = _vendor(adapter.describe)
+        except (Raised, Died, Refusal) as fault:
+            raise AddressError(f"describe() failed: {fault}", where=address, hint="mend the adapter") from None
+        self.description: Description = wire.parse_description(described, address or "describe()")
+
+    def call(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask, and judge the answer.
+
+        Raises:
+            Refusal, Raised, Malformed, Died, TimedOut: see `errors`.
+            ValueError: the question is malformed, which is not the candidate's doing.
+        """
+        wire.check_params(method, params)
+        started = time.monotonic()
+        answer = self._answer(method, dict(params))
+        checked = self._widths.see(method, params, wire.check_answer(method, params, answer))
+        if time.monotonic() - started > self._timeout:
+            raise TimedOut(
+                f"{method} answered after {time.monotonic() - started:.1f} s; the limit is {self._timeout} s"
+            )
+        return checked
+
+    def close(self) -> None:
+        """Let go of models and sessions."""
+        self._sessions.clear()
+        self._models.clear()
+
+    def restart(self) -> None:
+        """Forget handles; the object itself stays, because there is no process to start again."""
+        self.close()
+
+    def _answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """The method's answer in the shape of the wire, its values still the vendor's."""
+        if method == "describe":
+            return wire.describe(self.description)
+        if method == "load_model":
+            return {"model": self._keep(self._models, "m", _vendor(self._adapter.load_model, params["path"]))}
+        if "session" in params:
+            return self._session(method, params)
+        model = _held(self._models, params.pop("model"), "model")
+        if method == "unload_model":
+            self._models = {name: kept for name, kept in self._models.items() if kept is not model}
+            return {}
+        ask = self._method(model, "model", method)
+        first = next(params.pop(name) for name in ("ids", "text", "prompt") if name in params)
+        if method == "stream_text":
+            return _streamed(ask, first, params)
+        value = _vendor(ask, first, **params)
+        if method == "open":
+            logits = _attribute(value, "logits")
+            return {"session": self._keep(self._sessions, "s", value), "logits": logits}
+        if method == "forward":
+            # One array [B, T, V] is a list of rows, too.
+            return {"logits": list(np.asarray(value)) if getattr(value, "ndim", 0) == 3 else value}
+        return {_MEMBER[method]: value} if method in _MEMBER else value
+
+    def _session(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        name = params["session"]
+        session = _held(self._sessions, name, "session")
+        ask = self._method(session, "session", method)
+        if method == "close":
+            _vendor(ask)
+            del self._sessions[name]
+            return {}
+        if method == "fork":
+            return {"session": self._keep(self._sessions, "s", _vendor(ask))}
+        return {"logits": _vendor(ask, params["ids"])}
+
+    def _method(self, thing: Any, kind: str, method: str) -> Callable[..., Any]:
+        found = getattr(thing, method, None)
+        if callable(found):
+            return found  # type: ignore[no-any-return]
+        capability = _CAPABILITY.get(method, method)
+        if capability in self.description.capabilities or method == "generate_text":
+            raise Malformed(f"declared {capability}, but the {kind} ({type(thing).__name__}) has no method {method}")
+        raise Refusal("unsupported", f"{method} is not offered")
+
+    def _keep(self, table: dict[str, Any], letter: str, thing: Any) -> str:
+        self._made += 1
+        table[f"{letter}{self._made}"] = thing
+        return f"{letter}{self._made}"
+
+
+_CAPABILITY: Mapping[str, str] = {
+    "detokenize": "tokenize",
+    "generate_batch": "batch",
+    "stream_text": "stream",
+    "open": "session",
+    "extend": "session",
+    "fork": "session",
+    "close": "session",
+}
+"""Capability of each method that is not called like it."""
+
+_MEMBER: Mapping[str, str] = {
+    "tokenize": "ids",
+    "detokenize": "text",
+    "score": "logprobs",
+    "generate_batch": "generations",
+}
+"""Where a plain return value stands in the answer."""
+
+
+def _held(table: Mapping[str, Any], handle: str, kind: str) -> Any:
+    if handle not in table:
+        raise Refusal("invalid_argument", f"no {kind} {handle!r:.40}")
+    return table[handle]
+
+
+def _attribute(session: Any, name: str) -> Any:
+    for needed in (name, "extend", "fork", "close"):
+        if not hasattr(session, needed):
+            raise Malformed(f"open() returned {type(session).__name__}, which has no {needed!r}")
+    return _vendor(getattr, session, name)
+
+
+def _streamed(ask: Callable[..., Any], prompt: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Pieces, then the Generation, as the stream yields them."""
+    stream: Iterator[Any] = iter(_vendor(lambda: iter(ask(prompt, **options))))
+    deltas: list[str] = []
+    last, nothing = None, object()
+    while (piece := _vendor(next, stream, nothing)) is not nothing:
+        if last is not None:
+            raise Malformed(f"the stream goes on after its Generation, with {piece!r:.60}")
+        if isinstance(piece, str):
+            deltas.append(piece)
+        elif isinstance(piece, Generation | Mapping):
+            last = piece
+        else:
+            raise Malformed(f"deltas[{len(deltas)}] is {type(piece).__name__} {piece!r:.60}, a text was due")
+        if len(deltas) > wire.MAX_ITEMS:
+            raise Malformed(f"more than {wire.MAX_ITEMS} deltas, and no end")
+    if last is None:
+        raise Malformed(f"the stream ended after {len(deltas)} deltas without a Generation")
+    return {"deltas": deltas, "generation": last}
+
+
+def _vendor(call: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Run a vendor's code: refusals pass, everything else that it raises is a fault."""
+    try:
+        return call(*args, **options)
+    except Refusal as refusal:
+        wire.check_refusal(refusal.code)
+        raise
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except SystemExit as exit_:
+        raise Died(f"called sys.exit({exit_.code!r:.40})", traceback.format_exc()) from None
+    except BaseException as error:  # panics of extension modules are no Exceptions
+        raise Raised(f"{type(error).__name__}: {error!s:.2000}", traceback.format_exc()) from None

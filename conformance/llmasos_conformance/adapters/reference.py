@@ -1,0 +1,122 @@
+"""The reference behind the adapter protocol, like any other candidate. The only room that imports `llmasos`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+import llmasos
+from llmasos.orders import ORDERS
+from llmasos_conformance.errors import AddressError
+from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
+
+T = TypeVar("T")
+DTYPES = ("float64", "float32")
+
+
+class ReferenceAdapter:
+    """The reference in a dtype and an order of computation.
+
+    Args:
+        argument: "" is float64 in plain order; "float32", "float32/split-k" and so on choose others.
+
+    Raises:
+        AddressError: no such dtype or order.
+    """
+
+    def __init__(self, argument: str = "") -> None:
+        dtype, _, order = argument.partition("/")
+        self.dtype, self.order = dtype or "float64", order or "plain"
+        if self.dtype not in DTYPES or self.order not in ORDERS:
+            known = f"reference:DTYPE/ORDER with {', '.join(DTYPES)} and {', '.join(ORDERS)}"
+            raise AddressError(f"no such variant: {argument!r:.60}", where=f"reference:{argument}", hint=known)
+
+    def describe(self) -> Description:
+        return Description(
+            name="llmasos",
+            version=llmasos.__version__,
+            capabilities=frozenset(CAPABILITIES),
+            # Ids do not depend on company or cache, because each row is computed alone; sums over a cache run in
+            # another order than without one, so logits agree only within rounding: D2, not D3.
+            claims=Claims(dtype=self.dtype, determinism="D2"),
+            runtime={"numpy": np.__version__},
+        )
+
+    def load_model(self, path: str) -> ReferenceModel:
+        return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
+
+
+class ReferenceModel:
+    """`llmasos.Model` under the protocol's names."""
+
+    def __init__(self, model: llmasos.Model) -> None:
+        self._model = model
+
+    def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
+        return _generation(_refusing(self._model.generate, prompt, max_length, temperature, **options))
+
+    def generate_ids(
+        self, ids: Sequence[int], max_length: int = 100, temperature: float = 1.0, **options: Any
+    ) -> Generation:
+        return _generation(_refusing(self._model.generate_ids, ids, max_length, temperature, **options))
+
+    def generate_batch(
+        self, batch: Sequence[Sequence[int]], max_length: int = 100, temperature: float = 0.0, **options: Any
+    ) -> list[Generation]:
+        return [self.generate_ids(row, max_length, temperature, **options) for row in batch]
+
+    def stream_text(
+        self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any
+    ) -> Iterator[str | Generation]:
+        for piece in _refusing(self._model.stream_text, prompt, max_length, temperature, **options):
+            yield piece if isinstance(piece, str) else _generation(piece)
+
+    def tokenize(self, text: str, **options: Any) -> list[int]:
+        return _refusing(self._model.tokenize, text, **options)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return _refusing(self._model.detokenize, ids)
+
+    def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
+        return _refusing(self._model.forward, batch)
+
+    def score(self, ids: Sequence[int]) -> list[float | None]:
+        return _refusing(self._model.score, ids)
+
+    def open(self, ids: Sequence[int]) -> ReferenceSession:
+        return ReferenceSession(_refusing(self._model.open_session, ids))
+
+
+class ReferenceSession:
+    """`llmasos.Session` under the protocol's names."""
+
+    def __init__(self, session: llmasos.Session) -> None:
+        self._session = session
+
+    @property
+    def logits(self) -> Array:
+        return self._session.logits
+
+    def extend(self, ids: Sequence[int]) -> Array:
+        return _refusing(self._session.extend, ids)
+
+    def fork(self) -> ReferenceSession:
+        return ReferenceSession(_refusing(self._session.fork))
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _refusing(call: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Call the reference; its errors carry the protocol's codes."""
+    try:
+        return call(*args, **options)
+    except llmasos.LLMasOSError as error:
+        raise Refusal(error.code, str(error)) from error
+
+
+def _generation(generation: llmasos.Generation) -> Generation:
+    return Generation(**{field.name: getattr(generation, field.name) for field in fields(Generation)})
