@@ -311,7 +311,9 @@ class _Maker:
         low = np.uint64(0xFFFF)
         parts = [((words >> np.uint64(shift)) & low).astype(np.int64) for shift in (0, 16, 32, 48)]
         total = parts[0] + parts[1] + parts[2] + parts[3] - 2 * 0xFFFF
-        return (total * (math.sqrt(3.0) / 65536)).reshape(shape)
+        numbers = total.astype(np.float64)
+        numbers *= math.sqrt(3.0) / 65536
+        return numbers.reshape(shape)
 
     def permutation(self, name: str, count: int) -> npt.NDArray[np.int64]:
         """A permutation of 0 … count-1: the order of as many random words."""
@@ -404,8 +406,8 @@ def _small_embedding(make: _Maker) -> Parts:
 
 @_probe("hot-attention")
 def _hot_attention(make: _Maker) -> Parts:
-    """The scale of scores, masks that are not quite -inf, clamps: scores reach 200 and attention is nearly one-hot."""
-    return _model(make, Sizes(), _Gains(scores=7.2))
+    """The scale of scores, masks that are not quite -inf, clamps: scores reach 40 and attention is nearly one-hot."""
+    return _model(make, Sizes(), _Gains(scores=3.0))
 
 
 @_probe("hot-ffn")
@@ -420,14 +422,15 @@ def _hot_ffn(make: _Maker) -> Parts:
 
 @_probe("near-constant")
 def _near_constant(make: _Maker) -> Parts:
-    """Epsilon in every norm, and cancellation in a variance: each norm's input is a constant near ¼ and a little more.
+    """Epsilon in every norm: each norm's input is a constant and a little more, of variance near the epsilon of 2e-5.
 
-    The positions hold the constant, the tokens and blocks the rest, whose variance is near the epsilon of 2e-5. Every
-    eighth token adds nothing: at position 0 the first norm's input is then constant and its variance exactly 0.
+    The positions hold the constant, tokens and blocks the rest. Every eighth token adds nothing: the first norm's input
+    is then constant and its variance exactly 0. The constant is only about three times the spread, because a variance
+    from one pass is honest too, and its cancellation would drown what the probe is for.
     """
     sizes = Sizes(epsilon=2e-5)
     parts = _model(make, sizes, _Gains(token=0.004, block=0.004))
-    level = significant(0.25 + 0.05 * make.unit("level", sizes.context, 1))
+    level = significant(0.012 + 0.003 * make.unit("level", sizes.context, 1))
     parts.weights["position_embedding"] = np.repeat(level, sizes.D, axis=1)
     parts.weights["token_embedding"][::8] = 0
     return parts
@@ -435,7 +438,7 @@ def _near_constant(make: _Maker) -> Parts:
 
 @_probe("asymmetric")
 def _asymmetric(make: _Maker) -> Parts:
-    """Reshapes and paddings that assume round numbers: prime vocabulary, odd widths, three heads of 20, epsilon 1e-4."""
+    """Reshapes and paddings that assume round numbers: prime vocabulary, odd widths, three heads, epsilon 1e-4."""
     return _model(make, Sizes(V=269, D=60, L=3, H=3, F=101, context=48, epsilon=1e-4))
 
 
@@ -453,8 +456,15 @@ def _wide(make: _Maker) -> Parts:
 
 @_probe("overflow")
 def _overflow(make: _Maker) -> Parts:
-    """Exponentials without their maximum, half precision: scores reach 1e4 and logits 200, all finite in float32."""
-    return _model(make, Sizes(), _Gains(scores=48.0, logits=60.0))
+    """Exponentials without their maximum, half precision: scores reach 1e4 and logits 200, all finite in float32.
+
+    The scores of a query are large together, through the bias of the keys, and differ by little. Large differences
+    would make attention jump between keys, and one such jump would be the whole of the honest error.
+    """
+    parts = _model(make, Sizes(), _Gains(logits=60.0))
+    for i in range(2):
+        parts.weights[f"layers.{i}.attention.key.bias"] = significant(2000.0 * make.unit(f"offset{i}", 64))
+    return parts
 
 
 @_probe("ids-only")

@@ -1,0 +1,407 @@
+"""Honest error, bounds, and what "equal" means. All constants of numeric judgement live here.
+
+Truth z is the float64 reference. An honest computation is the reference in the claimed dtype; several orders of
+summation give several of them. For a row of logits [T, V], with s the standard deviation of z over the row, a
+computation x is measured three ways:
+
+    E(x)  rms over the row of (x - z)/s
+    P(x)  largest rms over one position of (x - z)/s
+    M(x)  largest |x - z|/s
+
+and is equal to the truth if and only if
+
+    E(x) <= KAPPA_RMS · max E(h)     P(x) <= KAPPA_POSITION · max P(h)     M(x) <= KAPPA_MAX · max M(h)
+
+over the honest computations h, each maximum at least FLOOR. Nothing is compared relative to a single logit, because
+logits cross zero; nothing is compared with a fixed tolerance, because what honest arithmetic costs depends on the
+model. A ratio such as E(x)/max E(h) is "x times the honest error" in messages and reports.
+
+Calibration (`bench/calibrate_honest_error.py`): over random probes and lengths 1 to 32, with the baseline of plain,
+sequential, split-k and online, no other honest order has reached half of a bound. The figures stand in
+`docs/numerics.md`.
+
+Source:
+    LLMasOS specification, NUM-1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from llmasos_conformance.protocol import Array
+from llmasos_conformance.verdict import Finding, State, failed, passed
+
+KAPPA_RMS: Mapping[str, float] = {"float64": 6.0, "float32": 6.0}
+"""Honest orders outside the baseline come to 2.5 at most, and the nearest arithmetic that only pretends (products of
+float32 emulated by three bfloat16 terms) to about 18: 6 lies between, more than twice from either."""
+
+KAPPA_POSITION: Mapping[str, float] = {"float64": 8.0, "float32": 8.0}
+"""A position has fewer independent errors than a row, so its rms scatters more: honest orders come to 3.5 at most. A
+fault at one position of 32 is diluted by √32 = 5.7 in E and not at all in P."""
+
+KAPPA_MAX: Mapping[str, float] = {"float64": 12.0, "float32": 12.0}
+"""Twice KAPPA_RMS: the largest of many errors scatters more than their rms. Honest orders come to 3.5 at most. It is
+what sees a fault in one logit of a row, which E dilutes by √(T·V)."""
+
+UNIT_ROUNDOFF: Mapping[str, float] = {"float64": 2.0**-53, "float32": 2.0**-24}
+"""Largest relative error of one rounding."""
+
+FLOOR: Mapping[str, float] = {dtype: 0.25 * unit for dtype, unit in UNIT_ROUNDOFF.items()}
+"""Smallest honest error that is believed: a quarter of a unit roundoff of the spread, about what rounding only the
+result costs on average (a logit as large as the spread is off by u/√12 to u/√3). Without it a probe on which all
+honest orders are exact would ask the same of everyone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How far a row of logits is from the truth, in units of honest error.
+
+    Attributes:
+        rms, position, peak: E, P and M as multiples of the largest honest one.
+        at: index of the largest error. got, due: both values there.
+        worst_position: index of the position with the largest rms.
+        scale: s, standard deviation of the truth over the row.
+        dtype: claimed.
+    """
+
+    rms: float
+    position: float
+    peak: float
+    at: tuple[int, ...]
+    got: float
+    due: float
+    worst_position: int
+    scale: float
+    dtype: str
+
+    @property
+    def ok(self) -> bool:
+        return self.excess <= 1.0
+
+    @property
+    def excess(self) -> float:
+        """The largest of the three as a multiple of its bound."""
+        dtype = self.dtype
+        by_rule = self.rms / KAPPA_RMS[dtype], self.position / KAPPA_POSITION[dtype], self.peak / KAPPA_MAX[dtype]
+        return max(by_rule)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        return {"ratio": self.rms, "position": self.position, "peak": self.peak}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Honest:
+    """What honest computations cost on one row: the largest E, P and M, in units of the scale, and the scale."""
+
+    rms: float
+    position: float
+    peak: float
+    scale: float
+    dtype: str
+
+
+def honest_error(truth: Array, honest: Sequence[Array], dtype: str) -> Honest:
+    """The baselines of a row.
+
+    Args:
+        truth: [T, V] float64. honest: several [T, V] in the claimed dtype.
+
+    Raises:
+        ValueError: no honest computation, one of another shape, or one that is not finite where the truth is: then the
+            probe is wrong for this dtype, and no candidate may be judged by it.
+    """
+    if not honest:
+        raise ValueError("no honest computation to compare with")
+    exact = np.asarray(truth, dtype=np.float64)
+    finite = np.isfinite(exact)
+    scale = _scale(exact)
+    sizes = []
+    for computation in honest:
+        values = np.asarray(computation, dtype=np.float64)
+        if values.shape != exact.shape:
+            raise ValueError(f"an honest computation has shape {list(values.shape)}, the truth {list(exact.shape)}")
+        if not np.all(np.isfinite(values) | ~finite):
+            raise ValueError(f"an honest {dtype} computation is not finite where the truth is")
+        sizes.append(_sizes(_errors(values, exact), scale))
+    floor = FLOOR[dtype]
+    rms, position, peak = (max(floor, *(size[i] for size in sizes)) for i in range(3))
+    return Honest(rms=rms, position=position, peak=peak, scale=scale, dtype=dtype)
+
+
+def compare(got: Array, truth: Array, honest: Sequence[Array], dtype: str) -> Comparison:
+    """Measure one row of logits.
+
+    Args:
+        got: [T, V], finite wherever the truth is. truth, honest: as in `honest_error`.
+    """
+    exact = np.asarray(truth, dtype=np.float64)
+    return _compare(np.asarray(got, dtype=np.float64), exact, honest_error(exact, honest, dtype))
+
+
+def _compare(values: Array, due: Array, unit: Honest) -> Comparison:
+    errors = _errors(values, due)
+    rms, position, peak = _sizes(errors, unit.scale)
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(np.abs(errors))), errors.shape))
+    by_position = np.mean(errors * errors, axis=-1)
+    return Comparison(
+        rms=rms / unit.rms,
+        position=position / unit.position,
+        peak=peak / unit.peak,
+        at=at,
+        got=float(values[at]),
+        due=float(due[at]),
+        worst_position=int(np.argmax(by_position)),
+        scale=unit.scale,
+        dtype=unit.dtype,
+    )
+
+
+def judge_logits(
+    label: str, got: Array, truth: Array, honest: Sequence[Array], dtype: str, *, row: int | None = None
+) -> Finding:
+    """Whether a row of logits is equal to the truth.
+
+    Args:
+        label: what the row is called in the message, for example "logits".
+        got: [T, V] from the candidate. truth: [T, V] float64. honest: several [T, V] in the claimed dtype.
+        dtype: that the candidate claims.
+        row: index in a batch, shown before position and token.
+
+    Returns:
+        A finding with figures `ratio` (rms over the row), `position` and `peak`, in units of honest error.
+    """
+    values, exact = np.asarray(got, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    finding = _unfit(label, values, exact, row)
+    return finding or _verdict(label, _compare(values, exact, honest_error(exact, honest, dtype)), row, "was due")
+
+
+def judge_rows(
+    label: str, got: Sequence[Array], truth: Sequence[Array], honest: Sequence[Sequence[Array]], dtype: str
+) -> Finding:
+    """Whether every row of a batch is equal to its truth; the worst row's finding.
+
+    Args:
+        got: R rows [T_r, V]. truth: as many.
+        honest: per row its honest computations, R lists of [T_r, V].
+    """
+    if not len(got) == len(truth) == len(honest):
+        return failed(f"{label}: {len(got)} rows came, {len(truth)} were due", expected=len(truth), got=len(got))
+    findings = [
+        judge_logits(label, row, due, baseline, dtype, row=i)
+        for i, (row, due, baseline) in enumerate(zip(got, truth, honest, strict=True))
+    ]
+    return worst(findings)
+
+
+def judge_same(
+    label: str,
+    a: Array,
+    b: Array,
+    truth: Array,
+    honest: Sequence[Array],
+    dtype: str,
+    *,
+    row: int | None = None,
+) -> Finding:
+    """Whether two answers of one candidate are the same computation, up to honest error.
+
+    Two computations that err independently differ by √2 times what each errs, so the bounds are √2 times those of
+    `judge_logits`.
+
+    Args:
+        a, b: [T, V], b is the one that a should equal. truth, honest: as in `judge_logits`.
+    """
+    first, second, exact = (np.asarray(x, dtype=np.float64) for x in (a, b, truth))
+    finding = _unfit(label, first, exact, row) or _unfit(label, second, exact, row)
+    if finding:
+        return finding
+    unit = honest_error(exact, honest, dtype)
+    root = math.sqrt(2.0)
+    wider = Honest(
+        rms=root * unit.rms, position=root * unit.position, peak=root * unit.peak, scale=unit.scale, dtype=dtype
+    )
+    return _verdict(label, _compare(first, second, wider), row, "came the other way")
+
+
+def log_softmax(logits: Array) -> Array:
+    """Natural logarithm of the probabilities, float64; [..., V] -> [..., V]."""
+    z = np.asarray(logits, dtype=np.float64)
+    shifted = z - np.max(z, axis=-1, keepdims=True)
+    law: Array = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    return law
+
+
+def judge_logprobs(
+    label: str, got: Sequence[Mapping[int, float | None]], truth: Array, honest: Sequence[Array], dtype: str
+) -> Finding:
+    """Whether chosen log-probabilities are those of the true logits.
+
+    A few values of a row have no rms worth the name, so each is held to the largest error of a whole honest row:
+    |x - z|/s <= KAPPA_MAX · max M(h), all of z - log Σ exp z. s is the standard deviation of the true logits.
+
+    Args:
+        got: per position a mapping id -> natural-log probability; positions may be empty.
+        truth: [T, V] float64 logits. honest: several [T, V] logits in the claimed dtype.
+
+    Returns:
+        A finding with figure `peak`.
+    """
+    exact = np.asarray(truth, dtype=np.float64)
+    if len(got) != len(exact):
+        return failed(f"{label}: {len(got)} positions came, {len(exact)} were due", expected=len(exact), got=len(got))
+    scale = _scale(exact)
+    law = log_softmax(exact)
+    # The honest one takes the logarithm in its own dtype, as a candidate does.
+    cost = max(FLOOR[dtype] * scale, *(float(np.max(np.abs(_law_in(h, dtype) - law))) for h in honest))
+    most, where, value = 0.0, (0, 0), math.nan
+    for t, named in enumerate(got):
+        for token, logprob in named.items():
+            if not 0 <= token < exact.shape[-1]:
+                return failed(f"{label}[{t}] names id {token}, outside the vocabulary", got=token)
+            if logprob is None or not math.isfinite(logprob):
+                due = float(law[t, token])
+                return failed(f"{label}[{t}, {token}] is {logprob}, {due:.9g} was due", expected=due, got=logprob)
+            error = abs(float(logprob) - float(law[t, token])) / cost
+            if not error <= most:
+                most, where, value = error, (t, token), float(logprob)
+    if most <= KAPPA_MAX[dtype]:
+        return passed(peak=most)
+    due = float(law[where])
+    message = (
+        f"{label}{list(where)} is {value:.9g}, {due:.9g} was due: off by {abs(value - due):.3g}, "
+        f"{most:.3g}x the honest {dtype} error, bound {KAPPA_MAX[dtype]:g}x"
+    )
+    return failed(message, expected=f"{due:.9g}", got=f"{value:.9g}", peak=most)
+
+
+def _law_in(logits: Array, dtype: str) -> Array:
+    """`log_softmax` with every step in one dtype; [..., V] -> [..., V] float64."""
+    z = np.asarray(logits, dtype=dtype)
+    shifted = z - np.max(z, axis=-1, keepdims=True)
+    law = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    return np.asarray(law, dtype=np.float64)
+
+
+def margin(truth: Array, honest: Sequence[Array], dtype: str) -> float:
+    """The gap between two logits that every equal computation keeps in order.
+
+    Each of the two may be off by KAPPA_MAX · max M(h) · s, in opposite directions. A smaller gap decides nothing: a
+    candidate that chooses the other id is right as well.
+
+    Args:
+        truth: [V] or [T, V] float64. honest: as many of the same shape; more positions make a steadier baseline.
+    """
+    exact = np.atleast_2d(np.asarray(truth, dtype=np.float64))
+    unit = honest_error(exact, [np.atleast_2d(np.asarray(h)) for h in honest], dtype)
+    return 2.0 * KAPPA_MAX[dtype] * unit.peak * unit.scale
+
+
+def first_doubtful(
+    truth: Array, honest: Sequence[Array], dtype: str, *, allowed: npt.NDArray[np.bool_] | None = None
+) -> int | None:
+    """The first position at which honest computations may choose different ids; None if there is none.
+
+    A judge of greedy choice compares up to there and no further, because all that follows depends on that choice.
+    Logits that are equal bit for bit in the truth count as doubtful too; only a probe whose ties survive every order
+    of computation can be judged on them, and such a judge does not ask here.
+
+    Args:
+        truth: [T, V] float64. honest: several [T, V].
+        allowed: [V] True for ids that may be chosen; None allows all.
+    """
+    exact = np.asarray(truth, dtype=np.float64)
+    least = margin(exact, honest, dtype)
+    contenders = exact if allowed is None else exact[:, allowed]
+    if contenders.shape[-1] < 2:
+        return None
+    two = np.partition(contenders, contenders.shape[-1] - 2, axis=-1)[:, -2:]
+    close = np.flatnonzero(two[:, 1] - two[:, 0] <= least)
+    return int(close[0]) if close.size else None
+
+
+def worst(findings: Sequence[Finding]) -> Finding:
+    """The first finding that is not right, else a pass; with the largest of each figure over all of them.
+
+    Among several failures one without figures (a wrong shape, a NaN) speaks, else the one with the largest `ratio`.
+    """
+    figures: dict[str, float] = {}
+    for finding in findings:
+        for name, value in finding.figures.items():
+            if name not in figures or not value <= figures[name]:
+                figures[name] = value
+    wrong = [finding for finding in findings if not finding.ok]
+    if not wrong:
+        return passed(**figures)
+    chosen = max(wrong, key=lambda finding: finding.figures.get("ratio", math.inf))
+    return Finding(
+        state=chosen.state, message=chosen.message, expected=chosen.expected, got=chosen.got, figures=figures
+    )
+
+
+def _scale(exact: Array) -> float:
+    """Standard deviation over the finite part; of a constant row its magnitude, and 1 if that is zero too."""
+    finite = exact[np.isfinite(exact)]
+    if not finite.size:
+        return 1.0
+    return float(np.std(finite)) or float(np.max(np.abs(finite))) or 1.0
+
+
+def _errors(values: Array, exact: Array) -> Array:
+    """values - exact, and 0 where the truth is not finite."""
+    finite = np.isfinite(exact)
+    errors: Array = np.where(finite, values, 0.0) - np.where(finite, exact, 0.0)
+    return errors
+
+
+def _sizes(errors: Array, scale: float) -> tuple[float, float, float]:
+    """E, P and M of errors [T, V]."""
+    squares = errors * errors
+    rms = math.sqrt(float(np.mean(squares)))
+    position = math.sqrt(float(np.max(np.mean(squares, axis=-1))))
+    return rms / scale, position / scale, float(np.max(np.abs(errors))) / scale
+
+
+def _place(label: str, at: Sequence[int], row: int | None) -> str:
+    return f"{label}{list(at) if row is None else [row, *at]}"
+
+
+def _unfit(label: str, values: Array, exact: Array, row: int | None) -> Finding | None:
+    """A failure if a row has another shape, or is not finite where the truth is, or finite where the truth is not."""
+    if values.shape != exact.shape:
+        name = label if row is None else f"{label}[{row}]"
+        came, due = list(values.shape), list(exact.shape)
+        return failed(f"{name} has shape {came}, {due} was due", expected=due, got=came)
+    same = (values == exact) | (np.isnan(values) & np.isnan(exact))  # equal infinities, or both NaN
+    odd = np.argwhere(~(np.isfinite(values) & np.isfinite(exact)) & ~same)
+    if not odd.size:
+        return None
+    at = tuple(int(i) for i in odd[0])
+    value, due_value = float(values[at]), float(exact[at])
+    message = f"{_place(label, at, row)} is {value:.9g}, {due_value:.9g} was due"
+    if len(odd) > 1:
+        message += f"; {len(odd)} of {exact.size} values are like it"
+    return failed(message, expected=f"{due_value:.9g}", got=f"{value:.9g}")
+
+
+def _verdict(label: str, found: Comparison, row: int | None, due: str) -> Finding:
+    """Pass, or a failure that names the largest error and the rule that it breaks most."""
+    if found.ok:
+        return Finding(state=State.PASS, figures=found.figures)
+    dtype = found.dtype
+    rules = (
+        (found.rms / KAPPA_RMS[dtype], found.rms, KAPPA_RMS[dtype], "over the row"),
+        (found.position / KAPPA_POSITION[dtype], found.position, KAPPA_POSITION[dtype], "over a position"),
+        (found.peak / KAPPA_MAX[dtype], found.peak, KAPPA_MAX[dtype], "at its largest"),
+    )
+    _, ratio, bound, how = max(rules)
+    message = (
+        f"{_place(label, found.at, row)} is {found.got:.9g}, {found.due:.9g} {due}: "
+        f"{ratio:.3g}x the honest {dtype} error {how}, bound {bound:g}x"
+    )
+    return failed(message, expected=f"{found.due:.9g}", got=f"{found.got:.9g}", **found.figures)
