@@ -69,10 +69,7 @@ def run_case(bench: Bench, case: Case) -> Trial:
         finding, fault, detail = _try(check, case, bench.draw(case, number), bench.candidate, bench.reference)
         examples.append(link.log)
         figures = _worst(figures, finding.figures)
-        if fault in ("died", "timeout", "protocol"):
-            link.forget()
-            if bench.restart is not None:
-                bench.restart()
+        _revive(bench, link, fault)
         if not finding.ok:
             drawn = number if case.examples > 1 else None
             outcome = _from_finding(bench, case, finding, example=drawn, fault=fault)
@@ -112,9 +109,20 @@ def rejudge(bench: Bench, case: Case, examples: Examples) -> Outcome:
 
 def try_draw(bench: Bench, case: Case, draw: Draw) -> Finding:
     """One example on inputs from any source; for exploration, which never decides a certified outcome."""
-    assert isinstance(bench.candidate.link, Live)
-    bench.candidate.link.begin()
-    return _try(bench.checks[case.check], case, draw, bench.candidate, bench.reference)[0]
+    link = bench.candidate.link
+    assert isinstance(link, Live)
+    link.begin()
+    finding, fault, _ = _try(bench.checks[case.check], case, draw, bench.candidate, bench.reference)
+    _revive(bench, link, fault)
+    return finding
+
+
+def _revive(bench: Bench, link: Live, fault: str) -> None:
+    """After a fault that ends a process, drop its handles and bring it back for the next example."""
+    if fault in ("died", "timeout", "protocol"):
+        link.forget()
+        if bench.restart is not None:
+            bench.restart()
 
 
 def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: Reference) -> tuple[Finding, str, str]:

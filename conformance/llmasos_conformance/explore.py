@@ -1,0 +1,215 @@
+"""Beyond the certified inputs: Hypothesis looks for other failures of a case, and for the smallest one.
+
+    shrink(bench, case, trial)            a case failed on certified inputs -> the same outcome with `minimal` filled in
+    beyond(bench, case, trial, examples)  a case passed -> a fail of the self-test if further inputs find one
+
+Hypothesis draws through the same `Draw` interface as the certified generator and asks the same question, so whatever
+it finds is a question that a case may ask. Nothing found here enters a report: what a certificate says follows from
+the seed alone. A failure on certified inputs is never lost. If Hypothesis finds no smaller one within its budget,
+`minimal` shows the certified example itself, and says so when that did not fail a second time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llmasos_conformance import engine
+from llmasos_conformance.candidate import Exchange, Live
+from llmasos_conformance.engine import Bench, Trial
+from llmasos_conformance.inputs import Draw, HypothesisDraw
+from llmasos_conformance.suite import Case
+from llmasos_conformance.verdict import Finding, Outcome, State
+
+SEARCH_EXAMPLES = 50
+"""Examples that Hypothesis may draw to find a failure that the certified inputs have already shown."""
+
+SHRINK_CALLS = 200
+"""Further examples for making a found failure smaller. Lists of at most 16 ids settle in 30 to 120."""
+
+SHRINK_SECONDS = 20.0
+"""Or this long, whichever ends first: a slow candidate should cost a developer patience, not a coffee."""
+
+Drawn = tuple[int, int, int | list[int]]
+"""Low end, high end, and what was drawn: one integer or a list."""
+
+
+@dataclass(slots=True)
+class Recorder:
+    """A `Draw` that remembers what came out of it."""
+
+    source: Draw
+    drawn: list[Drawn] = field(default_factory=list)
+
+    def integer(self, low: int, high: int) -> int:
+        value = self.source.integer(low, high)
+        self.drawn.append((low, high, value))
+        return value
+
+    def integers(self, count: int, low: int, high: int) -> list[int]:
+        values = self.source.integers(count, low, high)
+        self.drawn.append((low, high, list(values)))
+        return values
+
+    @property
+    def size(self) -> tuple[int, tuple[int, ...]]:
+        """Hypothesis's own order: fewer integers first, then those nearer to their low end."""
+        distances = [
+            one - low for low, _, value in self.drawn for one in (value if isinstance(value, list) else [value])
+        ]
+        return len(distances), tuple(distances)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example that ran: what was drawn, what was asked, and what came of it."""
+
+    finding: Finding
+    drawn: Sequence[Drawn]
+    calls: Sequence[Exchange]
+    size: tuple[int, tuple[int, ...]]
+
+    def render(self) -> str:
+        """What was asked, what was drawn, and what went wrong, a line each."""
+        drawn = "; ".join(f"{short(value)} of {low}..{high}" for low, high, value in self.drawn)
+        lines = [*asked(self.calls), *([f"drawn: {drawn:.300}"] if drawn else []), self.finding.message]
+        return "\n".join(line for line in lines if line)
+
+
+def shrink(bench: Bench, case: Case, trial: Trial) -> Outcome:
+    """The outcome of a failed trial, with the smallest failing input that could be found.
+
+    Args:
+        trial: a trial of this case whose state is FAIL.
+    """
+    number = trial.outcome.example or 0
+    again = ask(bench, case, bench.draw(case, number))
+    if again.finding.state is not State.FAIL:
+        note = f"(example {number} did not fail when asked a second time: the candidate's answers are not repeatable)"
+        return replace(trial.outcome, minimal=f"{again.render()}\n{note}".strip())
+    found = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}) if again.drawn else None
+    smallest = min((again, found) if found is not None else (again,), key=lambda example: example.size)
+    return replace(trial.outcome, minimal=smallest.render())
+
+
+def beyond(bench: Bench, case: Case, trial: Trial, examples: int) -> Outcome:
+    """The outcome of a passed trial, or a fail if further examples find one.
+
+    Args:
+        trial: a trial of this case whose state is PASS.
+        examples: how many more to draw. A case that draws nothing has no more.
+    """
+    probe = Recorder(bench.draw(case, case.examples))
+    first = ask(bench, case, probe)
+    if not first.drawn:
+        return trial.outcome
+    found = first if first.finding.state in BAD else search(bench, case, examples, BAD)
+    if found is None:
+        return trial.outcome
+    finding = found.finding
+    return replace(
+        trial.outcome,
+        state=finding.state,
+        message=f"{finding.message} (found by exploring; the certified inputs passed)",
+        expected=finding.expected,
+        got=finding.got,
+        figures=dict(finding.figures),
+        minimal=found.render(),
+    )
+
+
+BAD = frozenset({State.FAIL, State.ERROR})
+
+
+def ask(bench: Bench, case: Case, draw: Draw) -> Example:
+    """One example on inputs from any source, with everything needed to show it."""
+    recorder = draw if isinstance(draw, Recorder) else Recorder(draw)
+    finding = engine.try_draw(bench, case, recorder)
+    link = bench.candidate.link
+    assert isinstance(link, Live)
+    return Example(finding, tuple(recorder.drawn), tuple(link.log), recorder.size)
+
+
+class _Enough(BaseException):
+    """The budget for shrinking is spent. Not an Exception, because Hypothesis would take that for a failure."""
+
+
+class _Bad(Exception):
+    """This example fails; Hypothesis, make it smaller."""
+
+
+def search(bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[State]) -> Example | None:
+    """The smallest example of a bad state that Hypothesis finds, or None.
+
+    Derandomised and without a database: the same candidate gets the same examples in every run.
+    """
+    import hypothesis
+    from hypothesis import strategies as st
+
+    best: Example | None = None
+    spent, since = 0, 0.0
+
+    @hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        print_blob=False,
+        report_multiple_bugs=False,
+        verbosity=hypothesis.Verbosity.quiet,
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(st.data())
+    def run(data: Any) -> None:
+        nonlocal best, spent, since
+        if best is not None:
+            spent += 1
+            if spent > SHRINK_CALLS or time.monotonic() - since > SHRINK_SECONDS:
+                raise _Enough
+        example = ask(bench, case, HypothesisDraw(data))
+        if example.finding.state in bad:
+            if best is None:
+                since = time.monotonic()
+            if best is None or example.size < best.size:
+                best = example
+            raise _Bad
+
+    try:
+        run()
+    except (_Bad, _Enough, hypothesis.errors.Flaky):
+        return best  # flaky: an example that failed passes now; what was seen was seen
+    return best
+
+
+def asked(calls: Sequence[Exchange]) -> list[str]:
+    """The questions of an example, a line each; bundles are named by the first digits of their digest."""
+    shown = [call for call in calls if call.method != "load_model"] or list(calls)
+    lines = []
+    for call in shown[:6]:
+        params = {key: value for key, value in call.params.items() if key not in ("model", "session")}
+        if "bundle" in params:
+            params["bundle"] = str(params["bundle"])[:12]
+        end = f" -> refused: {call.refusal}" if call.refusal else f" -> {call.fault}" if call.fault else ""
+        lines.append(f"{call.method} {named(params)}".strip() + end)
+    if len(shown) > 6:
+        lines.append(f"… and {len(shown) - 6} calls more")
+    return lines
+
+
+def named(params: Mapping[str, Any]) -> str:
+    """Parameters as name=value, long lists cut in the middle and counted."""
+    return ", ".join(f"{key}={short(value)}" for key, value in params.items())
+
+
+def short(value: Any) -> str:
+    """A value on one line: lists keep their ends and say how long they are, texts are cut."""
+    if isinstance(value, list | tuple):
+        if len(value) > 16:
+            ends = [*map(short, value[:8]), "…", *map(short, value[-4:])]
+            return f"[{', '.join(ends)}] ({len(value)} in all)"
+        return f"[{', '.join(map(short, value))}]"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(value) if isinstance(value, str) else len(text)} in all)"

@@ -1,0 +1,204 @@
+"""Beyond the certified inputs: what Hypothesis finds is small, is the same every time, and loses nothing."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from llmasos_conformance import engine, explore
+from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.checks import Check
+from llmasos_conformance.errors import Died, TimedOut
+from llmasos_conformance.protocol import Claims, Description
+from llmasos_conformance.reference import Reference
+from llmasos_conformance.suite import Case, Requirement, Suite
+from llmasos_conformance.verdict import State, failed, passed
+
+DESCRIPTION = Description(name="fake", version="1", capabilities=frozenset({"load_model", "tokenize"}))
+
+
+@dataclass(frozen=True)
+class FakeProbe:
+    digest: str = "d1gest"
+    path: Path = Path("somewhere")
+
+
+class FakeLibrary:
+    def get(self, name):
+        return FakeProbe()
+
+
+class FakeConnection:
+    """Tokenises text to its bytes; `wrong` says for which texts it answers nothing, or raises."""
+
+    description = DESCRIPTION
+
+    def __init__(self, wrong):
+        self.wrong, self.texts = wrong, []
+
+    def call(self, method, params):
+        if method == "load_model":
+            return {"model": "m"}
+        self.texts.append(params["text"])
+        return {"ids": [] if self.wrong(params["text"]) else list(params["text"].encode())}
+
+    def close(self):
+        pass
+
+
+def ask_bytes(given, draw, candidate):
+    length = draw.integer(1, 12)
+    text = "".join(chr(97 + k) for k in draw.integers(length, 0, 25))
+    return {"text": text, "ids": candidate.model("plain").tokenize(text)}
+
+
+def ask_fixed(given, draw, candidate):
+    return {"text": "abc", "ids": candidate.model("plain").tokenize("abc")}
+
+
+def judge_bytes(given, asked, reference):
+    return passed() if asked["ids"] == list(asked["text"].encode()) else failed("ids differ", got=asked["ids"])
+
+
+@dataclass
+class World:
+    bench: engine.Bench
+    case: Case
+    connection: FakeConnection
+
+    def trial(self):
+        return engine.run_case(self.bench, self.case)
+
+
+@pytest.fixture
+def world():
+    def make(wrong, question=ask_bytes, examples=3):
+        case = Case(
+            id="text.bytes", requirement="TOK-1", check="bytes", given={}, examples=examples,
+            needs=frozenset({"tokenize"}), effect={}, where="text.yaml:1",
+        )  # fmt: skip
+        requirement = Requirement(id="TOK-1", level="MUST", chapter="text", sentence={"en": "", "zh": ""}, source="")
+        suite = Suite(digest="s", version="1", requirements={"TOK-1": requirement}, cases={case.id: case}, profiles={})
+        check = Check(name="bytes", needs=frozenset({"tokenize"}), given={}, question=question, judge=judge_bytes)
+        connection, library = FakeConnection(wrong), FakeLibrary()
+        candidate = Candidate(Live(connection), DESCRIPTION, library)
+        reference = Reference(Claims(), candidate, {}, library)
+        return World(engine.Bench(suite, {"bytes": check}, candidate, reference, "0"), case, connection)
+
+    return make
+
+
+def test_a_failure_shrinks_to_the_smallest_input_and_says_what_was_asked_and_drawn(world):
+    made = world(lambda text: "b" in text[2:] or "x" in text, examples=20)
+    trial = made.trial()
+    assert trial.outcome.state is State.FAIL
+    minimal = explore.shrink(made.bench, made.case, trial).minimal.splitlines()
+    assert minimal[0] in ("tokenize text='aab'", "tokenize text='x'")
+    assert minimal[1] in ("drawn: 3 of 1..12; [0, 0, 1] of 0..25", "drawn: 1 of 1..12; [23] of 0..25")
+    assert minimal[2] == "ids differ"
+
+
+def test_nothing_but_the_minimal_input_of_an_outcome_changes(world):
+    made = world(lambda text: len(text) > 4)
+    trial = made.trial()
+    assert replace(explore.shrink(made.bench, made.case, trial), minimal="") == trial.outcome
+
+
+def test_the_same_candidate_is_asked_the_same_every_time(world):
+    seen = []
+    for _ in range(2):
+        made = world(lambda text: len(text) > 4)
+        explore.shrink(made.bench, made.case, made.trial())
+        seen.append(made.connection.texts)
+    assert seen[0] == seen[1]
+
+
+def test_a_failure_that_hypothesis_cannot_find_is_shown_as_it_was_certified(world):
+    scout = world(lambda text: False)
+    scout.trial()
+    certified = scout.connection.texts[1]
+    made = world(lambda text: text == certified)
+    trial = made.trial()
+    assert trial.outcome.example == 1
+    assert f"tokenize text={certified!r}" in explore.shrink(made.bench, made.case, trial).minimal
+
+
+def test_a_failure_that_does_not_come_again_is_kept_and_called_not_repeatable(world):
+    answered = []
+    made = world(lambda text: answered.append(text) or len(answered) == 2)
+    outcome = explore.shrink(made.bench, made.case, made.trial())
+    assert outcome.state is State.FAIL
+    assert "not repeatable" in outcome.minimal
+
+
+def test_a_candidate_that_fails_now_and_then_neither_hangs_nor_hides(world):
+    answered = []
+    made = world(lambda text: answered.append(text) or len(answered) % 2 == 0)
+    outcome = explore.shrink(made.bench, made.case, made.trial())
+    assert outcome.state is State.FAIL
+    assert outcome.minimal
+    assert len(answered) < explore.SEARCH_EXAMPLES + explore.SHRINK_CALLS + 10
+
+
+def test_shrinking_ends_when_its_budget_is_spent(world, monkeypatch):
+    monkeypatch.setattr(explore, "SHRINK_CALLS", 5)
+    made = world(lambda text: len(text) > 1)
+    trial = made.trial()
+    before = len(made.connection.texts)
+    assert explore.shrink(made.bench, made.case, trial).minimal
+    assert len(made.connection.texts) - before <= explore.SEARCH_EXAMPLES + 6
+
+
+def test_a_case_that_draws_nothing_is_asked_once_more_and_no_further(world):
+    made = world(lambda text: True, question=ask_fixed, examples=1)
+    outcome = explore.shrink(made.bench, made.case, made.trial())
+    assert outcome.minimal.splitlines()[0] == "tokenize text='abc'"
+    assert len(made.connection.texts) == 2
+
+
+def test_exploring_finds_what_the_certified_inputs_missed_and_says_so(world):
+    made = world(lambda text: text == "a", examples=1)
+    trial = made.trial()
+    assert trial.outcome.state is State.PASS
+    outcome = explore.beyond(made.bench, made.case, trial, 30)
+    assert outcome.state is State.FAIL
+    assert "the certified inputs passed" in outcome.message
+    assert outcome.minimal.startswith("tokenize text='a'")
+
+
+def test_exploring_a_right_candidate_draws_as_many_as_it_was_told_and_passes(world):
+    made = world(lambda text: False, examples=1)
+    trial = made.trial()
+    assert explore.beyond(made.bench, made.case, trial, 20) == trial.outcome
+    assert len(made.connection.texts) == 1 + 1 + 20
+
+
+def test_exploring_a_case_that_draws_nothing_stops_at_once(world):
+    made = world(lambda text: False, question=ask_fixed, examples=1)
+    assert explore.beyond(made.bench, made.case, made.trial(), 20).state is State.PASS
+    assert len(made.connection.texts) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"), [(Died("exit status 1"), State.FAIL), (TimedOut("no answer in 30 s"), State.ERROR)]
+)
+def test_a_candidate_that_ends_while_explored_is_brought_back(world, fault, state):
+    restarts = []
+
+    def wrong(text):
+        if len(text) > 6:
+            raise fault
+        return False
+
+    made = world(wrong, examples=1)
+    made.bench.restart = lambda: restarts.append(True)
+    trial = engine.Trial(replace(world(lambda text: False).trial().outcome), ())
+    outcome = explore.beyond(made.bench, made.case, trial, 30)
+    assert outcome.state is state
+    assert restarts
+
+
+def test_long_values_are_cut_in_the_middle_and_counted():
+    assert explore.short([1, 2]) == "[1, 2]"
+    assert explore.short(list(range(100))) == "[0, 1, 2, 3, 4, 5, 6, 7, …, 96, 97, 98, 99] (100 in all)"
+    assert explore.short("a" * 100).endswith("… (100 in all)")
