@@ -62,17 +62,17 @@ class Comparison:
     """How far a row of logits is from the truth, in units of honest error.
 
     Attributes:
-        rms, position, peak: E, P and M as multiples of the largest honest one.
-        at: index of the largest error. got, due: both values there.
+        ratio_rms, ratio_position, ratio_max: E, P and M as multiples of the largest honest one.
+        index: of the largest error. got, due: both values there.
         worst_position: index of the position with the largest rms.
         scale: s, standard deviation of the truth over the row.
         dtype: claimed.
     """
 
-    rms: float
-    position: float
-    peak: float
-    at: tuple[int, ...]
+    ratio_rms: float
+    ratio_position: float
+    ratio_max: float
+    index: tuple[int, ...]
     got: float
     due: float
     worst_position: int
@@ -80,19 +80,21 @@ class Comparison:
     dtype: str
 
     @property
-    def ok(self) -> bool:
-        return self.excess <= 1.0
+    def rules(self) -> tuple[tuple[float, float, str], ...]:
+        """Measure, bound and where it was taken, one per rule."""
+        return (
+            (self.ratio_rms, KAPPA_RMS[self.dtype], "over the row"),
+            (self.ratio_position, KAPPA_POSITION[self.dtype], "over a position"),
+            (self.ratio_max, KAPPA_MAX[self.dtype], "at its largest"),
+        )
 
     @property
-    def excess(self) -> float:
-        """The largest of the three as a multiple of its bound."""
-        dtype = self.dtype
-        by_rule = self.rms / KAPPA_RMS[dtype], self.position / KAPPA_POSITION[dtype], self.peak / KAPPA_MAX[dtype]
-        return max(by_rule)
+    def ok(self) -> bool:
+        return all(ratio <= bound for ratio, bound, _ in self.rules)
 
     @property
     def figures(self) -> dict[str, float]:
-        return {"ratio": self.rms, "position": self.position, "peak": self.peak}
+        return {"ratio": self.ratio_rms, "position": self.ratio_position, "peak": self.ratio_max}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ def honest_error(truth: Array, honest: Sequence[Array], dtype: str) -> Honest:
     return Honest(rms=rms, position=position, peak=peak, scale=scale, dtype=dtype)
 
 
-def compare(got: Array, truth: Array, honest: Sequence[Array], dtype: str) -> Comparison:
+def compare(got: Array, truth: Array, honest: Sequence[Array], dtype: str = "float32") -> Comparison:
     """Measure one row of logits.
 
     Args:
@@ -150,10 +152,10 @@ def _compare(values: Array, due: Array, unit: Honest) -> Comparison:
     at = tuple(int(i) for i in np.unravel_index(int(np.argmax(np.abs(errors))), errors.shape))
     by_position = np.mean(errors * errors, axis=-1)
     return Comparison(
-        rms=rms / unit.rms,
-        position=position / unit.position,
-        peak=peak / unit.peak,
-        at=at,
+        ratio_rms=rms / unit.rms,
+        ratio_position=position / unit.position,
+        ratio_max=peak / unit.peak,
+        index=at,
         got=float(values[at]),
         due=float(due[at]),
         worst_position=int(np.argmax(by_position)),
@@ -393,15 +395,9 @@ def _verdict(label: str, found: Comparison, row: int | None, due: str) -> Findin
     """Pass, or a failure that names the largest error and the rule that it breaks most."""
     if found.ok:
         return Finding(state=State.PASS, figures=found.figures)
-    dtype = found.dtype
-    rules = (
-        (found.rms / KAPPA_RMS[dtype], found.rms, KAPPA_RMS[dtype], "over the row"),
-        (found.position / KAPPA_POSITION[dtype], found.position, KAPPA_POSITION[dtype], "over a position"),
-        (found.peak / KAPPA_MAX[dtype], found.peak, KAPPA_MAX[dtype], "at its largest"),
-    )
-    _, ratio, bound, how = max(rules)
+    ratio, bound, how = max(found.rules, key=lambda rule: rule[0] / rule[1])
     message = (
-        f"{_place(label, found.at, row)} is {found.got:.9g}, {found.due:.9g} {due}: "
-        f"{ratio:.3g}x the honest {dtype} error {how}, bound {bound:g}x"
+        f"{_place(label, found.index, row)} is {found.got:.9g}, {found.due:.9g} {due}: "
+        f"{ratio:.3g}x the honest {found.dtype} error {how}, bound {bound:g}x"
     )
     return failed(message, expected=f"{found.due:.9g}", got=f"{found.got:.9g}", **found.figures)
