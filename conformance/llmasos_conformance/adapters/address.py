@@ -31,6 +31,9 @@ GROUP = "llmasos.adapters"
 BUILT_IN: Mapping[str, str] = {
     "reference": "llmasos_conformance.adapters.reference:ReferenceAdapter",
     "transformers": "llmasos_conformance.adapters.transformers:TransformersAdapter",
+    "honest": "llmasos_conformance.mutants:HonestAdapter",
+    "mutant": "llmasos_conformance.mutants:MutantAdapter",
+    "null": "llmasos_conformance.mutants:NullAdapter",
 }
 """The adapters of this package, so that they are found in a checkout that nobody installed."""
 

@@ -1,0 +1,78 @@
+"""The mutants by name, and what each is for.
+
+small      wrong by less than 100 honest errors on the plain probe, or not at all there
+behaviour  gross, in the forward pass or in anything around it
+loading    a bundle that must be refused is opened, or opened wrongly
+outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+GROUPS = ("small", "behaviour", "loading", "outside")
+
+Kind = TypeVar("Kind", bound=type[Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """An implementation broken on purpose after a documented real bug.
+
+    Attributes:
+        name: as in its address, `mutant:NAME`.
+        group: one of GROUPS.
+        source: thread that documents the real bug, or its nearest relative that we found; owner/repository#number.
+        requirement: the requirement that it must be seen to break.
+        bug: one sentence.
+        adapter: makes the broken candidate.
+    """
+
+    name: str
+    group: str
+    source: str
+    requirement: str
+    bug: str
+    adapter: Callable[[], Any]
+
+
+_MUTANTS: dict[str, Mutant] = {}
+
+
+def record(made: Mutant) -> None:
+    """Put a mutant into the catalogue; names are used once."""
+    if made.name in _MUTANTS:
+        raise ValueError(f"two mutants are called {made.name}")
+    _MUTANTS[made.name] = made
+
+
+def mutant(name: str, source: str, requirement: str) -> Callable[[Kind], Kind]:
+    """Record a Runtime subclass; its group is the module that holds it, its docstring the bug."""
+
+    def note(kind: Kind) -> Kind:
+        from llmasos_conformance.mutants.runtime import Serving
+
+        record(
+            Mutant(
+                name=name,
+                group=kind.__module__.rpartition(".")[2],
+                source=source,
+                requirement=requirement,
+                bug=" ".join((inspect.getdoc(kind) or "").split()),
+                adapter=lambda: Serving(kind, f"mutant:{name}"),
+            )
+        )
+        return kind
+
+    return note
+
+
+def mutants() -> Mapping[str, Mutant]:
+    """All mutants by name, group after group."""
+    for group in GROUPS:
+        importlib.import_module(f"{__package__}.{group}")
+    return _MUTANTS

@@ -1,0 +1,341 @@
+"""Who fails what: every honest variant, null candidate and mutant against every case.
+
+    python -m llmasos_conformance.mutants.table [--only GLOB …] [--cases GLOB …] [--jobs 2] [--json] [--out FILE]
+
+The table is right when
+
+    an honest variant   fails nothing, and stays within half of every bound
+    a mutant            fails a case of the requirement that it was built to break
+    a null candidate    fails something
+    a case              is failed by some mutant or null candidate
+
+and honest variants differ bit by bit from each other and from the orders of the reference. Everything runs in
+process: the point is the judges, not the transport.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from llmasos_conformance import adapters, checks, engine, numerics, suite
+from llmasos_conformance import reference as references
+from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.errors import CandidateFault
+from llmasos_conformance.inputs import KeyedDraw, sequence
+from llmasos_conformance.mutants.catalogue import Mutant, mutants
+from llmasos_conformance.mutants.honest import HONEST
+from llmasos_conformance.mutants.null import NULL
+from llmasos_conformance.probes import Library
+from llmasos_conformance.protocol import Claims, Refusal
+from llmasos_conformance.verdict import State
+
+SEED = "mutants"
+TIMEOUT_S = 60.0
+HONEST_SHARE = 0.5
+"""Part of a bound that an honest variant may use: what is left is for machines that we have not seen."""
+
+SIZED = ("plain", "small-embedding", "hot-attention", "asymmetric")
+"""Probes on which honest variants must differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One candidate of the table.
+
+    Attributes:
+        kind: honest, null or mutant. name: in its address. group, source, expected: of a mutant.
+        size: error on the plain probe in honest errors, root mean square; infinite if it is not finite, None if the
+            candidate does not load it.
+        failed: case -> requirement, for cases that it failed.
+        undecided: case -> message, for cases with neither a pass nor a fail; a fault of ours.
+        share: largest part of a bound that it used in a case that it passed.
+        seconds: of wall clock.
+    """
+
+    kind: str
+    name: str
+    group: str = ""
+    source: str = ""
+    expected: str = ""
+    size: float | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    undecided: Mapping[str, str] = field(default_factory=dict)
+    share: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def requirements(self) -> list[str]:
+        """Requirements that were failed, the expected one first."""
+        return sorted(set(self.failed.values()), key=lambda name: (name != self.expected, name))
+
+    @property
+    def trouble(self) -> str:
+        """What is not as it must be; empty if all is well."""
+        if self.undecided:
+            return f"undecided: {', '.join(list(self.undecided)[:3])}"
+        if self.kind == "honest":
+            if self.failed:
+                return f"an honest variant fails {', '.join(list(self.failed)[:3])}"
+            return f"uses {self.share:.2f} of a bound" if self.share > HONEST_SHARE else ""
+        if not self.failed:
+            return "survives"
+        if self.kind == "mutant" and self.expected not in self.failed.values():
+            return f"does not fail {self.expected}"
+        return ""
+
+
+class Workshop:
+    """One process's share of the work: suite, probes and a reference whose answers are remembered.
+
+    Args:
+        root: for the probes. patterns: globs of case ids or names of profiles; none means all cases.
+    """
+
+    def __init__(self, root: Path, patterns: Sequence[str] = ()) -> None:
+        self.suite = suite.load()
+        self.checks = checks.registry()
+        self.cases = chosen(self.suite, patterns)
+        self.probes = Library(root / "candidate", SEED)
+        self.reference = references.connect(Claims(), Library(root / "reference", SEED), adapters.connect)
+
+    def candidate(self, address: str) -> Candidate:
+        connection = adapters.connect(address, timeout_s=TIMEOUT_S)
+        return Candidate(Live(connection), connection.description, self.probes)
+
+    def row(self, kind: str, name: str, cases: Iterable[suite.Case] | None = None) -> Row:
+        """Run one candidate against the cases."""
+        started = time.monotonic()
+        candidate = self.candidate(f"{kind}:{name}")
+        made = mutants().get(name) if kind == "mutant" else None
+        size = self.size(candidate)
+        bench = engine.Bench(self.suite, self.checks, candidate, self.reference, SEED)
+        failed, undecided, share = dict[str, str](), dict[str, str](), 0.0
+        for case in self.cases if cases is None else cases:
+            if not case.needs <= candidate.description.capabilities and kind == "mutant":
+                continue  # a mutant of another runtime offers what that runtime offers
+            outcome = engine.run_case(bench, case).outcome
+            if outcome.state is State.FAIL:
+                failed[case.id] = case.requirement
+            elif outcome.ok:
+                share = max(share, used(outcome.figures))
+            else:
+                undecided[case.id] = f"{outcome.state}: {outcome.message}"
+        return Row(
+            kind=kind, name=name, group=made.group if made else "", source=made.source if made else "",
+            expected=made.requirement if made else "", size=size, failed=failed, undecided=undecided, share=share,
+            seconds=time.monotonic() - started,
+        )  # fmt: skip
+
+    def size(self, candidate: Candidate) -> float | None:
+        """Error on the plain probe in honest errors, over eight sequences of 24 ids."""
+        probe, draw = self.probes.get("plain"), KeyedDraw("", SEED, "size", 0)
+        worst = 0.0
+        for _ in range(8):
+            ids = sequence(draw, (24, 24), probe.config["vocab_size"])
+            try:
+                got = candidate.model(probe).forward([ids])[0]
+            except (Refusal, CandidateFault):
+                return None
+            truth, honest = self.reference.logits("plain", ids), self.reference.honest_logits("plain", ids)
+            ratio = numerics.compare(got, truth, honest, "float32").ratio_rms
+            worst = max(worst, ratio if math.isfinite(ratio) else math.inf)
+        return worst
+
+    def alike(self) -> list[tuple[str, str]]:
+        """Pairs of honest computations that agree bit by bit on every probe of SIZED; none should."""
+        addresses = [f"honest:{name}" for name in HONEST]
+        addresses += [f"reference:float32/{order}" for order in references.HONEST_ORDERS]
+        answers = {address: [rows for probe in SIZED for rows in self.bits(address, probe)] for address in addresses}
+        return [pair for pair in itertools.combinations(addresses, 2) if answers[pair[0]] == answers[pair[1]]]
+
+    def bits(self, address: str, probe: str) -> list[bytes]:
+        """The logits of a batch of three rows, as bytes."""
+        draw, made = KeyedDraw("", SEED, "alike", 0), self.probes.get(probe)
+        rows = [sequence(draw, (length, length), made.config["vocab_size"]) for length in (5, 13, 16)]
+        return [logits.astype("<f4").tobytes() for logits in self.candidate(address).model(probe).forward(rows)]
+
+
+def used(figures: Mapping[str, float]) -> float:
+    """The largest part of a bound that an outcome's figures say was used; 0 if they say nothing of the kind."""
+    bounds = {"ratio": numerics.KAPPA_RMS, "position": numerics.KAPPA_POSITION, "peak": numerics.KAPPA_MAX}
+    return max((figures[name] / bounds[name]["float32"] for name in bounds if name in figures), default=0.0)
+
+
+def chosen(loaded: suite.Suite, patterns: Sequence[str]) -> list[suite.Case]:
+    """Cases by glob of their id or by name of a profile; all without patterns."""
+    if not patterns:
+        return list(loaded.cases.values())
+    listed = {case for name in patterns if name in loaded.profiles for case in loaded.profiles[name].cases}
+    return [
+        case
+        for case in loaded.cases.values()
+        if case.id in listed or any(fnmatchcase(case.id, pattern) for pattern in patterns)
+    ]
+
+
+def entrants(only: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Kind and name of every candidate, or of those that match a glob (`kind:name` or name)."""
+    every = [("honest", name) for name in HONEST] + [("null", name) for name in NULL]
+    every += [("mutant", name) for name in mutants()]
+    if not only:
+        return every
+    return [
+        (kind, name)
+        for kind, name in every
+        if any(fnmatchcase(name, glob) or fnmatchcase(f"{kind}:{name}", glob) for glob in only)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """All rows and what follows from them.
+
+    Attributes:
+        rows: one per candidate. cases: case -> requirement, all that were run.
+        unfailed: cases that no mutant and no null candidate failed; None if not all of them ran.
+        alike: honest computations that agree bit by bit.
+    """
+
+    rows: Sequence[Row]
+    cases: Mapping[str, str]
+    unfailed: Sequence[str] | None
+    alike: Sequence[tuple[str, str]]
+
+    @property
+    def ok(self) -> bool:
+        return not (any(row.trouble for row in self.rows) or self.unfailed or self.alike)
+
+    def matrix(self) -> dict[str, Any]:
+        """The kill matrix as JSON: rows without times, so that two runs compare equal."""
+        rows = []
+        for row in self.rows:
+            entry = asdict(row)
+            del entry["seconds"]
+            entry["size"] = None if row.size is None else ("infinite" if math.isinf(row.size) else round(row.size, 2))
+            entry["share"] = round(row.share, 4)
+            entry["trouble"] = row.trouble
+            rows.append(entry)
+        return {"cases": dict(self.cases), "rows": rows, "unfailed": self.unfailed, "alike": self.alike, "ok": self.ok}
+
+
+def _start(root: str, patterns: Sequence[str]) -> None:
+    """Build a worker's Workshop."""
+    global _workshop
+    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns)
+
+
+_workshop: Workshop | None = None
+
+
+def _row(entrant: tuple[str, str]) -> Row:
+    assert _workshop is not None
+    return _workshop.row(*entrant)
+
+
+def run(
+    only: Sequence[str] = (),
+    patterns: Sequence[str] = (),
+    jobs: int = 2,
+    progress: Callable[[int, int, Row], None] | None = None,
+) -> Table:
+    """Run the table.
+
+    Args:
+        only: globs of candidates; none means all. patterns: see `chosen`. jobs: worker processes.
+        progress: told of every row: how many are done, how many there are, and the row.
+    """
+    todo = entrants(only)
+    with tempfile.TemporaryDirectory(prefix="llmasos-mutants-") as root:
+        mine = Workshop(Path(root) / "main", patterns)
+        rows = []
+        for row in _rows(todo, root, patterns, jobs, mine):
+            rows.append(row)
+            if progress is not None:
+                progress(len(rows), len(todo), row)
+        failed = {case for row in rows if row.kind != "honest" for case in row.failed}
+        whole = todo == entrants()
+        return Table(
+            rows=rows,
+            cases={case.id: case.requirement for case in mine.cases},
+            unfailed=[case.id for case in mine.cases if case.id not in failed] if whole else None,
+            alike=mine.alike() if whole else [],
+        )
+
+
+def _rows(
+    todo: Sequence[tuple[str, str]], root: str, patterns: Sequence[str], jobs: int, mine: Workshop
+) -> Iterator[Row]:
+    if jobs < 2:
+        yield from (mine.row(*entrant) for entrant in todo)
+        return
+    # Spawned, because torch, which some mutants load, does not survive a fork.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (root, patterns)) as pool:
+        yield from pool.map(_row, todo)
+
+
+def render(table: Table) -> str:
+    """The table for a person."""
+    head = f"{'candidate':36} {'group':10} {'size':>10} {'cases':>6}  {'failed, the expected first':48} verdict"
+    lines = [head, "-" * len(head)]
+    for row in table.rows:
+        size = "-" if row.size is None else f"{row.size:.3g}"
+        kinds = row.requirements
+        shown = ", ".join(kinds[:6]) + (f" +{len(kinds) - 6}" if len(kinds) > 6 else "")
+        if row.kind == "honest":
+            shown = shown or f"largest share of a bound {row.share:.2f}"
+        verdict = f"unexpected: {row.trouble}" if row.trouble else "ok"
+        lines.append(
+            f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
+        )
+    bugs = [row for row in table.rows if row.kind == "mutant"]
+    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group == "small"]
+    killed = sum(1 for row in bugs if not row.trouble)
+    lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
+    if table.unfailed is not None:
+        lines.append(f"cases that nobody fails: {len(table.unfailed)} of {len(table.cases)}")
+        lines += [f"  {case} ({table.cases[case]})" for case in table.unfailed]
+    lines += [f"honest computations that are one and the same: {one} and {other}" for one, other in table.alike]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Exit status 0 if the table is right, 1 if not, 2 for a wrong command line."""
+    parser = argparse.ArgumentParser(prog="llmasos selftest", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", nargs="+", default=[], metavar="GLOB", help="candidates, as name or kind:name")
+    parser.add_argument("--cases", nargs="+", default=[], metavar="GLOB", help="case ids or profiles")
+    parser.add_argument("--jobs", type=int, default=2, help="worker processes")
+    parser.add_argument("--json", action="store_true", help="print the kill matrix instead of the table")
+    parser.add_argument("--out", type=Path, help="write the kill matrix to this file")
+    options = parser.parse_args(argv)
+    if not entrants(options.only):
+        parser.error(f"no candidate matches {' '.join(options.only)}; try --only 'honest:*' 'mutant:epsilon-*'")
+
+    def progress(done: int, total: int, row: Row) -> None:
+        trouble = f"  {row.trouble}" if row.trouble else ""
+        print(f"[{done}/{total}] {row.kind}:{row.name} {row.seconds:.1f} s{trouble}", file=sys.stderr, flush=True)
+
+    table = run(options.only, options.cases, options.jobs, progress)
+    matrix = json.dumps(table.matrix(), indent=1, ensure_ascii=False, sort_keys=True)
+    if options.out is not None:
+        options.out.write_text(matrix + "\n", encoding="utf-8")
+    print(matrix if options.json else render(table))
+    return 0 if table.ok else 1
+
+
+__all__ = ["Mutant", "Row", "Table", "Workshop", "chosen", "entrants", "main", "render", "run"]
+
+if __name__ == "__main__":
+    sys.exit(main())
