@@ -43,7 +43,7 @@ import pytest
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Connection
     from llmasos_conformance.engine import Bench
-    from llmasos_conformance.suite import Case, Suite
+    from llmasos_conformance.suite import Case, Requirement, Suite
     from llmasos_conformance.verdict import Outcome
 
 PREFIX = "llmasos:"
@@ -304,7 +304,7 @@ class Run:
         self._bench: Bench | None = None
         self._failed: Exception | None = None
         self._open = contextlib.ExitStack()
-        for mark in ("must", "should", "may", *sorted({self._chapter(case) for case in self.suite.cases.values()})):
+        for mark in ("must", "should", "may", *sorted({*map(self.chapter, self.suite.cases)})):
             config.addinivalue_line("markers", f"{mark}: cases of the LLMasOS suites")
         if not self._is_worker():
             adapters.check_address(request.address, request.directory)
@@ -328,8 +328,12 @@ class Run:
     def _distributes(self) -> bool:
         return not self._is_worker() and getattr(self.config.option, "dist", "no") != "no"
 
-    def _chapter(self, case: Case) -> str:
-        return re.sub(r"\W+", "_", self.suite.requirements[case.requirement].chapter)
+    def _requirement(self, case: str) -> Requirement:
+        return self.suite.requirements[self.suite.cases[case].requirement]
+
+    def chapter(self, case: str) -> str:
+        """Marker of a case's chapter."""
+        return re.sub(r"\W+", "_", self._requirement(case).chapter)
 
     def cases(self, stem: str) -> list[Case]:
         """Cases of one suite file that this run collects, in the order of the file."""
@@ -390,6 +394,7 @@ class Run:
         from llmasos_conformance import adapters, checks, reference
         from llmasos_conformance.candidate import Candidate, Live
         from llmasos_conformance.engine import Bench
+        from llmasos_conformance.errors import HarnessError
         from llmasos_conformance.probes import Library
 
         root = Path(tempfile.mkdtemp(prefix="llmasos-"))
@@ -406,7 +411,15 @@ class Run:
         candidate = Candidate(Live(connection), description, Library(root / "a", self.seed))
         truth = reference.connect(description.claims, Library(root / "b", self.seed), connect)
         restart: Callable[[], None] | None = getattr(connection, "restart", None)
-        return Bench(self.suite, checks.registry(), candidate, truth, self.seed, restart)
+
+        def bring_back() -> None:
+            try:
+                if restart is not None:
+                    restart()
+            except HarnessError as error:
+                self._failed = error  # the cases to come cannot be judged; this one has been
+
+        return Bench(self.suite, checks.registry(), candidate, truth, self.seed, bring_back)
 
     def pytest_unconfigure(self) -> None:
         self._open.close()
@@ -454,22 +467,24 @@ class Run:
             )
             for report in self.reports
         ]
-        ran = {outcome.case for outcome in outcomes}
-        extra = tuple(sorted(case for case in ran if case not in self.planned and case in self.suite.cases))
+        worst: dict[str, Outcome] = {}
+        for outcome in sorted(outcomes, key=lambda outcome: WORST.index(outcome.state), reverse=True):
+            worst[outcome.case] = (
+                outcome  # a case that a rerun plugin repeats shows its worst; the verdict sees them all
+            )
+        extra = sorted(worst.keys() - {*self.planned})
         decided = verdict.decide([*self.planned, *extra], outcomes, self.optional | frozenset(extra))
         table: dict[str, Counter[str]] = {}
-        for name in sorted({*self.planned, *ran}):
-            table.setdefault(self.suite.requirements[self.suite.cases[name].requirement].chapter, Counter())
-            if name not in ran:
-                table[self.suite.requirements[self.suite.cases[name].requirement].chapter]["not_run"] += 1
-        for outcome in outcomes:
-            table[self.suite.requirements[outcome.requirement].chapter][outcome.state.value] += 1
+        for name in (*self.planned, *extra):
+            state = worst[name].state.value if name in worst else "not_run"
+            table.setdefault(self._requirement(name).chapter, Counter())[state] += 1
         lines = _table(table)
-        failing = [outcome for outcome in outcomes if outcome.state is State.FAIL]
-        for requirement in sorted({outcome.requirement for outcome in failing}):
-            cases = [outcome.case for outcome in failing if outcome.requirement == requirement]
-            level = self.suite.requirements[requirement].level
-            lines.append(f"failing: {requirement} ({level}) in {', '.join(cases)}")
+        failing = [name for name in (*self.planned, *extra) if name in worst and worst[name].state is State.FAIL]
+        for requirement in sorted({worst[name].requirement for name in failing}):
+            cases = ", ".join(name for name in failing if worst[name].requirement == requirement)
+            lines.append(f"failing: {requirement} ({self.suite.requirements[requirement].level}) in {cases}")
+        if len(outcomes) > len(worst):
+            lines.append("some cases ran more than once; a verdict needs one answer to each")
         if names := sorted({name for report in self.reports for name in report["missing"]}):
             lines.append(f"not declared, so nothing was asked: {', '.join(names)}")
         if emulated := sorted({name for report in self.reports for name in report["emulated"]}):
@@ -555,7 +570,7 @@ class CaseItem(pytest.Item):
         self.case, self.run = case, run
         self.requirement = run.suite.requirements[case.requirement]
         self.add_marker(self.requirement.level.lower())
-        self.add_marker(run._chapter(case))
+        self.add_marker(run.chapter(case.id))
         self.extra_keyword_matches.update((case.requirement, case.check))
 
     def runtest(self) -> None:
@@ -572,6 +587,7 @@ class CaseItem(pytest.Item):
             elif outcome.state is State.PASS and self.run.explore > 0:
                 outcome = explore.beyond(bench, self.case, trial, self.run.explore)
         missing = sorted(self.case.needs - bench.candidate.description.capabilities)
+        self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != "llmasos"]  # of an earlier try
         self.user_properties.append(("llmasos", _plain(outcome, missing)))
         if trial.detail:
             self.add_report_section("call", "llmasos", trial.detail)
@@ -664,6 +680,7 @@ def _outcome_of(report: pytest.TestReport | pytest.CollectReport) -> dict[str, A
     return None
 
 
+WORST = ("fail", "error", "inconclusive", "not_run", "not_declared", "not_applicable", "waived", "pass")
 COLUMNS = ("pass", "fail", "error", "inconclusive", "not_declared", "not_applicable", "not_run")
 
 
