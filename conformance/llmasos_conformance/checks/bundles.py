@@ -1,0 +1,326 @@
+"""Bundles that questions make themselves, byte for byte the same on every machine. No checks live here.
+
+    document(edits)      model.json as bytes: a small valid document with edits that may break it
+    tensors(config)      weights that a configuration needs; every value is exact even in bfloat16
+    File, pack(tensors)  model.safetensors as bytes, from parts that can be broken on purpose
+    speaker(model)       a model that is made to say something: the answer to a request is known before it is asked
+
+Broken files cannot be made by a writer that refuses to break them, so this room has its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmasos_conformance.protocol import Array
+
+if TYPE_CHECKING:
+    from llmasos_conformance.probes import Library, Probe
+
+# ── documents ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SMALL: Mapping[str, str] = {
+    "name": '"small"',
+    "version": '"1.0"',
+    "architecture": '"GPT-3"',
+    "parameters.vocab_size": "260",
+    "parameters.embedding_dim": "8",
+    "parameters.num_layers": "1",
+    "parameters.num_heads": "2",
+    "parameters.feed_forward_dim": "16",
+    "parameters.context_length": "16",
+}
+"""The small document: path of each member -> its value as JSON text."""
+
+DOCUMENT = {
+    "type": "object",
+    "description": "the small document (see suites/README.md) with edits",
+    "properties": {
+        "name": {"type": "string", "description": "for the message of a failure"},
+        "put": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "path of a member -> its value as JSON text, which may be wrong on purpose",
+        },
+        "drop": {"type": "array", "items": {"type": "string"}, "description": "members left out"},
+        "splice": {"type": "object", "description": "at: an ASCII text of the file; hex: bytes that replace it"},
+        "before": {"type": "string", "description": "bytes before the document, hex"},
+        "after": {"type": "string", "description": "text after the document"},
+        "reversed": {"type": "boolean", "description": "members in reverse order"},
+        "spaced": {"type": "boolean", "description": "white space of every kind between all tokens"},
+        "encoding": {"type": "string", "description": "other than utf-8"},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
+"""JSON Schema of an edited document in a case's data."""
+
+Edits = Mapping[str, Any]
+
+
+def members(edits: Edits) -> dict[str, str]:
+    """The small document's members after `put` and `drop`, still by path and as JSON text."""
+    made = {**SMALL, **edits.get("put", {})}
+    for path in edits.get("drop", ()):
+        made = {key: value for key, value in made.items() if key != path and not key.startswith(path + ".")}
+    return made
+
+
+def document(edits: Edits) -> bytes:
+    """model.json with edits, as bytes."""
+    space = " \n\t\r" if edits.get("spaced") else ""
+    order = list(members(edits).items())
+    if edits.get("reversed"):
+        order.reverse()
+
+    def written(pairs: Sequence[tuple[str, str]]) -> str:
+        inner = f"{space},{space}".join(f"{json.dumps(key)}{space}:{space}{value}" for key, value in pairs)
+        return f"{{{space}{inner}{space}}}"
+
+    nested = [(path.partition(".")[2], value) for path, value in order if path.startswith("parameters.")]
+    top: list[tuple[str, str]] = []
+    for path, value in order:
+        head = path.partition(".")[0]
+        if path == head:
+            top.append((head, value))
+        elif all(head != key for key, _ in top):
+            top.append((head, written(nested)))
+    raw = (space + written(top) + edits.get("after", "") + space).encode(edits.get("encoding", "utf-8"))
+    if "splice" in edits:
+        raw = raw.replace(edits["splice"]["at"].encode(), bytes.fromhex(edits["splice"]["hex"]))
+    before = bytes.fromhex(edits.get("before", ""))
+    return before + bytes(raw)
+
+
+def config(edits: Edits) -> dict[str, Any]:
+    """Parameters of an edited document that is still valid, with the standard's defaults."""
+    given = {path.partition(".")[2]: json.loads(v) for path, v in members(edits).items() if path.startswith("param")}
+    D = given["embedding_dim"]
+    heads = D // 64 if D % 64 == 0 else 1
+    defaults = {"num_heads": heads, "feed_forward_dim": 4 * D, "context_length": 1024, "tie_embeddings": True}
+    return defaults | given
+
+
+# ── weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a GPT-3 bundle. D model width, F hidden width, V vocabulary."""
+    V, D, F = config["vocab_size"], config["embedding_dim"], config["feed_forward_dim"]
+    made: dict[str, tuple[int, ...]] = {"token_embedding": (V, D), "position_embedding": (config["context_length"], D)}
+    for layer in (f"layers.{i}" for i in range(config["num_layers"])):
+        for norm in ("attention_norm", "feed_forward_norm"):
+            made |= {f"{layer}.{norm}.weight": (D,), f"{layer}.{norm}.bias": (D,)}
+        for part in ("query", "key", "value", "output"):
+            made |= {f"{layer}.attention.{part}.weight": (D, D), f"{layer}.attention.{part}.bias": (D,)}
+        made |= {f"{layer}.feed_forward.up.weight": (D, F), f"{layer}.feed_forward.up.bias": (F,)}
+        made |= {f"{layer}.feed_forward.down.weight": (F, D), f"{layer}.feed_forward.down.bias": (D,)}
+    made |= {"final_norm.weight": (D,), "final_norm.bias": (D,)}
+    return made if config["tie_embeddings"] else made | {"head.weight": (V, D)}
+
+
+def tensors(config: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Array]:
+    """Weights of the needed shapes: name -> float32 array.
+
+    Each value is a signed byte of SHAKE-256(name) divided by 128, norm weights lie around 1. So the same name and shape
+    give the same values in every configuration, and no dtype of the format loses any of them.
+
+    Args:
+        quiet: embeddings are 1/64 as large, so that the epsilon of the norms weighs as much as the variance.
+    """
+    made = {name: _pattern(name, shape) for name, shape in shapes(config).items()}
+    for name in made:
+        if name.endswith("norm.weight"):
+            made[name] = 1 + made[name]
+    if quiet:
+        for name in ("token_embedding", "position_embedding"):
+            made[name] = made[name] / 64
+    return made
+
+
+def _pattern(name: str, shape: tuple[int, ...]) -> Array:
+    """Multiples of 1/128 in [-1, 1)."""
+    raw = hashlib.shake_256(name.encode()).digest(int(np.prod(shape)))
+    made: Array = (np.frombuffer(raw, dtype=np.int8).astype(np.float32) / np.float32(128)).reshape(shape)
+    return made
+
+
+STORED: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Dtypes of the format and their bytes."""
+
+
+def stored(array: Array, dtype: str) -> bytes:
+    """An array's little-endian bytes in a dtype of the format; bfloat16 is the upper half of float32."""
+    if dtype == "BF16":
+        halves = np.ascontiguousarray(array, dtype="<f4").view("<u2").reshape(-1, 2)
+        return np.ascontiguousarray(halves[:, 1]).tobytes()
+    return np.ascontiguousarray(array, dtype={"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
+
+
+class File:
+    """A safetensors file in its parts, to be put together right or wrong.
+
+    Attributes:
+        header: tensor name -> {"dtype", "shape", "data_offsets"}. data: bytes after the header.
+    """
+
+    def __init__(self, weights: Mapping[str, Array], dtype: str = "F32") -> None:
+        self.header: dict[str, dict[str, Any]] = {}
+        self.data = b""
+        for name, array in weights.items():
+            self.add(name, list(array.shape), stored(array, dtype), dtype)
+
+    def add(self, name: str, shape: list[int], raw: bytes, dtype: str = "F32") -> None:
+        offsets = [len(self.data), len(self.data) + len(raw)]
+        self.header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        self.data += raw
+
+    def text(self) -> str:
+        """The header, padded with blanks to a multiple of 8 bytes."""
+        text = json.dumps(self.header, separators=(",", ":"))
+        return text + " " * (-len(text) % 8)
+
+    def bytes(self, *, text: str | None = None, length: int | None = None) -> bytes:
+        """The file; `text` and `length` replace the header and what is said of its length."""
+        header = (self.text() if text is None else text).encode()
+        return struct.pack("<Q", len(header) if length is None else length) + header + self.data
+
+
+def pack(weights: Mapping[str, Array], dtype: str = "F32") -> bytes:
+    """A valid model.safetensors."""
+    return File(weights, dtype).bytes()
+
+
+# ── models that say something ───────────────────────────────────────────────────────────────────────────────────────
+
+_ITEMS = {"type": "array", "items": {"type": ["string", "integer"]}}
+
+MODEL = {
+    "type": "object",
+    "description": "a model whose answer is known (see suites/README.md)",
+    "properties": {
+        "says": {**_ITEMS, "description": "what it says, text or ids, whatever the tokens before; then full stops"},
+        "after": {"type": "integer", "minimum": 1, "description": "number of prompt tokens after which it says that"},
+        "follows": {
+            "type": "array",
+            "items": {**_ITEMS, "minItems": 2, "maxItems": 2},
+            "description": "pairs of tokens: after the one comes the other",
+        },
+        "law": {
+            "type": "object",
+            "additionalProperties": {"type": "number"},
+            "description": "character -> its probability, the same at every position",
+        },
+        "louder": {
+            "type": "integer",
+            "description": "an id whose logit is half as large again as that of what it says",
+        },
+        "eos": {"type": "array", "items": {"type": "integer"}, "description": "eos_token_ids"},
+        "bos": {"type": "integer", "description": "bos_token_id"},
+        "context": {"type": "integer", "minimum": 2, "description": "context_length, default 48"},
+        "vocabulary": {"type": "integer", "minimum": 1, "description": "vocab_size, default 260"},
+        "pieces": {
+            "type": "object",
+            "additionalProperties": {"type": "integer"},
+            "description": "text -> id from 256: a tokenizer.json whose first 256 ids are bytes, and these pieces",
+        },
+        "special": {
+            "type": "object",
+            "additionalProperties": {"type": "integer"},
+            "description": "literal -> id of special tokens of tokenizer.json",
+        },
+    },
+    "additionalProperties": False,
+}
+"""JSON Schema of a speaking model in a case's data."""
+
+LEAD = 64.0
+"""Logit of what a speaker says; all others have 0. At temperature 2 another token is drawn once in 10¹¹."""
+
+
+def ids_of(items: Sequence[str | int]) -> list[int]:
+    """Texts as their bytes, ids as they are."""
+    return [token for item in items for token in (item.encode() if isinstance(item, str) else [item])]
+
+
+def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
+    """A bundle that says what `model` demands.
+
+    Attention and feed-forward are zero; what remains is embedding, final norm and head. Embeddings are codes, rows of
+    a Hadamard matrix: orthogonal, of mean 0, entries ±1. The norm leaves such a row as it is but for a factor, and a
+    head row that is a sum of codes answers exactly those.
+
+        says      each position has a code, so that the position alone decides
+        follows   each left-hand token has a code, so that the last token alone decides; others say id 0
+        law       every position has the same code, and one column of the head holds ln p
+    """
+    V, context = model.get("vocabulary", 260), model.get("context", 48)
+    codes = _codes(context if "says" in model else 31)
+    D = codes.shape[1]
+    parameters = {
+        "vocab_size": V, "embedding_dim": D, "num_layers": 1, "num_heads": 1, "feed_forward_dim": 4,
+        "context_length": context, "tie_embeddings": False, "bos_token_id": model.get("bos"),
+        "eos_token_ids": model.get("eos", []),
+    }  # fmt: skip
+    weights: dict[str, Array] = {name: np.zeros(shape, np.float32) for name, shape in shapes(parameters).items()}
+    for name in weights:
+        if name.endswith("norm.weight"):
+            weights[name] += 1
+    head = weights["head.weight"]
+    if "says" in model:
+        script = [ord(".")] * (model.get("after", 1) - 1) + ids_of(model["says"])
+        weights["position_embedding"] = codes[:context]
+        for position in range(context):
+            head[script[position] if position < len(script) else ord(".")] += codes[position] * (LEAD / D)
+            if "louder" in model:
+                head[model["louder"]] += codes[position] * (1.5 * LEAD / D)
+    elif "follows" in model:
+        for code, (before, then) in zip(codes, (ids_of(pair) for pair in model["follows"]), strict=False):
+            weights["token_embedding"][before] = code
+            head[then] += code * (LEAD / D)
+    else:
+        weights["position_embedding"][:] = codes[0]
+        head[:, 0] = -100
+        for character, mass in model["law"].items():
+            head[ord(character), 0] = np.float32(np.log(mass))
+    made = {"name": "speaker", "version": "1.0", "architecture": "GPT-3", "parameters": parameters}
+    tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
+    return library.write(json.dumps(made).encode(), pack(weights), tokenizer=tokenizer)
+
+
+def _codes(count: int) -> Array:
+    """At least `count` rows of Sylvester's matrix, without its constant one; [D-1, D] with D a power of two."""
+    matrix = np.ones((1, 1), dtype=np.float32)
+    while len(matrix) <= count:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return np.ascontiguousarray(matrix[1:])
+
+
+def tokenizer_json(model: Mapping[str, Any]) -> bytes:
+    """A byte-level tokenizer.json without merges: text becomes bytes, and ids from 256 have text of their own."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    # GPT-2's alphabet: a byte that prints stands for itself, the others for the characters from U+0100 on.
+    letter = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(rest)}
+    vocabulary = {letter[byte]: byte for byte in range(256)}
+    for text, token in model.get("pieces", {}).items():
+        vocabulary["".join(letter[byte] for byte in text.encode())] = token
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    made: dict[str, Any] = {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": token, "content": text, **flags} for text, token in model.get("special", {}).items()],
+        "normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "vocab": vocabulary, "merges": [],
+        },
+    }  # fmt: skip
+    return json.dumps(made).encode()
