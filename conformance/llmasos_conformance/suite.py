@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, Any
 from llmasos_conformance import __version__
 from llmasos_conformance.canonical import parse, validate
 from llmasos_conformance.errors import HarnessError, SuiteError
-from llmasos_conformance.protocol import CAPABILITIES
 
 if TYPE_CHECKING:
     from llmasos_conformance.checks import Check
@@ -289,6 +288,7 @@ def _wrong_names(
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Path and reason of each name in a case that leads nowhere."""
     from llmasos_conformance.probes import NAMES
+    from llmasos_conformance.protocol import CAPABILITIES
 
     if entry["check"] not in checks:
         yield ("check",), f"there is no check {entry['check']!r}{_near(entry['check'], checks)}"
@@ -381,6 +381,8 @@ def _thawed(
     problems: list[Problem],
 ) -> Profile:
     """A frozen profile held against the cases of today."""
+    from llmasos_conformance.protocol import CAPABILITIES
+
     where = _shown(path, directory)
     try:
         document = _frozen(path)
@@ -438,6 +440,8 @@ def freeze(
     Raises:
         SuiteError: the suites are malformed, a pattern matches nothing, a name is unknown, or the profile exists.
     """
+    from llmasos_conformance.protocol import CAPABILITIES
+
     place = directory or find()
     suite = _load(place, checks, profiles=False)  # an older profile that has become stale must not stand in the way
     needed = sorted(set(requires))
@@ -599,7 +603,7 @@ class _Reader:
             return _UNREADABLE
         value = self._value(next(events), events, ())
         next(events)  # the document ends
-        after = next(events)
+        after: Any = next(events)
         if not isinstance(after, yaml.StreamEndEvent):
             place = f"{self.shown}:{after.start_mark.line + 1}"
             self.problems.append(Problem(place, "", "a second document starts here; a file holds one"))
