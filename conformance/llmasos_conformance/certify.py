@@ -1,0 +1,450 @@
+"""A certified run: from an adapter's address to a signed report directory.
+
+    before    suites, harness, reference and adapter are hashed; the report's place is made next to where it will be
+    during    the engine asks case by case, in this process; the adapter answers from another, over standard input and
+              output, in an empty directory, with a scrubbed environment; evidence is written as it comes
+    after     the adapter is ended; everything is hashed again; only then is the key opened; the directory gets its name
+
+pytest has no part in it: what a verdict does not pass through cannot change it. `llmasos certify` runs this room in an
+interpreter of its own (`python -I`), so that neither the caller's environment nor his modules are in it. A process of
+the same user is no security boundary all the same, and the report says so.
+
+A run that is interrupted keeps what it has: the rest is `not_run`, the verdict incomplete, nothing is signed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from llmasos_conformance import adapters, engine, evidence, installed, isolation, report, signing
+from llmasos_conformance import reference as references
+from llmasos_conformance import suite as suites
+from llmasos_conformance.candidate import Candidate, Connection, Live
+from llmasos_conformance.canonical import digest_files, encode, package_files, parse, sha256
+from llmasos_conformance.checks import registry
+from llmasos_conformance.errors import HarnessError, ReportError
+from llmasos_conformance.policy import TIME_FORMAT
+from llmasos_conformance.probes import Library
+from llmasos_conformance.suite import Case, Suite
+from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_NOTHING, Outcome, State, Verdict
+
+SEED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Nothing(HarnessError):
+    """A profile without cases: there is nothing to certify."""
+
+    exit_code = EXIT_NOTHING
+
+
+class RunInvalid(HarnessError):
+    """Something that must not change while a run goes on has changed; nothing is signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to certify, and how.
+
+    Attributes:
+        adapter: address. profile: name of a frozen profile. out: directory to be made.
+        seed: of the inputs; None for a fresh one. key: private key file; None leaves the report unsigned.
+        passphrase: asked for the key's passphrase, after the run. timeout_s: per call to the candidate.
+        pass_env: names of environment variables that the adapter gets beside the fixed ones; they are recorded.
+        directory: where relative addresses start.
+        out_of_process: False hosts the adapter in this process, which makes the run a self-test.
+    """
+
+    adapter: str
+    profile: str
+    out: Path
+    seed: str | None = None
+    key: Path | None = None
+    passphrase: Callable[[], bytes | None] = lambda: None
+    timeout_s: float = 30.0
+    pass_env: tuple[str, ...] = ()
+    directory: Path = Path()
+    out_of_process: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A run that has ended.
+
+    Attributes:
+        content: the statement. report_id: SHA-256 of its bytes. signed: whether there is an envelope.
+        exit_code: of `llmasos certify`. lost: why the candidate could not be brought back, or "".
+    """
+
+    verdict: Verdict
+    directory: Path
+    content: Mapping[str, Any]
+    report_id: str
+    signed: bool
+    interrupted: bool
+    outcomes: Sequence[Outcome]
+    lost: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        faults = {outcome.fault for outcome in self.outcomes}
+        failed = self.verdict is Verdict.NON_CONFORMANT
+        if not failed and not self.interrupted and (self.lost or "protocol" in faults):
+            return EXIT_ADAPTER
+        return EXIT_CODES[self.verdict]
+
+
+Progress = Callable[[int, int, Case | None], None]
+"""Told: cases done, cases in all, the case that comes next."""
+
+
+def certify(
+    order: Order, *, clock: Callable[[], datetime], progress: Progress = lambda done, total, case: None
+) -> Done:
+    """Run a profile and write the report directory.
+
+    Args:
+        order: what and how. clock: the time in UTC, read at start and end. progress: see `Progress`.
+
+    Raises:
+        HarnessError: before the run, when something about the order is wrong; after it, when files have changed.
+    """
+    if order.seed is not None and not SEED.fullmatch(order.seed):
+        raise ReportError(f"the seed {order.seed!r:.80} is not 1 to 64 letters, digits, '.', '_' or '-'")
+    if order.key is not None:
+        signing.check_key_file(order.key)
+    directory = installed.suites()
+    profile = installed.frozen_profile(directory, order.profile)
+    loaded = suites.load(directory)
+    if not profile["cases"]:
+        raise Nothing(f"the profile {order.profile} has no cases", where=directory)
+    before = _digests(directory, order)
+    # Only in a process of our own: closing the doors of somebody else's program is not ours to do.
+    closed = bool(sys.flags.isolated) and isolation.close_doors()
+    said = isolation.sentences(out_of_process=order.out_of_process, closed=closed, pass_env=order.pass_env)
+    with _place(order.out) as place, tempfile.TemporaryDirectory(prefix="llmasos-") as temporary:
+        rooms = _Rooms(Path(temporary).resolve())
+        return _run(order, loaded, profile, before, place, rooms, said, clock, progress)
+
+
+def _run(
+    order: Order, loaded: Suite, profile: Mapping[str, Any], before: Mapping[str, str], place: _Place, rooms: _Rooms,
+    said: list[str], clock: Callable[[], datetime], progress: Progress,
+) -> Done:  # fmt: skip
+    started, seed = clock(), order.seed or secrets.token_hex(16)
+    connection = _connect(order, rooms)
+    try:
+        description = connection.description
+        truth = references.connect(description.claims, Library(rooms.private, seed), adapters.connect)
+        candidate = Candidate(Live(connection), description, Library(rooms.bundles, seed))
+        bench = engine.Bench(suite=loaded, checks=registry(), candidate=candidate, reference=truth, seed=seed)
+        loop = _Loop(bench, connection, evidence.Store(place.path / evidence.FILE_NAME), rooms.hide)
+        with loop.signals():
+            outcomes = loop.run([loaded.cases[case["id"]] for case in profile["cases"]], progress)
+            connection.close()  # the key is opened below, and nobody of the candidate is there to look
+            return _finish(order, loaded, profile, before, place, said, loop, outcomes, started, clock)
+    finally:
+        connection.close()
+
+
+def _finish(
+    order: Order, loaded: Suite, profile: Mapping[str, Any], before: Mapping[str, str], place: _Place, said: list[str],
+    loop: _Loop, outcomes: Sequence[Outcome], started: datetime, clock: Callable[[], datetime],
+) -> Done:  # fmt: skip
+    """Hash again, state, sign, and give the directory its name."""
+    after = _digests(installed.suites(), order)
+    if changed := [name for name in before if before[name] != after[name]]:
+        raise RunInvalid(
+            f"{' and '.join(changed)} changed while the run went on; nothing was signed", hint="run it again, untouched"
+        )
+    facts = report.Facts(
+        candidate=report.candidate_record(loop.bench.candidate.description),
+        adapter=before["adapter"],
+        suite={
+            "name": "llmasos",
+            "version": loaded.version,
+            "digest": before["suites"],
+            "profile": order.profile,
+            "profileDigest": installed.profile_digest(profile),
+        },
+        reference={
+            "name": "llmasos",
+            "version": loop.bench.reference.truth.description.version,
+            "digest": before["reference"],
+        },
+        harness=installed.harness_record() | {"digest": before["harness"]},
+        run={
+            "id": secrets.token_hex(16),
+            "startedAt": started.strftime(TIME_FORMAT),
+            "finishedAt": clock().strftime(TIME_FORMAT),
+            "seed": loop.bench.seed,
+            "mode": "certified" if order.out_of_process and sys.flags.isolated else "self-test",
+            "isolation": said,
+        },
+        environment=installed.environment_record(),
+    )
+    payload = report.statement(facts, profile, outcomes, loop.store.close())
+    signed = order.key is not None and not loop.interrupted
+    content = _write(place.path, payload, order if signed else None)
+    return Done(
+        verdict=Verdict(content["predicate"]["verdict"]),
+        directory=place.keep(),
+        content=content,
+        report_id=sha256(payload),
+        signed=signed,
+        interrupted=loop.interrupted,
+        outcomes=outcomes,
+        lost=loop.lost,
+    )
+
+
+def _write(place: Path, payload: bytes, order: Order | None) -> Mapping[str, Any]:
+    """The files of a report beside its evidence. Projections are made from the very bytes that are signed."""
+    content: Mapping[str, Any] = parse(payload, floats=False)
+    if order is None or order.key is None:
+        (place / report.STATEMENT_NAME).write_bytes(payload)
+    else:
+        key = signing.read_key(order.key, order.passphrase())
+        (place / report.ENVELOPE_NAME).write_bytes(signing.sign(payload, key))
+        (place / report.SIGNER_NAME).write_bytes(signing.public_pem(signing.public_bytes(key)))
+    report.write_text(place / report.MARKDOWN_NAME, report.markdown(content, sha256(payload)))
+    report.write_text(place / report.JUNIT_NAME, report.junit(content))
+    return content
+
+
+# ── the loop over cases ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Loop:
+    """Runs cases one after another, stores their evidence, and stops in an orderly way.
+
+    Attributes:
+        interrupted: somebody pressed Ctrl-C or sent SIGTERM. lost: why the candidate could not be brought back.
+    """
+
+    def __init__(
+        self, bench: engine.Bench, connection: Connection, store: evidence.Store, hide: Callable[[str], str]
+    ) -> None:
+        self.bench, self.store, self.hide = bench, store, hide
+        self.interrupted, self.lost = False, ""
+        self._running = self._asking = False
+        restart = getattr(connection, "restart", None)
+        if restart is not None:
+            bench.restart = lambda: self._bring_back(restart)
+
+    def run(self, cases: Sequence[Case], progress: Progress) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        self._running = True
+        for number, case in enumerate(cases):
+            progress(number, len(cases), case)
+            outcomes.append(self._one(case))
+        self._running = False
+        progress(len(cases), len(cases), None)
+        return outcomes
+
+    def _one(self, case: Case) -> Outcome:
+        if self.interrupted or self.lost:
+            return self._not_run(case)
+        try:
+            self._asking = True
+            trial = engine.run_case(self.bench, case)
+        except KeyboardInterrupt:
+            if not self.interrupted:  # nobody turned the signal into a mark: this is not the main thread's run
+                raise
+            return self._not_run(case)
+        finally:
+            self._asking = False
+        digest = self.store.add(case.id, trial.examples)
+        made = trial.outcome
+        return replace(
+            made, evidence=digest, message=self.hide(made.message), expected=self.hide(made.expected),
+            got=self.hide(made.got),
+        )  # fmt: skip
+
+    def _not_run(self, case: Case) -> Outcome:
+        why = "the run was interrupted" if self.interrupted else f"the candidate did not come back: {self.lost}"
+        emulated = tuple(sorted(case.needs & set(self.bench.candidate.description.emulated)))
+        return Outcome(
+            case=case.id, requirement=case.requirement, level=self.bench.suite.level(case), state=State.NOT_RUN,
+            message=self.hide(why), emulated=emulated,
+        )  # fmt: skip
+
+    def _bring_back(self, restart: Callable[[], None]) -> None:
+        try:
+            restart()
+        except HarnessError as error:
+            self.lost = error.what
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Turn SIGINT and SIGTERM into one orderly stop.
+
+        While the candidate is asked, the first breaks off the case; between cases it leaves a mark. Once interrupted,
+        what there is gets written, and impatience must not tear it: further signals are ignored. After a whole run they
+        end it as usual, for instance at the prompt for a passphrase.
+        """
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self.interrupted:
+                return
+            self.interrupted = self._running
+            if self._asking or not self._running:
+                raise KeyboardInterrupt
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+# ── places ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Rooms:
+    """Temporary directories of a run: the adapter's empty one, the bundles it may read, and the reference's own.
+
+    Their names say nothing, and messages in a report name none of them.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.adapter, self.bundles, self.private = root / "a", root / "b", root / "c"
+        for room in (self.adapter, self.bundles, self.private):
+            room.mkdir(mode=0o700)
+        (self.adapter / "tmp").mkdir(mode=0o700)
+
+    def hide(self, text: str) -> str:
+        """A message without what differs from run to run: our temporary directory, and addresses of objects."""
+        text = re.sub(re.escape(str(self.root)) + r"(/[abc])?", "…", text)
+        return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
+
+
+class _Place:
+    """The report directory while it is being written, under a name of its own beside the final one."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        try:
+            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                raise ReportError("there is something already, and reports are never overwritten", where=out,
+                                  hint="give a new directory with --out")  # fmt: skip
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self.path = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+            self.path.chmod(0o755)
+        except OSError as error:
+            raise ReportError(
+                f"cannot write the report here: {error.strerror}", where=out, hint="choose another place with --out"
+            ) from error
+
+    def keep(self) -> Path:
+        try:
+            if self.out.is_dir():
+                self.out.rmdir()
+            self.path.rename(self.out)
+        except OSError as error:
+            kept = self.path.with_name(self.path.name.lstrip(".").removesuffix(".part"))
+            self.path.rename(kept)
+            raise ReportError(
+                f"cannot give the report its name: {error.strerror}; it is in {kept}", where=self.out
+            ) from error
+        return self.out
+
+
+@contextlib.contextmanager
+def _place(out: Path) -> Iterator[_Place]:
+    made = _Place(out)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made.path, ignore_errors=True)  # gone already when the run went well
+
+
+def _connect(order: Order, rooms: _Rooms) -> Connection:
+    if not order.out_of_process:
+        return adapters.connect(order.adapter, directory=order.directory, timeout_s=order.timeout_s)
+    return adapters.connect(
+        _absolute(order.adapter, order.directory), out_of_process=True, directory=order.directory,
+        timeout_s=order.timeout_s, cwd=rooms.adapter, path=isolation.roots(),
+        env=isolation.adapter_environment(rooms.adapter, order.pass_env),
+    )  # fmt: skip
+
+
+def _absolute(address: str, directory: Path) -> str:
+    """A command whose words that name files of `directory` are absolute, because it will start elsewhere."""
+    words = adapters.check_address(address, directory).command
+    return "cmd:" + shlex.join([_as_file(word, directory) or word for word in words]) if words else address
+
+
+def _as_file(word: str, directory: Path) -> str:
+    path = directory / word
+    return str(path.resolve()) if word and not word.startswith("-") and path.is_file() else ""
+
+
+# ── digests ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _digests(directory: Path, order: Order) -> dict[str, str]:
+    return {
+        "suites": installed.suite_digest(directory),
+        "harness": installed.harness_digest(),
+        "reference": installed.reference_digest(),
+        "adapter": adapter_digest(order.adapter, order.directory),
+    }
+
+
+def adapter_digest(address: str, directory: Path) -> str:
+    """One digest over an adapter: its files, and how it is started.
+
+    A file is hashed alone; a module with the top-level package it belongs to; a program with every word of its command
+    that is a file. Adapters of this package are hashed as one file, because the harness has a digest of its own.
+    Libraries that an adapter imports are not hashed; what it says of them stands in the report as its own words.
+    """
+    target = adapters.check_address(address, directory)
+    files: list[tuple[str, Path]]
+    if target.command:
+        found = [(word, _as_file(word, directory)) for word in target.command]
+        files = [(f"{number}/{Path(path).name}", Path(path)) for number, (_, path) in enumerate(found) if path]
+        words = [Path(path).name if path else word for word, path in found]
+    elif target.module.endswith(".py"):
+        files, words = [(Path(target.module).name, Path(target.module))], []
+    else:
+        files, words = _module_files(target.module, target.roots), []
+    start = [target.module if not target.module.endswith(".py") else "", target.attribute, target.argument, *words]
+    return sha256(encode({"files": digest_files(files), "start": start}))
+
+
+def _module_files(module: str, roots: Sequence[Path]) -> list[tuple[str, Path]]:
+    parts = module.split(".")
+    for root in roots:
+        whole = root / parts[0]
+        single = root.joinpath(*parts[:-1], f"{parts[-1]}.py")
+        if parts[0] == "llmasos_conformance" and single.is_file():
+            return [(single.name, single)]
+        if whole.is_dir():
+            return package_files(whole)
+        if whole.with_suffix(".py").is_file():
+            return [(f"{parts[0]}.py", whole.with_suffix(".py"))]
+    spec = importlib.util.find_spec(parts[0])
+    origin = Path(spec.origin) if spec is not None and spec.origin else None
+    if origin is None or not origin.is_file():
+        raise ReportError(f"the files of the adapter's module {module} cannot be found, so they cannot be hashed")
+    return [(origin.name, origin)]

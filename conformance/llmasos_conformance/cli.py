@@ -1,0 +1,623 @@
+"""`llmasos …`: the commands, each a few lines around the room that does the work.
+
+Importing this module costs little more than click; every command imports its room when it runs. With `--json`, standard
+output holds JSON and nothing else, and what is meant for people goes to standard error. Errors say what, where, and
+what to try. `certify` starts itself again in an isolated interpreter (see `isolation`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from llmasos_conformance import __version__
+from llmasos_conformance.errors import HarnessError
+from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_OURS, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from llmasos_conformance.certify import Done
+    from llmasos_conformance.suite import Case, Suite
+    from llmasos_conformance.verify import Result
+
+EXIT_INTERRUPTED = 130
+_CODES = """\b
+Exit codes: 0 conformant, 1 non-conformant, 2 usage or configuration, 3 incomplete, 4 adapter
+unreachable or it broke the protocol, 5 nothing selected, 70 our own fault."""
+
+
+def say(text: str = "", *, err: bool = False, **style: Any) -> None:
+    """Print a line; colours only on a terminal and without NO_COLOR."""
+    click.echo(
+        click.style(text, **style) if style else text, err=err, color=False if os.environ.get("NO_COLOR") else None
+    )
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def next_step(*commands: str, err: bool = False) -> None:
+    """Every command ends with what one would do next."""
+    for number, command in enumerate(commands):
+        say(f"{'next:' if number == 0 else '     '} {command}", err=err, fg="cyan")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="llmasos")
+def cli() -> None:
+    """The LLMasOS standard: test implementations, certify them, check reports.
+
+    \b
+    Try it:            llmasos demo
+    Test your own:     pytest --adapter=./adapter.py:Mine
+    Certify it:        llmasos certify --adapter ./adapter.py:Mine --profile quick --out report
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point: run a command and turn whatever happens into an exit code."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; errors are printed."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        result = cli.main(args=arguments, standalone_mode=False, prog_name="llmasos", obj=list(arguments))
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except HarnessError as error:
+        _show(error)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read our output has gone, and closing would complain
+        return 0
+    except Exception:
+        traceback.print_exc()
+        say("\nerror: this is a bug of llmasos, not of your candidate", err=True, fg="red")
+        say("  try: llmasos doctor --json, and report its output with the lines above", err=True)
+        return EXIT_OURS
+
+
+def _show(error: HarnessError) -> None:
+    say(f"error: {error.what}", err=True, fg="red")
+    code = getattr(error, "code", "")
+    for label, text in (
+        ("where", error.where),
+        ("try", error.hint),
+        ("more", f"llmasos explain {code}" if code else ""),
+    ):
+        if text:
+            say(f"  {label}: {text}", err=True)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes | None:
+    """A passphrase from a file, or asked for on a terminal when there is no file but a need."""
+    if file is not None:
+        try:
+            return file.read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            raise HarnessError(f"cannot read the passphrase: {error.strerror}", where=file) from error
+    if prompt and sys.stdin.isatty():
+        return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)).encode()
+    return None
+
+
+# ── certify ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command(epilog=_CODES)
+@click.option(
+    "--adapter",
+    required=True,
+    metavar="ADDRESS",
+    help="name, pkg.mod:attr, ./file.py:attr, 'cmd:./program' or @profile",
+)
+@click.option("--profile", required=True, metavar="NAME", help="frozen list of cases, e.g. quick or core/gpt/logits")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="report directory, made by this run")
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="private key from `llmasos keygen`; without it nothing is signed"
+)
+@click.option("--passphrase-file", type=click.Path(path_type=Path), help="file with the key's passphrase")
+@click.option("--seed", metavar="TEXT", help="inputs follow from it; default a fresh one, recorded in the report")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="seconds per call"
+)
+@click.option("--pass-env", multiple=True, metavar="NAME", help="environment variable the adapter may see; recorded")
+@click.option(
+    "--in-process", is_flag=True, help="host the adapter inside the harness: a self-test, never a certificate"
+)
+@click.option("--no-progress", is_flag=True, help="no progress display")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def certify(
+    adapter: str, profile: str, out: Path, key: Path | None, passphrase_file: Path | None, seed: str | None,
+    timeout_s: float, pass_env: tuple[str, ...], in_process: bool, no_progress: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Run a profile against a candidate and write a signed report."""
+    if not sys.flags.isolated and not in_process:
+        from llmasos_conformance import isolation
+
+        return isolation.rerun(click.get_current_context().find_root().obj, pass_env)
+    from llmasos_conformance import certify as rooms
+
+    order = rooms.Order(
+        adapter=adapter, profile=profile, out=out, seed=seed, key=key, timeout_s=timeout_s, pass_env=pass_env,
+        passphrase=lambda: _passphrase(key, passphrase_file), out_of_process=not in_process,
+    )  # fmt: skip
+    with _progress(silent=as_json or no_progress) as progress:
+        done = rooms.certify(order, clock=_now, progress=lambda n, total, case: progress(n, total, _chapter(case)))
+    if as_json:
+        print_json(_done_json(done))
+    _print_done(done, order, err=as_json)
+    return done.exit_code
+
+
+def _passphrase(key: Path | None, file: Path | None) -> bytes | None:
+    """Ask only if the key is encrypted, which its PEM header says."""
+    if file is None and (key is None or b"ENCRYPTED" not in key.read_bytes()):
+        return None
+    return _secret(file, f"passphrase of {key}")
+
+
+def _chapter(case: Case | None) -> str:
+    return "" if case is None else case.id.split(".")[0]
+
+
+@contextmanager
+def _progress(*, silent: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """Cases done of all, chapter and elapsed time on standard error; nothing where nobody watches."""
+    if silent or not sys.stderr.isatty():
+        yield lambda done, total, chapter: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda done, total, chapter: bar.update(task, completed=done, total=total, description=chapter)
+
+
+def _done_json(done: Done) -> dict[str, Any]:
+    predicate = done.content["predicate"]
+    return {
+        "schemaVersion": "1.0",
+        "verdict": predicate["verdict"],
+        "exitCode": done.exit_code,
+        "report": str(done.directory),
+        "id": done.report_id,
+        "signed": done.signed,
+        "interrupted": done.interrupted,
+        "profile": predicate["suite"]["profile"],
+        "seed": predicate["run"]["seed"],
+        "mode": predicate["run"]["mode"],
+        "summary": predicate["summary"],
+        "emulated": predicate["emulated"],
+        "notRight": [
+            {key: made[key] for key in ("id", "requirement", "level", "outcome", "message", "example") if key in made}
+            for made in predicate["checks"]
+            if made["outcome"] not in ("pass", "not_declared", "not_applicable")
+        ],
+    }
+
+
+_SHOWN = 8
+
+
+def _print_done(done: Done, order: Any, *, err: bool) -> None:
+    from llmasos_conformance import report, suite
+    from llmasos_conformance.verdict import State, Verdict
+
+    if err:
+        return
+    loaded, seed = suite.load(), done.content["predicate"]["run"]["seed"]
+    wrong = [outcome for outcome in done.outcomes if outcome.state in (State.FAIL, State.ERROR, State.INCONCLUSIVE)]
+    for outcome in wrong[:_SHOWN]:
+        say(report.explain_outcome(outcome, loaded, adapter=order.adapter, seed=seed))
+    if len(wrong) > _SHOWN:
+        say(f"… and {len(wrong) - _SHOWN} more in {done.directory / report.MARKDOWN_NAME}")
+    colour = {Verdict.CONFORMANT: "green", Verdict.NON_CONFORMANT: "red"}.get(done.verdict, "yellow")
+    say(report.headline(done.content), fg=colour, bold=True)
+    if done.lost:
+        say(f"the candidate did not come back: {done.lost}", fg="yellow")
+    state = "interrupted, kept unsigned" if done.interrupted else "signed" if done.signed else "not signed"
+    say(f"report: {done.directory} ({state}), seed {seed}")
+    if done.signed:
+        trust = order.key.with_name("trust.json") if order.key else Path("trust.json")
+        next_step(f"llmasos verify {shlex.quote(str(done.directory))} --trust {shlex.quote(str(trust))} --rejudge")
+    elif done.interrupted:
+        next_step(f"llmasos certify … --seed {seed} again, to the end; {report.STATEMENT_NAME} has what ran")
+    else:
+        next_step(
+            "llmasos keygen --out keys, and certify with --key keys/key.pem to have a report that others can check"
+        )
+
+
+# ── verify ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command(
+    epilog="""\b
+Exit codes: 0 accepted and conformant, 1 rejected, 2 malformed or usage, 3 authentic but signer
+unknown or policy not met, 4 authentic, verdict not conformant."""
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file: whose reports to believe")
+@click.option("--rejudge", is_flag=True, help="judge every stored answer again with the reference installed here")
+@click.option(
+    "--level",
+    type=click.Choice(["suite", "evidence"]),
+    default="evidence",
+    show_default=True,
+    help="how far to check without --rejudge; suite needs no evidence file",
+)
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def verify(path: Path, trust_file: Path | None, rejudge: bool, level: str, as_json: bool) -> int:
+    """Check a report: signature, signer, suite, evidence, and with --rejudge every verdict in it."""
+    from llmasos_conformance import policy
+    from llmasos_conformance import verify as rooms
+
+    trust = None if trust_file is None else policy.read_trust(trust_file)
+    with _progress(silent=as_json) as progress:
+        result = rooms.verify(
+            path, now=_now(), own=rooms.Installed.here(), trust=trust, level="re-judged" if rejudge else level,
+            on_case=lambda n, total: progress(n, total, "judging again"),
+        )  # fmt: skip
+    if as_json:
+        print_json(result.as_json())
+    else:
+        _print_result(result, path, rejudge=rejudge, trusted=trust is not None)
+    return result.exit_code
+
+
+_MARKS = {"reached": ("ok  ", "green"), "failed": ("no  ", "red"), "not checked": ("-   ", None)}
+_RUNG_TEXT = {
+    "integrity": "the bytes are the ones signed, in the only form they may have",
+    "signer": "the trust file names the signer, for this time, candidate and profile",
+    "suite": "suite and profile are ours; cases, counts, roots and verdict follow from them",
+    "evidence": "the stored conversations are the ones signed",
+    "re-judged": "asked and judged again from the seed with our own reference, every outcome is the same",
+}
+
+
+def _print_result(result: Result, path: Path, *, rejudge: bool, trusted: bool) -> None:
+    from llmasos_conformance import report
+    from llmasos_conformance.verify import NOT_PROVEN
+
+    for rung, state in result.ladder.items():
+        mark, colour = _MARKS[state]
+        say(f"{mark}{rung:<10} {_RUNG_TEXT[rung]}", fg=colour)
+    for reason in result.reasons:
+        say(f"{reason.code}: {reason.message}", fg="red")
+    for note in result.notes:
+        say(f"note: {note}", fg="yellow")
+    if result.content is not None:
+        say(report.headline(result.content), bold=True)
+    who = "signer unknown" if result.signer is None else f"signed by {result.signer.owner} ({result.signer.role})"
+    words = {0: "accepted", 1: "REJECTED", 2: "MALFORMED", 3: "NOT ACCEPTED", 4: "authentic, but not conformant"}
+    colour = "green" if result.exit_code == 0 else "red"
+    say(f"{words[result.exit_code]}; level reached: {result.level}; {who}", fg=colour, bold=True)
+    say(NOT_PROVEN)
+    if result.reasons:
+        next_step(f"llmasos explain {result.reasons[0].code}")
+    elif not trusted:
+        next_step(f"llmasos verify {path} --trust trust.json")
+    elif not rejudge:
+        next_step(f"llmasos verify {path} --trust … --rejudge")
+    else:
+        next_step("nothing; whoever doubts the answers themselves certifies on a machine and with a seed of his own")
+
+
+@cli.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("keys"), show_default=True, help="directory for the files"
+)
+@click.option("--owner", default="me", show_default=True, help="whom the trust entry names")
+@click.option("--role", default="vendor", show_default=True, type=click.Choice(["vendor", "laboratory", "programme"]))
+@click.option(
+    "--days", default=400, show_default=True, type=click.IntRange(1, 3660), help="how long the key is trusted"
+)
+@click.option(
+    "--passphrase-file", type=click.Path(path_type=Path), help="encrypt the key with the passphrase in this file"
+)
+def keygen(out: Path, owner: str, role: str, days: int, passphrase_file: Path | None) -> None:
+    """Make a signing key, and a trust file that names it. Nothing is ever overwritten."""
+    from llmasos_conformance import policy
+
+    secret = _secret(passphrase_file, "")
+    paths = policy.keygen(out, owner=owner, role=role, days=days, now=_now(), passphrase=secret)
+    say(f"{paths['key']}: private key, for you alone{'' if secret else ' (no passphrase: see --passphrase-file)'}")
+    say(f"{paths['public']}: public key, for anybody")
+    say(f"{paths['trust']}: trust file, for whoever verifies your reports and believes you")
+    next_step(f"llmasos certify --adapter … --profile quick --key {paths['key']} --out report")
+
+
+# ── list and explain ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command("list")
+@click.option("--adapters", "what", flag_value="adapters", help="installed adapters")
+@click.option("--cases", "what", flag_value="cases", help="cases with requirement and check")
+@click.option("--requirements", "what", flag_value="requirements", help="the standard's sentences")
+@click.option("--profiles", "what", flag_value="profiles", default=True, help="frozen lists of cases (default)")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="print as JSON")
+def list_(what: str, lang: str, as_json: bool) -> None:
+    """List what is installed."""
+    rows = _LISTS[what](lang)
+    if as_json:
+        return print_json(rows)
+    if not rows:
+        return say(f"no {what} are installed")
+    widths = [max(len(str(row[key])) for row in rows) for key in rows[0]]
+    for row in rows:
+        say("  ".join(str(text).ljust(width) for text, width in zip(row.values(), widths, strict=True)).rstrip())
+    return next_step({"adapters": "llmasos doctor --adapter NAME", "profiles": "llmasos certify --profile NAME …"}.get(
+        what, "llmasos explain ID"))  # fmt: skip
+
+
+def _suite() -> Suite:
+    from llmasos_conformance import suite
+
+    return suite.load()
+
+
+def _list_adapters(lang: str) -> list[dict[str, Any]]:
+    from llmasos_conformance import adapters
+
+    return [{"name": name, "leads to": target} for name, target in sorted(adapters.known().items())]
+
+
+def _list_cases(lang: str) -> list[dict[str, Any]]:
+    loaded = _suite()
+    return [
+        {"id": case.id, "requirement": case.requirement, "level": loaded.level(case), "check": case.check,
+         "examples": case.examples, "needs": ",".join(sorted(case.needs))}
+        for case in loaded.cases.values()
+    ]  # fmt: skip
+
+
+def _list_requirements(lang: str) -> list[dict[str, Any]]:
+    return [
+        {"id": each.id, "level": each.level, "chapter": each.chapter, "sentence": each.sentence[lang]}
+        for each in _suite().requirements.values()
+    ]
+
+
+def _list_profiles(lang: str) -> list[dict[str, Any]]:
+    from llmasos_conformance import installed
+
+    directory = installed.suites()
+    found = [(name, installed.frozen_profile(directory, name)) for name in installed.profile_names(directory)]
+    return [
+        {"name": name, "cases": len(profile["cases"]), "requires": ",".join(profile["requires"])}
+        for name, profile in found
+    ]
+
+
+_LISTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
+    "adapters": _list_adapters, "cases": _list_cases, "requirements": _list_requirements, "profiles": _list_profiles,
+}  # fmt: skip
+
+
+@cli.command()
+@click.argument("name", metavar="ID")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+def explain(name: str, lang: str) -> None:
+    """Explain a requirement, a case, or a reason code of verify."""
+    from llmasos_conformance.reasons import REASONS
+
+    if name.upper() in REASONS:
+        code, *texts = REASONS[name.upper()]
+        say(f"{name.upper()}: {texts[lang == 'zh']}")
+        return say({"en": f"llmasos verify exits with {code}", "zh": f"llmasos verify 的退出码为 {code}"}[lang])
+    loaded = _suite()
+    if name in loaded.cases:
+        return _explain_case(loaded, loaded.cases[name], lang)
+    if name.upper() in loaded.requirements:
+        return _explain_requirement(loaded, name.upper(), lang)
+    known = [*loaded.cases, *loaded.requirements, *REASONS]
+    near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
+    raise HarnessError(
+        f"nothing is called {name!r:.100}",
+        hint=f"{', '.join(near)}" if near else "llmasos list --cases, or llmasos list --requirements",
+    )
+
+
+def _explain_case(loaded: Suite, case: Case, lang: str) -> None:
+    from llmasos_conformance.checks import registry
+    from llmasos_conformance.report import reproduce_command
+
+    requirement = loaded.requirements[case.requirement]
+    label = {
+        "en": ("asks", "needs", "given", "examples", "if it fails", "where", "run it"),
+        "zh": ("提问", "需要", "给定", "示例数", "若未通过", "位置", "运行"),
+    }[lang]
+    say(case.id, bold=True)
+    say(f"  {requirement.id} ({requirement.level}): {requirement.sentence[lang]}")
+    given = json.dumps(dict(case.given), ensure_ascii=False, default=str)
+    rows = (
+        registry()[case.check].doc, ", ".join(sorted(case.needs)), given if case.given else "", str(case.examples),
+        case.effect.get(lang, ""), case.where, reproduce_command(case.id, "ADDRESS"),
+    )  # fmt: skip
+    for name, text in zip(label, rows, strict=True):
+        if text:
+            say(f"  {name}: " + text.replace("\n", "\n    "))
+
+
+def _explain_requirement(loaded: Suite, name: str, lang: str) -> None:
+    requirement = loaded.requirements[name]
+    say(f"{requirement.id} ({requirement.level}), {requirement.chapter}", bold=True)
+    say(f"  {requirement.sentence[lang]}")
+    say({"en": "  source: ", "zh": "  来源:"}[lang] + requirement.source)
+    cases = [case.id for case in loaded.cases.values() if case.requirement == name]
+    say({"en": "  cases: ", "zh": "  用例:"}[lang] + (", ".join(cases) or "-"))
+    if cases:
+        next_step(f"llmasos explain {cases[0]}")
+
+
+# ── doctor ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command()
+@click.option("--adapter", metavar="ADDRESS", help="also start this adapter and shake hands")
+@click.option("--json", "as_json", is_flag=True, help="print as JSON, for a bug report")
+def doctor(adapter: str | None, as_json: bool) -> int:
+    """Look at this installation, and at an adapter, and say what is wrong."""
+    from llmasos_conformance import doctor as rooms
+
+    rows = rooms.examine(adapter)
+    bad = [row for row in rows if row.state == "bad"]
+    code = 0 if not bad else EXIT_ADAPTER if all(row.name == "adapter" for row in bad) else EXIT_USAGE
+    if as_json:
+        found = [{"name": row.name, "state": row.state, "text": row.text, "try": row.hint} for row in rows]
+        print_json({"schemaVersion": "1.0", "ok": not bad, "exitCode": code, "rows": found})
+        return code
+    for row in rows:
+        say(f"{row.state:<5}{row.name:<18} {row.text}", fg={"ok": None, "warn": "yellow", "bad": "red"}[row.state])
+        if row.hint:
+            say(f"{'':<24}try: {row.hint}")
+    if bad:
+        next_step(bad[0].hint or "see above")
+    else:
+        next_step("llmasos demo" if adapter is None else f"pytest --adapter={adapter}")
+    return code
+
+
+# ── the reference as a tool ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("prompt")
+@click.option("--max-length", default=100, show_default=True, help="most new tokens")
+@click.option("--temperature", default=1.0, show_default=True)
+@click.option("--seed", type=int, help="same seed, same text")
+@click.option("--top-k", type=int)
+@click.option("--top-p", type=float)
+@click.option("--min-p", type=float)
+@click.option("--stop", multiple=True, help="text that ends the continuation")
+@click.option("--json", "as_json", is_flag=True, help="print the generation as JSON")
+def generate(model: Path, prompt: str, as_json: bool, **options: Any) -> None:
+    """Continue PROMPT with the model in the bundle or model.json MODEL, by the reference."""
+    wanted = {
+        name: list(value) if name == "stop" else value for name, value in options.items() if value not in (None, ())
+    }
+    with _reference(model) as (call, handle):
+        answer = call("generate_text", {"model": handle, "prompt": prompt, **wanted})
+    if as_json:
+        return print_json(answer)
+    return say(answer["text"])
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL.json", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="print as JSON")
+def describe(model: Path, as_json: bool) -> None:
+    """Check a bundle or a model.json by the standard's rules and show what it is."""
+    from llmasos_conformance.canonical import parse
+
+    with _reference(model):
+        path = model / "model.json" if model.is_dir() else model
+        document = parse(path.read_bytes(), where=path)
+    files = sorted(each.name for each in path.parent.iterdir() if each.suffix in (".safetensors", ".json", ".onnx"))
+    if as_json:
+        return print_json({"schemaVersion": "1.0", "valid": True, "files": files, "model": document})
+    say(f"{document['name']}: {document['architecture']}, model format {document['version']}", bold=True)
+    for name, value in document["parameters"].items():
+        say(f"  {name}: {value}")
+    say(f"  files: {', '.join(files)}")
+    return next_step(f"llmasos generate {shlex.quote(str(model))} 'a prompt' --max-length 20")
+
+
+@contextmanager
+def _reference(model: Path) -> Iterator[tuple[Callable[[str, Mapping[str, Any]], Any], str]]:
+    """The reference with a model loaded; its refusals become errors that say what to mend."""
+    from llmasos_conformance import adapters
+    from llmasos_conformance.protocol import Refusal
+
+    connection = adapters.connect("reference")
+    try:
+        handle = str(connection.call("load_model", {"path": str(model)})["model"])
+        yield connection.call, handle
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
+    finally:
+        connection.close()
+
+
+# ── demo and self-test ────────────────────────────────────────────────────────────────────────────────────────────
+
+DEMO_PROFILES = ("core/gpt/logits", "quick")
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("llmasos-demo"), show_default=True)
+@click.option("--profile", help=f"default {DEMO_PROFILES[0]}")
+def demo(out: Path, profile: str | None) -> int:
+    """Certify the reference, sign the report, verify it, judge it again, print the verdict."""
+    from llmasos_conformance import installed, isolation, policy
+    from llmasos_conformance import verify as rooms
+
+    started = time.monotonic()
+    names = installed.profile_names(installed.suites())
+    chosen = profile or next((name for name in DEMO_PROFILES if name in names), DEMO_PROFILES[0])
+    key = out / "key.pem"
+    if not key.exists():
+        policy.keygen(out, owner="demo", now=_now())
+        say(f"1. made a key and a trust file in {out}")
+    else:
+        say(f"1. took the key in {out}")
+    target = next(path for number in range(1, 10_000) if not (path := out / f"report-{number}").exists())
+    say(f"2. certifying the reference, profile {chosen}, in an interpreter of its own …")
+    code = isolation.rerun(
+        ["certify", "--adapter", "reference", "--profile", chosen, "--key", str(key), "--out", str(target)]
+    )
+    if not target.exists():
+        return code
+    say("3. verifying the report and judging every answer again …")
+    trust = policy.read_trust(out / "trust.json")
+    result = rooms.verify(target, now=_now(), own=rooms.Installed.here(), trust=trust, level="re-judged")
+    _print_result(result, target, rejudge=True, trusted=True)
+    say(f"done in {time.monotonic() - started:.1f} s; read {target / 'report.md'}")
+    next_step(
+        "pytest --adapter=./adapter.py:Mine      test your own implementation (see README)",
+        f"llmasos verify {target} --trust {out / 'trust.json'} --rejudge --json",
+    )
+    return result.exit_code
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def selftest(arguments: tuple[str, ...]) -> int:
+    """Try every mutant, null candidate and honest variant against every case."""
+    from llmasos_conformance.mutants import table
+
+    return table.main(list(arguments))
+
+
+if __name__ == "__main__":
+    main()

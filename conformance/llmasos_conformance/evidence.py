@@ -1,0 +1,218 @@
+"""The conversations of a run, stored so that a stranger can judge them again.
+
+`evidence.ndjson.gz` holds one line for each case that was tried, in the order of the run:
+
+    {"case": "…", "examples": [[{"method": "…", "params": {…}, "result": {…}}, …], …]}
+
+An exchange has exactly one of `result`, `refusal` (a code) and `fault` (a kind). Tensors stand as on the wire; a number
+that JSON cannot hold stands as {"number": "nan"}. Lines are canonical: sorted keys, no blanks, ASCII. The report binds
+the SHA-256 of every line (without its line end) and the RFC 6962 root over all of them; how they are compressed is not
+bound.
+
+Reading for digests needs the standard library alone; only `exchanges`, which gives arrays back, imports NumPy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmasos_conformance.canonical import MAX_INTEGER, Unacceptable, clean, merkle_root, parse, sha256
+
+if TYPE_CHECKING:
+    from llmasos_conformance.candidate import Exchange
+
+FILE_NAME = "evidence.ndjson.gz"
+MAX_TOTAL = 256 * 1024 * 1024
+"""Bytes after decompression; a core run has under 20 MB, so more is a bomb or a mistake."""
+LEVEL = 6
+
+
+class Store:
+    """Writes evidence as the run goes, so that an interrupted run keeps what ran.
+
+    The file grows under a temporary name and gets its own with `close`.
+
+    Args:
+        path: of the finished file, in an existing directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(path.name + ".part")
+        self._raw = self._part.open("wb")
+        self._gzip = gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=self._raw, mtime=0)
+        self._lines: list[bytes] = []  # leaves of the root, as digests would not do
+
+    def add(self, case: str, examples: Sequence[Sequence[Exchange]]) -> str:
+        """Append a case's conversation and return its digest; "" for a case that was not tried."""
+        if not examples:
+            return ""
+        line = encode_line(case, examples)
+        self._gzip.write(line + b"\n")
+        self._gzip.flush()
+        self._lines.append(line)
+        return sha256(line)
+
+    def close(self) -> str:
+        """Finish the file and return the root over its lines."""
+        self._gzip.close()
+        self._raw.flush()
+        os.fsync(self._raw.fileno())
+        self._raw.close()
+        self._part.replace(self.path)
+        return merkle_root(self._lines)
+
+
+def encode_line(case: str, examples: Sequence[Sequence[Exchange]]) -> bytes:
+    """The canonical line of a case, without line end."""
+    rows = [[_entry(exchange) for exchange in example] for example in examples]
+    return _dumps({"case": case, "examples": rows})
+
+
+def _entry(exchange: Exchange) -> dict[str, Any]:
+    from llmasos_conformance import wire
+
+    entry: dict[str, Any] = {"method": exchange.method, "params": _plain(exchange.params)}
+    if exchange.refusal:
+        return entry | {"refusal": exchange.refusal}
+    if exchange.fault:
+        return entry | {"fault": exchange.fault}
+    return entry | {"result": wire.encode(exchange.result)}
+
+
+def _plain(value: Any) -> Any:
+    """Params, which may be wrong on purpose, as strict JSON; `_native` is the inverse."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bool):
+        return value
+    if (isinstance(value, int) and abs(value) > MAX_INTEGER) or (isinstance(value, float) and not math.isfinite(value)):
+        return {"number": str(value)}
+    return value
+
+
+def _native(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"number"}:
+            text = str(value["number"])
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        return {key: _native(inner) for key, inner in value.items()}
+    return [_native(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of evidence: the case, its digest, and the exchanges still in JSON form."""
+
+    case: str
+    digest: str
+    rows: Sequence[Sequence[Mapping[str, Any]]]
+
+
+def read(path: Path, *, limit: int = MAX_TOTAL) -> tuple[list[Record], str]:
+    """Read evidence strictly.
+
+    Returns:
+        The records in the order of the file, and the root over the lines.
+
+    Raises:
+        Unacceptable: E_EVIDENCE_MISSING, E_EVIDENCE_SIZE or E_EVIDENCE_FORMAT.
+    """
+    try:
+        with gzip.open(path) as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise Unacceptable(
+            "E_EVIDENCE_MISSING",
+            "the evidence file is not there",
+            where=path,
+            hint="ask for the whole report directory",
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unacceptable("E_EVIDENCE_FORMAT", f"not a whole gzip file: {error}", where=path) from error
+    if len(data) > limit:
+        raise Unacceptable("E_EVIDENCE_SIZE", f"more than {limit} bytes when unpacked", where=path)
+    if data and not data.endswith(b"\n"):
+        raise Unacceptable("E_EVIDENCE_FORMAT", "the last line has no end; the file was cut off", where=path)
+    lines = data.split(b"\n")[:-1]
+    records = [_record(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+    return records, merkle_root(lines)
+
+
+def _record(line: bytes, where: str) -> Record:
+    def refuse(what: str) -> Unacceptable:
+        return Unacceptable("E_EVIDENCE_FORMAT", what, where=where)
+
+    try:
+        value = parse(line, where=where, limit=MAX_TOTAL)
+        canonical = _dumps(value) == line
+    except (Unacceptable, ValueError) as error:
+        raise refuse(f"not a line of evidence: {error}") from error
+    if not canonical:
+        raise refuse("the line is not in canonical form")
+    if not isinstance(value, dict) or value.keys() != {"case", "examples"} or not isinstance(value["case"], str):
+        raise refuse("a line has exactly the keys 'case' and 'examples'")
+    rows = value["examples"]
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
+        raise refuse("'examples' is a list of lists, and not empty")
+    for row in rows:
+        for entry in row:
+            if not isinstance(entry, dict) or not isinstance(entry.get("params"), dict):
+                raise refuse("an exchange is an object with params")
+            kinds = entry.keys() - {"method", "params"}
+            form = {"result": dict, "refusal": str, "fault": str}
+            if len(kinds) != 1 or not kinds <= form.keys() or not isinstance(entry.get("method"), str):
+                raise refuse("an exchange has a method, params, and one of result, refusal and fault")
+            kind = next(iter(kinds))
+            if not isinstance(entry[kind], form[kind]) or not (entry[kind] or kind == "result"):
+                raise refuse(f"the exchange's {kind} is not a {form[kind].__name__}")
+    return Record(value["case"], sha256(line), rows)
+
+
+def exchanges(record: Record) -> list[list[Exchange]]:
+    """A record in native form, with arrays, ready to be replayed. Answers pass the same validators as in the run.
+
+    Raises:
+        Unacceptable: E_EVIDENCE_FORMAT; not an answer of the contract, an unknown refusal code or kind of fault.
+    """
+    from llmasos_conformance.errors import CandidateFault
+
+    made = []
+    for number, row in enumerate(record.rows):
+        try:
+            made.append([_exchange(entry) for entry in row])
+        except (CandidateFault, ValueError, TypeError, KeyError) as error:
+            raise Unacceptable(
+                "E_EVIDENCE_FORMAT", f"example {number}: {error}", where=record.case, case=record.case
+            ) from error
+    return made
+
+
+def _exchange(entry: Mapping[str, Any]) -> Exchange:
+    from llmasos_conformance import wire
+    from llmasos_conformance.candidate import FAULTS, Exchange
+
+    method, params = entry["method"], _native(entry["params"])
+    if "refusal" in entry:
+        return Exchange(method, params, refusal=wire.check_refusal(entry["refusal"]))
+    if "fault" in entry:
+        if entry["fault"] not in FAULTS:
+            raise ValueError(f"{clean(entry['fault'], 40)!r} is not a kind of fault")
+        return Exchange(method, params, fault=entry["fault"])
+    # A candidate's handle stays out of evidence, so that loading has the same empty answer as closing.
+    shape = "close" if method == "load_model" else method
+    return Exchange(method, params, result=wire.check_answer(shape, params, entry["result"]))

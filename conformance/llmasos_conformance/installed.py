@@ -1,0 +1,113 @@
+"""What is installed here: digests and versions of suites, harness and reference, the frozen profiles, the machine.
+
+A report binds these, and a verifier holds its own against them. Nothing is imported to be measured, so that `verify`
+stays light: files are hashed where they lie.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from llmasos_conformance import __version__
+from llmasos_conformance.canonical import digest_files, encode, package_files, parse, schema, sha256, validate
+from llmasos_conformance.errors import ReportError, SuiteError
+
+HARNESS_ROOT = Path(__file__).parent
+DEPENDENCIES = ("numpy", "scipy", "jsonschema", "PyYAML", "tokenizers", "ml_dtypes", "cryptography")
+"""Distributions whose behaviour a verdict or a signature rests on."""
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+"""Set to 1 in a certified run: sums must not change their order with the number of cores."""
+
+
+def suites() -> Path:
+    """Where the installed suites lie."""
+    from llmasos_conformance import suite
+
+    return suite.find()
+
+
+def suite_digest(directory: Path) -> str:
+    from llmasos_conformance import suite
+
+    return suite.digest(directory)
+
+
+def profile_names(directory: Path) -> list[str]:
+    """Names of the frozen profiles."""
+    root = directory / "profiles"
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.json"))
+
+
+def frozen_profile(directory: Path, name: str) -> Mapping[str, Any]:
+    """A frozen profile as it lies on disk.
+
+    Raises:
+        SuiteError: no such profile, or its file is malformed.
+    """
+    names = profile_names(directory)
+    if name not in names:
+        near = get_close_matches(name, names, 3, 0.4) or names[:5]
+        raise SuiteError(f"no profile {name!r:.80}", hint=f"{', '.join(near)}; `llmasos list --profiles` shows all")
+    path = directory / "profiles" / f"{name}.json"
+    made: Mapping[str, Any] = parse(path.read_bytes(), where=path, floats=False)
+    validate(made, schema("profile"), where=f"{path}: $")
+    return made
+
+
+def profile_digest(profile: Mapping[str, Any]) -> str:
+    """Over canonical bytes, so that indentation does not matter."""
+    return sha256(encode(profile))
+
+
+def harness_digest() -> str:
+    """Over the sources and schemas of this package."""
+    return digest_files(package_files(HARNESS_ROOT))
+
+
+def reference_root() -> Path:
+    """Directory of the reference package.
+
+    Raises:
+        ReportError: it is not installed.
+    """
+    spec = importlib.util.find_spec("llmasos")
+    if spec is None or not spec.submodule_search_locations:
+        raise ReportError("the package llmasos is not installed", hint="pip install llmasos")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def reference_digest() -> str:
+    """Over the sources and schemas of the reference."""
+    return digest_files(package_files(reference_root()))
+
+
+def harness_record() -> dict[str, Any]:
+    """The predicate's `harness`."""
+    found = {}
+    for name in DEPENDENCIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return {
+        "name": "llmasos_conformance", "version": __version__, "digest": harness_digest(), "dependencies": found,
+    }  # fmt: skip
+
+
+def environment_record() -> dict[str, str]:
+    """The predicate's `environment`."""
+    return {
+        "os": platform.system().lower(),
+        "arch": platform.machine(),
+        "python": platform.python_version(),
+        "threads": os.environ.get("OMP_NUM_THREADS") or "default",
+    }

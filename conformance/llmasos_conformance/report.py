@@ -1,0 +1,306 @@
+"""Outcomes to the bytes that are signed, and readable projections of bytes that were verified.
+
+The statement is an in-toto Statement v1 with a closed predicate of our own; `schemas/report.schema.json` is its
+definition. It holds no float, and nothing that depends on a clock, a path or a process beside `run.id` and the two
+times, so that the same seed on the same software gives the same bytes but for those three.
+
+The summary, the roots and the verdict repeat what the checks say. They are there for readers in a hurry; a verifier
+computes them again (`verify`), with the functions of this room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
+from llmasos_conformance.verdict import Outcome, State, Verdict, decide
+
+if TYPE_CHECKING:
+    from llmasos_conformance.protocol import Description
+    from llmasos_conformance.suite import Suite
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://llmasos.org/conformance-report/v1"
+SCHEMA_VERSION = "1.0"
+ENVELOPE_NAME = "report.intoto.json"
+STATEMENT_NAME = "statement.json"
+SIGNER_NAME = "signer.pub.pem"
+MARKDOWN_NAME, JUNIT_NAME = "report.md", "junit.xml"
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything about a run but its outcomes; what `statement` puts around them.
+
+    Attributes:
+        candidate: see `candidate_record`. adapter: digest of the adapter's files.
+        suite, reference, harness, run, environment: members of the predicate, as the schema has them.
+    """
+
+    candidate: Mapping[str, Any]
+    adapter: str
+    suite: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    harness: Mapping[str, Any]
+    run: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+
+def candidate_record(description: Description) -> dict[str, Any]:
+    """A description as the report keeps it, with nothing in it that could steer a reader's terminal."""
+
+    def texts(mapping: Mapping[str, str]) -> dict[str, str]:
+        return {
+            re.sub(r"[^A-Za-z0-9 ._@/+-]", "-", str(key))[:120] or "-": clean(str(text))
+            for key, text in mapping.items()
+        }
+
+    return {
+        "name": clean(description.name, 120),
+        "version": clean(description.version, 120),
+        "capabilities": sorted(description.capabilities),
+        "claims": {"dtype": description.claims.dtype, "determinism": description.claims.determinism},
+        "emulated": texts(description.emulated),
+        "runtime": texts(description.runtime),
+        "architectures": [clean(name, 120) for name in description.architectures],
+    }
+
+
+def figure(value: float) -> str:
+    """Three significant digits; "nan", "inf" and "-inf" as they are. A NaN has no sign here."""
+    return f"{value:.2e}" if value == value else "nan"
+
+
+def entry(outcome: Outcome) -> dict[str, Any]:
+    """One element of `checks`; members that say nothing are left out."""
+    made: dict[str, Any] = {
+        "id": outcome.case,
+        "requirement": outcome.requirement,
+        "level": outcome.level,
+        "outcome": str(outcome.state),
+        "emulated": sorted(outcome.emulated),
+        "figures": {name: figure(value) for name, value in outcome.figures.items()},
+    }
+    for name, text in (("message", outcome.message), ("expected", outcome.expected), ("got", outcome.got)):
+        if text:
+            made[name] = clean(text)
+    for name, text in (("fault", outcome.fault), ("evidence", outcome.evidence)):
+        if text:
+            made[name] = text
+    if outcome.example is not None:
+        made["example"] = outcome.example
+    return made
+
+
+def outcome_of(made: Entry) -> Outcome:
+    """The inverse of `entry`, up to the digits of the figures."""
+    return Outcome(
+        case=made["id"],
+        requirement=made["requirement"],
+        level=made["level"],
+        state=State(made["outcome"]),
+        message=made.get("message", ""),
+        expected=made.get("expected", ""),
+        got=made.get("got", ""),
+        figures={name: float(text) for name, text in made["figures"].items()},
+        emulated=tuple(made["emulated"]),
+        example=made.get("example"),
+        evidence=made.get("evidence", ""),
+        fault=made.get("fault", ""),
+    )
+
+
+def checks_root(checks: Iterable[Entry]) -> str:
+    return merkle_root([encode(made) for made in checks])
+
+
+def summary(checks: Iterable[Entry]) -> dict[str, int]:
+    """How often each state occurs; all eight are named, so that a zero is said and not left to be guessed."""
+    counts = Counter(made["outcome"] for made in checks)
+    return {str(state): counts[str(state)] for state in State}
+
+
+def optional_cases(profile: Mapping[str, Any]) -> frozenset[str]:
+    """Cases of a frozen profile that need a capability which the profile does not require."""
+    return frozenset(case["id"] for case in profile["cases"] if not set(case["needs"]) <= set(profile["requires"]))
+
+
+def verdict_of(profile: Mapping[str, Any], checks: Iterable[Entry]) -> Verdict:
+    """What the checks amount to under a frozen profile; the levels that count are the profile's."""
+    planned = [case["id"] for case in profile["cases"]]
+    return decide(planned, [outcome_of(made) for made in checks], optional_cases(profile))
+
+
+def statement(facts: Facts, profile: Mapping[str, Any], outcomes: Sequence[Outcome], evidence_root: str) -> bytes:
+    """The bytes to be signed.
+
+    Args:
+        facts: about the run. profile: the frozen profile.
+        outcomes: one per case of the profile, in its order. evidence_root: of the evidence file.
+    """
+    checks = [entry(outcome) for outcome in outcomes]
+    return encode(
+        {
+            "_type": STATEMENT_TYPE,
+            "predicateType": PREDICATE_TYPE,
+            "subject": [
+                {"name": "description", "digest": {"sha256": sha256(encode(facts.candidate))}},
+                {"name": "adapter", "digest": {"sha256": facts.adapter}},
+            ],
+            "predicate": {
+                "schemaVersion": SCHEMA_VERSION,
+                "candidate": facts.candidate,
+                "suite": facts.suite,
+                "reference": facts.reference,
+                "harness": facts.harness,
+                "run": facts.run,
+                "environment": facts.environment,
+                "checks": checks,
+                "checksRoot": checks_root(checks),
+                "evidenceRoot": evidence_root,
+                "summary": summary(checks),
+                "emulated": sum(1 for made in checks if made["emulated"]),
+                "verdict": str(verdict_of(profile, checks)),
+            },
+        }
+    )
+
+
+# ── projections: for people and for CI, made from a statement whose bytes were verified ──────────────────────────────
+
+
+def headline(content: Mapping[str, Any]) -> str:
+    """One line: who, in which profile, what came out."""
+    predicate = content["predicate"]
+    counts = ", ".join(f"{count} {state}" for state, count in predicate["summary"].items() if count)
+    who = predicate["candidate"]
+    return f"{predicate['verdict']}: {who['name']} {who['version']}, profile {predicate['suite']['profile']} ({counts})"
+
+
+def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
+    """A page about a statement: verdict, what was not right, what was isolated, and all checks in a table."""
+    predicate = content["predicate"]
+    suite, run, candidate = predicate["suite"], predicate["run"], predicate["candidate"]
+    claims = f"{candidate['claims']['dtype']} {candidate['claims']['determinism']}"
+    lines = [
+        f"# {_cell(candidate['name'])} {_cell(candidate['version'])}: {predicate['verdict']}",
+        "",
+        f"Profile `{suite['profile']}`, suite {_cell(suite['version'])} `{suite['digest'][:16]}`, "
+        f"seed `{run['seed']}`, {run['mode']}, claimed {claims}.",
+        f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}.",
+        "",
+        "| " + " | ".join(predicate["summary"]) + " | emulated |",
+        "|" + "---|" * (len(predicate["summary"]) + 1),
+        "| " + " | ".join(str(count) for count in predicate["summary"].values()) + f" | {predicate['emulated']} |",
+        "",
+    ]
+    wrong = [made for made in predicate["checks"] if made["outcome"] not in ("pass", "not_declared", "not_applicable")]
+    if wrong:
+        lines += ["## Not right", ""]
+        lines += [f"- **{made['outcome']}** `{made['id']}` ({made['requirement']}, {made['level']}): "
+                  f"{_cell(made.get('message', ''))}" for made in wrong]  # fmt: skip
+        lines.append("")
+    if candidate["emulated"]:
+        lines += ["## What the adapter does for the runtime", ""]
+        lines += [f"- `{name}`: {_cell(text)}" for name, text in candidate["emulated"].items()] + [""]
+    lines += ["## Isolation", "", *(f"- {_cell(sentence)}" for sentence in run["isolation"]), ""]
+    lines += ["## Checks", "", "| case | requirement | level | outcome | figures |", "|---|---|---|---|---|"]
+    for made in predicate["checks"]:
+        figures = ", ".join(f"{name} {text}" for name, text in made["figures"].items())
+        mark = " (emulated)" if made["emulated"] else ""
+        lines.append(
+            f"| `{made['id']}` | {made['requirement']} | {made['level']} | {made['outcome']}{mark} | {figures} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Foreign text inside Markdown: no markup, no links, no table breaks."""
+    return re.sub(r"([\\`*_{}\[\]<>|#!~])", r"\\\1", text)
+
+
+def junit(content: Mapping[str, Any]) -> str:
+    """JUnit XML, which every CI reads. A state that is neither pass nor fail never becomes a silent pass."""
+    predicate = content["predicate"]
+    suite = f"llmasos.{predicate['suite']['profile']}"
+    rows, counts = [], Counter[str]()
+    for made in predicate["checks"]:
+        name = f"  <testcase classname={quoteattr(suite)} name={quoteattr(made['id'])}"
+        state, text = made["outcome"], made.get("message", "")
+        kind = {"pass": "", "fail": "failure", "not_declared": "skipped", "not_applicable": "skipped"}.get(
+            state, "error"
+        )
+        counts[kind] += 1
+        if not kind:
+            rows.append(f"{name}/>")
+        elif kind == "skipped":
+            rows.append(f"{name}><skipped message={quoteattr(state)}/></testcase>")
+        else:
+            body = escape(f"{made['requirement']} ({made['level']}): {text}")
+            rows.append(f"{name}><{kind} type={quoteattr(state)} message={quoteattr(text)}>{body}</{kind}></testcase>")
+    head = (
+        f'<testsuite name={quoteattr(suite)} tests="{len(rows)}" '
+        f'failures="{counts["failure"]}" errors="{counts["error"]}" skipped="{counts["skipped"]}" '
+        f'timestamp="{predicate["run"]["startedAt"][:-1]}">'
+    )
+    return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', head, *rows, "</testsuite>", ""])
+
+
+# ── one outcome, explained ────────────────────────────────────────────────────────────────────────────────────────
+
+_LABELS = {
+    "en": ("requirement", "expected", "got", "where", "what it means for users", "reproduce", "no more is known"),
+    "zh": ("要求", "应为", "实为", "位置", "对使用者的影响", "重现", "没有更多信息"),
+}
+_STATES_ZH = {
+    "pass": "通过", "fail": "未通过", "error": "出错", "not_declared": "未声明", "not_applicable": "不适用",
+    "waived": "已豁免", "not_run": "未运行", "inconclusive": "无定论",
+}  # fmt: skip
+
+
+def explain_outcome(
+    outcome: Outcome, suite: Suite, lang: str = "en", *, adapter: str = "mine", seed: str | None = None
+) -> str:
+    """A failure as a person needs it: what the standard demands, what came, where, why it matters, how to see it again.
+
+    Args:
+        outcome: of any state. suite: that the case is from. lang: "en" or "zh".
+        adapter, seed: for the command that reproduces it.
+    """
+    requirement, expected, got, where, effect, reproduce, nothing = _LABELS[lang]
+    case = suite.cases.get(outcome.case)
+    sentence = (
+        suite.requirements[outcome.requirement].sentence[lang] if outcome.requirement in suite.requirements else ""
+    )
+    state = _STATES_ZH[outcome.state] if lang == "zh" else str(outcome.state)
+    example = "" if outcome.example is None else f" [{outcome.example}]"
+    lines = [f"{state} {outcome.case}{example}: {outcome.message or nothing}"]
+    rows = [
+        (requirement, f"{outcome.requirement} ({outcome.level}) {sentence}".rstrip()),
+        (expected, outcome.expected),
+        (got, outcome.got),
+        (where, case.where if case else ""),
+        (effect, case.effect.get(lang, "") if case else ""),
+        (reproduce, reproduce_command(outcome.case, adapter, seed)),
+    ]
+    lines += [f"  {label}: {clean(text, 1000)}" for label, text in rows if text]
+    return "\n".join(lines)
+
+
+def reproduce_command(case: str, adapter: str, seed: str | None = None) -> str:
+    """The command that runs one case again, with the same inputs when the seed is given."""
+    quoted = f"'{adapter}'" if re.search(r"[^\w./:@-]", adapter) else adapter
+    return f"pytest --adapter={quoted} -k {case}" + (f" --llmasos-seed={seed}" if seed else "")
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 with plain line ends on every system."""
+    path.write_text(text, encoding="utf-8", newline="\n")
