@@ -1,0 +1,389 @@
+"""Choices and their probabilities: generation on ids follows the logits, and so do scores and log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmasos_conformance import numerics
+from llmasos_conformance.checks import Asked, Given, check
+from llmasos_conformance.checks.rows import (
+    LENGTH,
+    PROBE,
+    STEPS,
+    claims_at_least,
+    counted,
+    draw_ids,
+    same_choice,
+    told,
+    unlike_greedy,
+    vocabulary,
+)
+from llmasos_conformance.numerics import worst
+from llmasos_conformance.protocol import Generation
+from llmasos_conformance.verdict import Finding, failed, passed
+
+if TYPE_CHECKING:
+    from llmasos_conformance.candidate import Candidate
+    from llmasos_conformance.inputs import Draw
+    from llmasos_conformance.reference import Reference
+
+NEVER = 50.0
+"""A token whose logit, divided by the temperature, lies this far below the largest is drawn once in e⁵⁰ = 5·10²¹."""
+
+
+def _ids(generation: Generation) -> list[int]:
+    return list(generation.ids or ())
+
+
+def ask_greedy(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """With temperature 0 each id has the largest logit of the forward pass, the lowest id among equals. (GEN-1, API-6)
+
+    Varies: content and length of the prompt.
+    Compares: each id with the reference's logits behind the prompt and the ids before it.
+    Bound: the margin of honest error; none between ids whose logits are equal by construction.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model = candidate.model(given["probe"])
+    return {"prompt": prompt, "ids": _ids(model.generate_ids(prompt, max_length=given["steps"], temperature=0))}
+
+
+def judge_greedy(given: Given, asked: Asked, reference: Reference) -> Finding:
+    prompt, ids = asked["prompt"], asked["ids"]
+    return worst([unlike_greedy(reference, given["probe"], prompt, ids), counted(ids, given["steps"])])
+
+
+GREEDY = {"probe": PROBE, "length": LENGTH, "steps": STEPS}
+
+check("greedy", ask_greedy, judge_greedy, needs=("load_model", "generate_ids"), given=GREEDY)
+
+
+def ask_prefix_monotone(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A greedy continuation of k tokens is the beginning of one of k+1. (GEN-2)
+
+    Varies: content and length of the prompt; every k up to the largest is tried.
+    Compares: the candidate with itself.
+    Bound: the margin of honest error; none if D2 is claimed.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model = candidate.model(given["probe"])
+    limits = range(given["steps"] + 1)
+    return {
+        "prompt": prompt,
+        "ids": [_ids(model.generate_ids(prompt, max_length=limit, temperature=0)) for limit in limits],
+    }
+
+
+def judge_prefix_monotone(given: Given, asked: Asked, reference: Reference) -> Finding:
+    prompt, exact = asked["prompt"], claims_at_least(reference, "D2")
+    *_, longest = asked["ids"]
+    findings = []
+    for limit, ids in enumerate(asked["ids"]):
+        findings.append(counted(ids, limit, f"ids for max_length {limit}"))
+        when = f"max_length {limit}, and {given['steps']}"
+        findings.append(same_choice(reference, given["probe"], prompt, ids, longest[:limit], when=when, exact=exact))
+    return worst(findings)
+
+
+check(
+    "prefix-monotone",
+    ask_prefix_monotone,
+    judge_prefix_monotone,
+    needs=("load_model", "generate_ids"),
+    given=GREEDY,
+)
+
+
+def ask_continuation(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A prompt with the first k ids of its continuation is continued with the rest. (GEN-3)
+
+    Varies: content and length of the prompt, and k.
+    Compares: the candidate with itself.
+    Bound: the margin of honest error; none if D2 is claimed.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model, steps = candidate.model(given["probe"]), given["steps"]
+    whole = _ids(model.generate_ids(prompt, max_length=steps, temperature=0))
+    k = draw.integer(1, steps - 1)
+    rest = _ids(model.generate_ids([*prompt, *whole[:k]], max_length=steps - k, temperature=0))
+    return {"prompt": prompt, "whole": whole, "k": k, "rest": rest}
+
+
+def judge_continuation(given: Given, asked: Asked, reference: Reference) -> Finding:
+    whole, k = asked["whole"], asked["k"]
+    exact = claims_at_least(reference, "D2")
+    begun = [*asked["prompt"], *whole[:k]]
+    when = f"continued after {k} of {len(whole)} ids, and in one go"
+    return worst(
+        [
+            counted(whole, given["steps"]),
+            same_choice(reference, given["probe"], begun, asked["rest"], whole[k:], when=when, exact=exact),
+        ]
+    )
+
+
+check("continuation", ask_continuation, judge_continuation, needs=("load_model", "generate_ids"), given=GREEDY)
+
+OPTIONS = {"type": "object", "description": "temperature, filters and other options, as sent"}
+
+
+def ask_as_greedy(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Options that leave one token to choose give the greedy continuation.
+
+    Varies: content and length of the prompt.
+    Compares: each id with the reference's logits behind the prompt and the ids before it.
+    Bound: the margin of honest error, and a gap of NEVER temperatures where no filter is set.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model = candidate.model(given["probe"])
+    return {"prompt": prompt, "ids": _ids(model.generate_ids(prompt, max_length=given["steps"], **given["options"]))}
+
+
+def judge_as_greedy(given: Given, asked: Asked, reference: Reference) -> Finding:
+    options, prompt, ids = given["options"], asked["prompt"], asked["ids"]
+    # A filter that keeps one token leaves nothing to chance; a small temperature leaves little.
+    slack = 0.0 if options.keys() - {"temperature"} else NEVER * options["temperature"]
+    when = ", ".join(f"{name} {value}" for name, value in options.items())
+    found = unlike_greedy(reference, given["probe"], prompt, ids, slack=slack)
+    return worst([told(found, when), counted(ids, given["steps"])])
+
+
+check(
+    "as-greedy",
+    ask_as_greedy,
+    judge_as_greedy,
+    needs=("load_model", "generate_ids"),
+    given={**GREEDY, "options": OPTIONS},
+)
+
+
+def ask_seeds(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """With temperature 0 no seed changes the ids. (API-6)
+
+    Varies: content and length of the prompt.
+    Compares: the candidate with itself under several seeds and without one.
+    Bound: none if D1 is claimed, else the margin of honest error.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model = candidate.model(given["probe"])
+    without = model.generate_ids(prompt, max_length=given["steps"], temperature=0)
+    seeded = {
+        seed: _ids(model.generate_ids(prompt, max_length=given["steps"], temperature=0, seed=seed))
+        for seed in given["seeds"]
+    }
+    return {"prompt": prompt, "without": _ids(without), "seeded": seeded}
+
+
+def judge_seeds(given: Given, asked: Asked, reference: Reference) -> Finding:
+    prompt, without = asked["prompt"], asked["without"]
+    exact = claims_at_least(reference, "D1")
+    findings = [counted(without, given["steps"])]
+    for seed, ids in asked["seeded"].items():
+        when = f"with seed {seed}, and without one"
+        findings.append(same_choice(reference, given["probe"], prompt, ids, without, when=when, exact=exact))
+    return worst(findings)
+
+
+SEEDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "description": "seeds to try"}
+
+check(
+    "seed-ignored",
+    ask_seeds,
+    judge_seeds,
+    needs=("load_model", "generate_ids", "seed"),
+    given={**GREEDY, "seeds": SEEDS},
+)
+
+
+def ask_closed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Sampled ids are ids of the vocabulary. (GEN-6)
+
+    Varies: content and length of the prompt, and by the candidate's own chance what is drawn.
+    Compares: each id with the vocabulary's size.
+    Bound: none.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model = candidate.model(given["probe"])
+    drawn = model.generate_ids(prompt, max_length=given["steps"], temperature=given["temperature"])
+    return {"ids": _ids(drawn), "V": vocabulary(candidate, given["probe"])}
+
+
+def judge_closed(given: Given, asked: Asked, reference: Reference) -> Finding:
+    ids, V = asked["ids"], asked["V"]
+    for i, token in enumerate(ids):
+        if not 0 <= token < V:
+            return failed(f"ids[{i}] is {token}, ids end at {V - 1}", expected=f"0 … {V - 1}", got=token)
+    return counted(ids, given["steps"])
+
+
+check(
+    "closed-vocabulary",
+    ask_closed,
+    judge_closed,
+    needs=("load_model", "generate_ids"),
+    given={**GREEDY, "temperature": {"type": "number", "exclusiveMinimum": 0, "description": "of sampling"}},
+)
+
+# ── scores ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Law = Mapping[int, float | None]
+
+
+def agrees(
+    reference: Reference, probe: str, ids: Sequence[int], laws: Sequence[Law], label: str, first: int
+) -> Finding:
+    """Whether log-probabilities are those of the reference, finite and not positive.
+
+    Args:
+        ids: what the laws look back on. laws: the one at index i belongs to the choice of ids[first + i].
+        first: at least 1.
+
+    The logarithm of a softmax is never positive, in any order of computation: the sum that divides holds the largest
+    term itself.
+    """
+    for i, law in enumerate(laws):
+        for token, value in law.items():
+            if value is not None and value > 0:
+                return failed(
+                    f"{label}[{i}, {token}] is {value:.9g}, no more than 0 was due", expected="<= 0", got=value
+                )
+    before = ids[:-1]
+    truth, honest = reference.logits(probe, before), reference.honest_logits(probe, before)
+    low = first - 1
+    due, baseline = truth[low : low + len(laws)], [computation[low : low + len(laws)] for computation in honest]
+    return numerics.judge_logprobs(label, laws, due, baseline, reference.claims.dtype)
+
+
+def ask_score(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A score has one entry per id: nothing for the first, then its log-probability given those before. (SCO-1, SCO-2)
+
+    Varies: content and length of the row.
+    Compares: each entry with the logarithm of softmax of the float64 reference's logits.
+    Bound: honest error of the claimed dtype.
+    """
+    ids = draw_ids(draw, candidate, given["probe"], given["length"])
+    return {"ids": ids, "score": candidate.model(given["probe"]).score(ids)}
+
+
+def judge_score(given: Given, asked: Asked, reference: Reference) -> Finding:
+    ids, score = asked["ids"], asked["score"]
+    if len(score) != len(ids):
+        return failed(f"logprobs has {len(score)} entries, {len(ids)} were due", expected=len(ids), got=len(score))
+    if score[0] is not None:
+        return failed(f"logprobs[0] is {score[0]:.9g}, null was due", expected="null", got=score[0])
+    if len(ids) == 1:
+        return passed()
+    laws = [{token: value} for token, value in zip(ids[1:], score[1:], strict=True)]
+    found = agrees(reference, given["probe"], ids, laws, "logprobs[1:]", 1)
+    return told(found, f"score of {len(ids)} ids on {given['probe']}")
+
+
+check("score", ask_score, judge_score, needs=("load_model", "score"), given={"probe": PROBE, "length": LENGTH})
+
+COUNT = {"type": "integer", "minimum": 0, "description": "how many of the likeliest ids are asked for"}
+
+
+def ask_logprobs(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Log-probabilities of generated ids are those of the unmodified logits, whatever the options. (SCO-3, SCO-6)
+
+    Varies: content and length of the prompt, and by the candidate's own chance what is drawn.
+    Compares: each entry with the logarithm of softmax of the float64 reference's logits; which ids it names with the
+        likeliest ones.
+    Bound: honest error of the claimed dtype; for the likeliest ids its margin.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model = candidate.model(given["probe"])
+    made = model.generate_ids(prompt, max_length=given["steps"], logprobs=given["count"], **given["options"])
+    return {"prompt": prompt, "ids": _ids(made), "logprobs": made.logprobs}
+
+
+def judge_logprobs(given: Given, asked: Asked, reference: Reference) -> Finding:
+    probe, prompt, ids, laws = given["probe"], asked["prompt"], asked["ids"], asked["logprobs"]
+    if laws is None:
+        return failed("logprobs are missing", expected=f"{len(ids)} entries", got="none")
+    if len(laws) != len(ids) or len(ids) != given["steps"]:
+        found = f"{len(ids)} ids and {len(laws)} entries of logprobs"
+        return failed(f"{found} came, {given['steps']} of each were due", expected=given["steps"], got=len(laws))
+    whole = [*prompt, *ids]
+    named = _names(reference, probe, whole, len(prompt), laws, given["count"])
+    when = ", ".join([f"logprobs {given['count']}", *(f"{name} {value}" for name, value in given["options"].items())])
+    return told(worst([named, agrees(reference, probe, whole, laws, "logprobs", len(prompt))]), when)
+
+
+def _names(
+    reference: Reference, probe: str, ids: Sequence[int], first: int, laws: Sequence[Law], count: int
+) -> Finding:
+    """Whether each law names the chosen id and the `count` likeliest."""
+    truth, honest = reference.logits(probe, ids[:-1]), reference.honest_logits(probe, ids[:-1])
+    margin = numerics.margin(truth, honest, reference.claims.dtype)
+    V = truth.shape[-1]
+    for i, law in enumerate(laws):
+        chosen, logits = ids[first + i], truth[first - 1 + i]
+        if chosen not in law:
+            return failed(f"logprobs[{i}] lacks the chosen id {chosen}", expected=chosen, got=sorted(law))
+        outside = [token for token in law if not 0 <= token < V]
+        if outside:
+            return failed(f"logprobs[{i}] names id {outside[0]}, ids end at {V - 1}", got=outside[0])
+        if count == 0:
+            extra = sorted(set(law) - {chosen})
+            if extra:
+                return failed(f"logprobs[{i}] names {extra}, only the chosen id was due", expected=chosen, got=extra)
+            continue
+        least = float(np.sort(logits)[-min(count, V)]) - margin
+        likely = {token for token in law if logits[token] >= least}
+        if len(likely) < min(count, V) or set(law) - likely - {chosen} or len(law) > count + 1:
+            due = [int(token) for token in np.argsort(-logits, kind="stable")[:count]]
+            message = f"logprobs[{i}] names {sorted(law)}; the {count} likeliest {sorted(due)} and {chosen} were due"
+            return failed(message, expected=sorted({*due, chosen}), got=sorted(law))
+    return passed()
+
+
+check(
+    "logprobs",
+    ask_logprobs,
+    judge_logprobs,
+    needs=("load_model", "generate_ids", "logprobs"),
+    given={**GREEDY, "count": COUNT, "options": OPTIONS},
+)
+
+
+def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Generation and score give the same ids the same log-probabilities. (SCO-4)
+
+    Varies: content and length of the prompt, and by the candidate's own chance what is drawn.
+    Compares: the log-probabilities of a generation and the score of the same ids, each with the float64 reference.
+    Bound: honest error of the claimed dtype; equal bits if D3 is claimed.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model = candidate.model(given["probe"])
+    made = model.generate_ids(prompt, max_length=given["steps"], temperature=given["temperature"], logprobs=1)
+    ids = _ids(made)
+    return {"prompt": prompt, "ids": ids, "logprobs": made.logprobs, "score": model.score([*prompt, *ids])}
+
+
+def judge_scored(given: Given, asked: Asked, reference: Reference) -> Finding:
+    probe, prompt, ids, laws = given["probe"], asked["prompt"], asked["ids"], asked["logprobs"]
+    if laws is None or len(laws) != len(ids) or len(ids) != given["steps"]:
+        came = f"{len(ids)} ids and {0 if laws is None else len(laws)} entries of logprobs"
+        return failed(f"{came} came, {given['steps']} of each were due", expected=given["steps"], got=came)
+    score, whole = asked["score"], [*prompt, *ids]
+    scored: list[Law] = [{token: value} for token, value in zip(ids, score[len(prompt) :], strict=True)]
+    made: list[Law] = [{token: law.get(token)} for token, law in zip(ids, laws, strict=True)]
+    findings = [
+        told(agrees(reference, probe, whole, scored, "logprobs", len(prompt)), "score of generated ids"),
+        told(agrees(reference, probe, whole, made, "logprobs", len(prompt)), "generation that is scored"),
+    ]
+    if claims_at_least(reference, "D3") and made != scored:
+        findings.append(failed("score and generation differ in their bits, and D3 is claimed"))
+    return worst(findings)
+
+
+check(
+    "logprobs-scored",
+    ask_scored,
+    judge_scored,
+    needs=("load_model", "generate_ids", "logprobs", "score"),
+    given={**GREEDY, "temperature": {"type": "number", "minimum": 0, "description": "of the generation"}},
+)
