@@ -185,15 +185,16 @@ def search(bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[
 
 
 def asked(calls: Sequence[Exchange]) -> list[str]:
-    """The questions of an example, a line each; bundles are named by the first digits of their digest."""
+    """The questions of an example, a line each; where there are several bundles, each says which it asked."""
     shown = [call for call in calls if call.method != "load_model"] or list(calls)
+    several = len({bundle for call in calls if (bundle := call.params.get("bundle"))}) > 1
     lines = []
     for call in shown[:6]:
-        params = {key: value for key, value in call.params.items() if key not in ("model", "session")}
-        if "bundle" in params:
-            params["bundle"] = str(params["bundle"])[:12]
+        params = {key: value for key, value in call.params.items() if key not in ("model", "session", "bundle")}
+        bundle = call.params.get("bundle") or (call.params.get("model") if several else None)
+        on = f" on bundle {bundle:.12}" if bundle else ""
         end = f" -> refused: {call.refusal}" if call.refusal else f" -> {call.fault}" if call.fault else ""
-        lines.append(f"{call.method} {named(params)}".strip() + end)
+        lines.append(f"{call.method} {named(params)}".strip() + on + end)
     if len(shown) > 6:
         lines.append(f"… and {len(shown) - 6} calls more")
     return lines

@@ -51,6 +51,9 @@ SHORT, LONG, VARIABLE, KEY = "--adapter", "--llmasos-adapter", "LLMASOS_ADAPTER"
 PROFILE = "core/gpt/logits"
 """What a bare run asks; `all` asks every case of the installed suites."""
 
+RECORD = "llmasos"
+"""Name of the property under which an item hands its outcome over."""
+
 HEADLINE = "LLMasOS self-test: not a certificate"
 
 PASTED = re.compile(r"(?:\.\./)*llmasos:(?P<rest>.*)", re.DOTALL)
@@ -253,7 +256,22 @@ def _suite_files(root: Path) -> list[Path]:
 
 def _stem(case: Case) -> str:
     """Name of the suite file that holds the case."""
-    return Path(case.where.rpartition(":")[0]).stem
+    return _stem_of(case.where.rpartition(":")[0])
+
+
+@functools.cache
+def _stem_of(file: str) -> str:
+    return Path(file).stem
+
+
+@functools.cache
+def _slug(chapter: str) -> str:
+    return re.sub(r"\W+", "_", chapter)
+
+
+def _marker(requirement: Requirement) -> str:
+    """Name of the marker that selects the requirement's chapter."""
+    return _slug(requirement.chapter)
 
 
 @functools.cache
@@ -292,19 +310,24 @@ class Run:
     """
 
     def __init__(self, config: pytest.Config, request: Request) -> None:
-        from llmasos_conformance import adapters
+        from llmasos_conformance import adapters, engine, explore
 
-        self.config, self.request = config, request
+        self.config, self.request, self._engine, self._explore = config, request, engine, explore
         self.suite = _load(request.root)
         self.seed: str = config.getoption("--llmasos-seed")
         self.explore: int = config.getoption("--llmasos-explore")
         self.profile: str = config.getoption("--llmasos-profile")
         self.planned, self.optional = self._plan()
+        listed = {*self.planned, *request.named}
+        self.collected: dict[str, list[Case]] = {}
+        for case in self.suite.cases.values():
+            if case.id in listed:
+                self.collected.setdefault(_stem(case), []).append(case)
         self.reports: list[dict[str, Any]] = []
         self._bench: Bench | None = None
         self._failed: Exception | None = None
         self._open = contextlib.ExitStack()
-        for mark in ("must", "should", "may", *sorted({*map(self.chapter, self.suite.cases)})):
+        for mark in ("must", "should", "may", *sorted({*map(_marker, self.suite.requirements.values())})):
             config.addinivalue_line("markers", f"{mark}: cases of the LLMasOS suites")
         if not self._is_worker():
             adapters.check_address(request.address, request.directory)
@@ -330,15 +353,6 @@ class Run:
 
     def _requirement(self, case: str) -> Requirement:
         return self.suite.requirements[self.suite.cases[case].requirement]
-
-    def chapter(self, case: str) -> str:
-        """Marker of a case's chapter."""
-        return re.sub(r"\W+", "_", self._requirement(case).chapter)
-
-    def cases(self, stem: str) -> list[Case]:
-        """Cases of one suite file that this run collects, in the order of the file."""
-        listed = {*self.planned, *self.request.named}
-        return [case for case in self.suite.cases.values() if _stem(case) == stem and case.id in listed]
 
     # What pytest collects
 
@@ -421,6 +435,19 @@ class Run:
 
         return Bench(self.suite, checks.registry(), candidate, truth, self.seed, bring_back)
 
+    def judge(self, case: Case) -> tuple[Outcome, str, list[str]]:
+        """What came of a case, what a developer may want to see of it, and the capabilities that it lacked."""
+        bench = self.bench()
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # a vendor's `filterwarnings = error` is no rule of the standard
+            trial = self._engine.run_case(bench, case)
+            outcome = trial.outcome
+            if outcome.state == "fail" and outcome.got != "died":  # each smaller example would cost a process
+                outcome = self._explore.shrink(bench, case, trial)
+            elif outcome.state == "pass" and self.explore > 0:
+                outcome = self._explore.beyond(bench, case, trial, self.explore)
+        return outcome, trial.detail, sorted(case.needs - bench.candidate.description.capabilities)
+
     def pytest_unconfigure(self) -> None:
         self._open.close()
 
@@ -487,7 +514,8 @@ class Run:
             lines.append("some cases ran more than once; a verdict needs one answer to each")
         if names := sorted({name for report in self.reports for name in report["missing"]}):
             lines.append(f"not declared, so nothing was asked: {', '.join(names)}")
-        if emulated := sorted({name for report in self.reports for name in report["emulated"]}):
+        asked = [report for report in self.reports if report["state"] != "not_declared"]
+        if emulated := sorted({name for report in asked for name in report["emulated"]}):
             lines.append(f"emulated by the adapter, not the runtime: {', '.join(emulated)}")
         return decided.value, lines
 
@@ -502,7 +530,7 @@ class Run:
             return f"judge the rest: {self.reproduce([])}"
         if verdict == "conformant":
             profile = PROFILE if self.profile == "all" else self.profile
-            return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile}"
+            return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile} --out report"
         return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
 
     def command(self, ids: Sequence[str]) -> str:
@@ -556,7 +584,7 @@ class SuiteFile(pytest.File):
 
     def collect(self) -> Iterable[pytest.Item]:
         run = _run_of(self)
-        for case in run.cases(self.path.stem):
+        for case in run.collected.get(self.path.stem, ()):
             item: CaseItem = CaseItem.from_parent(self, name=case.id, case=case)
             yield item
 
@@ -570,30 +598,18 @@ class CaseItem(pytest.Item):
         self.case, self.run = case, run
         self.requirement = run.suite.requirements[case.requirement]
         self.add_marker(self.requirement.level.lower())
-        self.add_marker(run.chapter(case.id))
+        self.add_marker(_marker(self.requirement))
         self.extra_keyword_matches.update((case.requirement, case.check))
 
     def runtest(self) -> None:
-        from llmasos_conformance import engine, explore
-        from llmasos_conformance.verdict import State
-
-        bench = self.run.bench()
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")  # a vendor's `filterwarnings = error` is no rule of the standard
-            trial = engine.run_case(bench, self.case)
-            outcome = trial.outcome
-            if outcome.state is State.FAIL and outcome.got != "died":  # each smaller example would cost a process
-                outcome = explore.shrink(bench, self.case, trial)
-            elif outcome.state is State.PASS and self.run.explore > 0:
-                outcome = explore.beyond(bench, self.case, trial, self.run.explore)
-        missing = sorted(self.case.needs - bench.candidate.description.capabilities)
-        self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != "llmasos"]  # of an earlier try
-        self.user_properties.append(("llmasos", _plain(outcome, missing)))
-        if trial.detail:
-            self.add_report_section("call", "llmasos", trial.detail)
-        if outcome.state in (State.NOT_DECLARED, State.NOT_APPLICABLE):
+        outcome, detail, missing = self.run.judge(self.case)
+        self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != RECORD]  # of an earlier try
+        self.user_properties.append((RECORD, _plain(outcome, missing)))
+        if detail:
+            self.add_report_section("call", "llmasos", detail)
+        if outcome.state in ("not_declared", "not_applicable"):
             pytest.skip(outcome.message or outcome.state.value.replace("_", " "))
-        if outcome.state is not State.PASS:
+        if outcome.state != "pass":
             raise NotRight(outcome)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -674,10 +690,15 @@ def _outcome_of(report: pytest.TestReport | pytest.CollectReport) -> dict[str, A
     if getattr(report, "when", None) != "call":
         return None
     for name, value in getattr(report, "user_properties", ()):
-        if name == "llmasos":
-            record: dict[str, Any] = json.loads(value)
-            return record
+        if name == RECORD:
+            return _record(value)
     return None
+
+
+@functools.lru_cache(maxsize=16)
+def _record(text: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(text)
+    return record
 
 
 WORST = ("fail", "error", "inconclusive", "not_run", "not_declared", "not_applicable", "waived", "pass")
