@@ -12,9 +12,10 @@ and is equal to the truth if and only if
 
     E(x) <= KAPPA_RMS · max E(h)     P(x) <= KAPPA_POSITION · max P(h)     M(x) <= KAPPA_MAX · max M(h)
 
-over the honest computations h, each maximum at least FLOOR. Nothing is compared relative to a single logit, because
-logits cross zero; nothing is compared with a fixed tolerance, because what honest arithmetic costs depends on the
-model. A ratio such as E(x)/max E(h) is "x times the honest error" in messages and reports.
+over the honest computations h, the maxima of E and P at least FLOOR, that of M at least FLOOR_MAX. Nothing is compared
+relative to a single logit, because logits cross zero; nothing is compared with a fixed tolerance, because what honest
+arithmetic costs depends on the model. A ratio such as E(x)/max E(h) is "x times the honest error" in messages and
+reports.
 
 Calibration (`bench/calibrate_honest_error.py`): over random probes and lengths 1 to 32, with the baseline of plain,
 sequential, split-k and online, no other honest order has reached half of a bound. The figures stand in
@@ -55,6 +56,9 @@ FLOOR: Mapping[str, float] = {dtype: 0.25 * unit for dtype, unit in UNIT_ROUNDOF
 """Smallest honest error that is believed: a quarter of a unit roundoff of the spread, about what rounding only the
 result costs on average (a logit as large as the spread is off by u/√12 to u/√3). Without it a probe on which all
 honest orders are exact would ask the same of everyone."""
+
+FLOOR_MAX: Mapping[str, float] = UNIT_ROUNDOFF
+"""The same for the largest of many errors: rounding a result of twice the spread is off by up to u."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +135,8 @@ def honest_error(truth: Array, honest: Sequence[Array], dtype: str) -> Honest:
         if not np.all(np.isfinite(values) | ~finite):
             raise ValueError(f"an honest {dtype} computation is not finite where the truth is")
         sizes.append(_sizes(_errors(values, exact), scale))
-    floor = FLOOR[dtype]
-    rms, position, peak = (max(floor, *(size[i] for size in sizes)) for i in range(3))
+    floors = FLOOR[dtype], FLOOR[dtype], FLOOR_MAX[dtype]
+    rms, position, peak = (max(floor, *(size[i] for size in sizes)) for i, floor in enumerate(floors))
     return Honest(rms=rms, position=position, peak=peak, scale=scale, dtype=dtype)
 
 
@@ -260,7 +264,7 @@ def judge_logprobs(
     scale = _scale(exact)
     law = log_softmax(exact)
     # The honest one takes the logarithm in its own dtype, as a candidate does.
-    cost = max(FLOOR[dtype] * scale, *(float(np.max(np.abs(_law_in(h, dtype) - law))) for h in honest))
+    cost = max(FLOOR_MAX[dtype] * scale, *(float(np.max(np.abs(_law_in(h, dtype) - law))) for h in honest))
     most, where, value = 0.0, (0, 0), math.nan
     for t, named in enumerate(got):
         for token, logprob in named.items():

@@ -406,8 +406,12 @@ def _small_embedding(make: _Maker) -> Parts:
 
 @_probe("hot-attention")
 def _hot_attention(make: _Maker) -> Parts:
-    """The scale of scores, masks that are not quite -inf, clamps: scores reach 40 and attention is nearly one-hot."""
-    return _model(make, Sizes(), _Gains(scores=3.0))
+    """The scale of scores, masks that are not quite -inf, clamps: scores reach 50 and attention is nearly one-hot.
+
+    Hotter scores in fewer heads would let a single near-tie of two keys make the whole honest error of a short row;
+    then four honest orders may all be lucky, and a fifth is failed for nothing.
+    """
+    return _model(make, Sizes(H=8), _Gains(scores=3.0))
 
 
 @_probe("hot-ffn")
@@ -458,10 +462,10 @@ def _wide(make: _Maker) -> Parts:
 def _overflow(make: _Maker) -> Parts:
     """Exponentials without their maximum, half precision: scores reach 1e4 and logits 200, all finite in float32.
 
-    The scores of a query are large together, through the bias of the keys, and differ by little. Large differences
-    would make attention jump between keys, and one such jump would be the whole of the honest error.
+    The scores of a query are large together, through the bias of the keys, and differ by little, for the reason
+    given at `hot-attention`.
     """
-    parts = _model(make, Sizes(), _Gains(logits=60.0))
+    parts = _model(make, Sizes(H=8), _Gains(logits=60.0))
     for i in range(2):
         parts.weights[f"layers.{i}.attention.key.bias"] = significant(2000.0 * make.unit(f"offset{i}", 64))
     return parts

@@ -1,0 +1,120 @@
+"""How far honest orders of computation go towards the bounds of `numerics`, over random probes and lengths.
+
+    python bench/calibrate_honest_error.py --seeds 200 --dtype float32
+
+The baseline is that of a run: plain, sequential, split-k and online. The candidates are honest orders outside it, the
+worst ones among them made on purpose: from the last term to the first, one after the other, with a variance from one
+pass and a running softmax. Each is judged as a candidate is, and the largest ratio must stay below half of its bound.
+For each probe the table gives median, 99 of 100, and largest of the three ratios. The exit code is 1 if one reaches
+half of its bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from llmasos import orders
+from llmasos.architectures import gpt3
+from llmasos.config import ModelConfig
+from llmasos.ops import Array
+from llmasos.orders import Arithmetic
+from llmasos_conformance import numerics
+from llmasos_conformance.inputs import KeyedDraw
+from llmasos_conformance.probes import Library
+from llmasos_conformance.reference import HONEST_ORDERS
+
+PROBES = (
+    "plain", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long", "wide",
+    "overflow", "ids-only", "twins",
+)  # fmt: skip
+LENGTHS = (1, 1, 2, 3, 4, 8, 16, 32)
+"""Short rows are the hard ones: with few independent errors all four of the baseline may be lucky."""
+
+MatMul = Callable[[Array, Array], Array]
+
+
+def in_blocks(width: int) -> MatMul:
+    """a · b with the contraction cut into blocks of a width, whose products are added in order."""
+
+    def matmul(a: Array, b: Array) -> Array:
+        edges = [*range(0, b.shape[-2], width), b.shape[-2]]
+        parts = [a[..., low:high] @ b[..., low:high, :] for low, high in pairwise(edges)]
+        return sum(parts[1:], parts[0])
+
+    return matmul
+
+
+def backwards(a: Array, b: Array) -> Array:
+    """a · b, one rounded product after the other, last to first."""
+    return orders.matmul_sequential(a[..., ::-1], b[..., ::-1, :])
+
+
+def order(matmul: MatMul, template: Arithmetic, name: str) -> Arithmetic:
+    """Linear maps through one contraction; norm and attention of a template."""
+
+    def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        y = matmul(x, weight)
+        return y if bias is None else y + bias
+
+    return replace(template, name=name, linear=linear)
+
+
+def held_out() -> Sequence[Arithmetic]:
+    """Honest orders that no baseline contains."""
+    return (
+        orders.REVERSED,
+        order(backwards, orders.SEQUENTIAL, "backwards"),
+        order(backwards, orders.ONLINE, "backwards, online, one pass"),
+        order(in_blocks(8), orders.SPLIT_K, "blocks of 8"),
+        order(in_blocks(32), orders.REVERSED, "blocks of 32, reversed"),
+        order(orders.matmul_split, orders.ONLINE, "split, online, one pass"),
+    )
+
+
+def ratios(probe: str, seed: int, dtype: str) -> list[tuple[float, float, float]]:
+    """(rms, position, largest) of every order outside the baseline, for one model and one row of ids."""
+    parts = Library(Path("unused"), str(seed)).parts(probe)
+    config = ModelConfig.from_document(parts.document, probe)
+    exact = {name: array.astype(np.float64) for name, array in parts.weights.items()}
+    claimed = {name: array.astype(dtype) for name, array in parts.weights.items()}
+    length = min(LENGTHS[seed % len(LENGTHS)], config.context_length)
+    ids = np.array([KeyedDraw("calibrate", str(seed), probe, 0).integers(length, 0, config.vocab_size - 1)])
+    truth = gpt3.forward(exact, config, ids)[0][0]
+
+    def run(arithmetic: Arithmetic) -> Array:
+        row: Array = gpt3.forward(claimed, config, ids, None, arithmetic)[0][0]
+        return row
+
+    honest = [run(orders.ORDERS[name]) for name in HONEST_ORDERS]
+    found = [numerics.compare(run(arithmetic), truth, honest, dtype) for arithmetic in held_out()]
+    return [(each.ratio_rms, each.ratio_position, each.ratio_max) for each in found]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=200, help="models per probe")
+    parser.add_argument("--dtype", choices=tuple(numerics.UNIT_ROUNDOFF), default="float32")
+    given = parser.parse_args()
+    bounds = (numerics.KAPPA_RMS, numerics.KAPPA_POSITION, numerics.KAPPA_MAX)
+    limits = [bound[given.dtype] / 2 for bound in bounds]
+    print(f"{given.seeds} models per probe, {len(held_out())} orders each, {given.dtype}")
+    print(f"| probe | row ({limits[0]:g}) | position ({limits[1]:g}) | largest ({limits[2]:g}) |\n|---|---|---|---|")
+    overall = np.zeros(3)
+    for probe in PROBES:
+        found = np.array([each for seed in range(given.seeds) for each in ratios(probe, seed, given.dtype)])
+        overall = np.maximum(overall, found.max(axis=0))
+        columns = [f"{np.median(x):.2f} {np.quantile(x, 0.99):.2f} {x.max():.2f}" for x in found.T]
+        print(f"| {probe} | {' | '.join(columns)} |", flush=True)
+    print(f"| all, largest | {' | '.join(f'{x:.2f}' for x in overall)} |")
+    return int(bool(np.any(overall >= limits)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

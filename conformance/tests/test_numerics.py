@@ -1,0 +1,272 @@
+"""Honest computations are equal, dishonest ones are not, and a failure says where and by how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmasos_conformance import numerics
+from llmasos_conformance.numerics import (
+    FLOOR,
+    KAPPA_MAX,
+    KAPPA_POSITION,
+    KAPPA_RMS,
+    compare,
+    first_doubtful,
+    honest_error,
+    judge_logits,
+    judge_logprobs,
+    judge_rows,
+    judge_same,
+    log_softmax,
+    margin,
+)
+from llmasos_conformance.verdict import State
+
+T, V = 5, 40
+Array = np.ndarray
+
+
+def noise(seed: int, size: float = 1.0) -> Array:
+    return np.random.default_rng(seed).standard_normal((T, V)) * size
+
+
+TRUTH = noise(0, 2.5)
+HONEST = [TRUTH + noise(seed, 1e-6) for seed in range(1, 5)]
+
+
+def test_an_honest_computation_is_equal_and_its_ratio_is_near_one() -> None:
+    finding = judge_logits("logits", TRUTH + noise(9, 1e-6), TRUTH, HONEST, "float32")
+    assert finding.state is State.PASS
+    assert finding.message == ""
+    assert all(0.8 < finding.figures[name] < 1.2 for name in ("ratio", "position", "peak"))
+
+
+def test_the_truth_itself_is_equal() -> None:
+    assert judge_logits("logits", TRUTH, TRUTH, HONEST, "float32").figures == {"ratio": 0, "position": 0, "peak": 0}
+
+
+def test_a_ratio_is_the_error_in_units_of_the_worst_honest_one() -> None:
+    errors = [np.sqrt(np.mean((h - TRUTH) ** 2)) for h in HONEST]
+    got = TRUTH + 3.0 * (HONEST[2] - TRUTH)
+    assert compare(got, TRUTH, HONEST, "float32").ratio_rms == pytest.approx(3 * errors[2] / max(errors))
+
+
+@pytest.mark.parametrize(
+    ("bend", "figure"),
+    [
+        (lambda x: x + noise(9, 7e-6), "ratio"),
+        (lambda x: x + np.eye(T, 1, -3) * noise(9, 1.2e-5), "position"),
+        (lambda x: x + np.outer(np.eye(T)[3], np.eye(V)[17]) * 6e-5, "peak"),
+    ],
+    ids=["everywhere", "at one position", "at one logit"],
+)
+def test_each_rule_sees_what_the_others_dilute(bend: Callable[[Array], Array], figure: str) -> None:
+    finding = judge_logits("logits", bend(TRUTH), TRUTH, HONEST, "float32")
+    bounds = {"ratio": KAPPA_RMS, "position": KAPPA_POSITION, "peak": KAPPA_MAX}
+    broken = {name for name, bound in bounds.items() if finding.figures[name] > bound["float32"]}
+    assert figure in broken
+    assert figure == "ratio" or "ratio" not in broken
+    assert not finding.ok
+
+
+def test_a_failure_names_position_values_error_and_bound() -> None:
+    got = TRUTH.copy()
+    got[3, 17] += 1e-3
+    finding = judge_logits("logits", got, TRUTH, HONEST, "float32", row=2)
+    assert finding.message.startswith(f"logits[2, 3, 17] is {got[3, 17]:.9g}, {TRUTH[3, 17]:.9g} was due: ")
+    assert finding.message.endswith("x the honest float32 error at its largest, bound 12x")
+    assert finding.got == f"{got[3, 17]:.9g}"
+    assert finding.expected == f"{TRUTH[3, 17]:.9g}"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_fails_and_is_located(value: float) -> None:
+    got = TRUTH.copy()
+    got[2, 7] = value
+    finding = judge_logits("logits", got, TRUTH, HONEST, "float32")
+    assert finding.message == f"logits[2, 7] is {value:.9g}, {TRUTH[2, 7]:.9g} was due"
+    assert all(math.isfinite(figure) for figure in finding.figures.values())
+
+
+def test_what_is_not_finite_passes_where_the_truth_is_not_finite_either() -> None:
+    truth, got = TRUTH.copy(), HONEST[0].copy()
+    truth[2, 7] = got[2, 7] = -math.inf
+    truth[3, 1] = got[3, 1] = math.nan
+    assert judge_logits("logits", got, truth, HONEST, "float32").ok
+    got[2, 7] = math.inf
+    assert "logits[2, 7] is inf, -inf was due" in judge_logits("logits", got, truth, HONEST, "float32").message
+    got[2, 7] = 0.0
+    assert not judge_logits("logits", got, truth, HONEST, "float32").ok
+
+
+@pytest.mark.parametrize("shape", [(T, V - 1), (T + 1, V), (V,), (1, T, V)])
+def test_another_shape_fails(shape: tuple[int, ...]) -> None:
+    finding = judge_logits("logits", np.zeros(shape), TRUTH, HONEST, "float32", row=1)
+    assert finding.message == f"logits[1] has shape {list(shape)}, [5, 40] was due"
+
+
+def test_the_worst_row_of_a_batch_speaks_and_figures_are_the_largest() -> None:
+    worse, bad = TRUTH + noise(5, 1e-3), TRUTH + noise(6, 1e-4)
+    finding = judge_rows("logits", [HONEST[0], bad, worse], [TRUTH] * 3, [HONEST] * 3, "float32")
+    assert finding.message.startswith("logits[2, ")
+    assert finding.figures["ratio"] == compare(worse, TRUTH, HONEST).ratio_rms
+
+
+def test_a_missing_row_fails() -> None:
+    assert judge_rows("logits", [TRUTH], [TRUTH] * 2, [HONEST] * 2, "float32").message == (
+        "logits: 1 rows came, 2 were due"
+    )
+
+
+def test_a_row_that_is_not_finite_speaks_before_one_that_is_only_wrong() -> None:
+    finding = judge_rows("logits", [TRUTH + 1, TRUTH * math.nan], [TRUTH] * 2, [HONEST] * 2, "float32")
+    assert finding.message == f"logits[1, 0, 0] is nan, {TRUTH[0, 0]:.9g} was due; 200 of 200 values are like it"
+
+
+def test_two_answers_may_differ_by_root_two_of_what_each_may_err() -> None:
+    one = TRUTH + 5.9 * (HONEST[0] - TRUTH)
+    other = TRUTH - 2.0 * (HONEST[0] - TRUTH)
+    same = judge_same("logits", one, other, TRUTH, HONEST, "float32")
+    assert same.ok
+    assert same.figures["ratio"] == pytest.approx(7.9 / 5.9 / math.sqrt(2) * compare(one, TRUTH, HONEST).ratio_rms)
+    apart = judge_same("logits", TRUTH + 0.1, TRUTH, TRUTH, HONEST, "float32")
+    assert "came the other way" in apart.message
+
+
+def test_the_floor_keeps_exact_baselines_from_asking_for_exactness() -> None:
+    scale = float(np.std(TRUTH))
+    got = TRUTH + noise(1, 4 * FLOOR["float32"] * scale) / np.std(noise(1))
+    assert judge_logits("logits", got, TRUTH, [TRUTH], "float32").ok
+    assert not judge_logits("logits", TRUTH + 2 * (got - TRUTH), TRUTH, [TRUTH], "float32").ok
+
+
+@pytest.mark.parametrize("value", [0.0, 3.5])
+def test_a_row_without_spread_is_measured_by_its_magnitude(value: float) -> None:
+    truth = np.full((2, 4), value)
+    scale = value or 1.0
+    assert honest_error(truth, [truth], "float32").scale == scale
+    assert judge_logits("logits", truth, truth, [truth], "float32").ok
+    assert not judge_logits("logits", truth + 1e-6 * scale, truth, [truth], "float32").ok
+
+
+def test_the_scale_of_the_logits_does_not_matter() -> None:
+    got = TRUTH + noise(9, 3e-6)
+    small = compare(got / 1024, TRUTH / 1024, [h / 1024 for h in HONEST])
+    assert small.ratio_rms == pytest.approx(compare(got, TRUTH, HONEST).ratio_rms)
+
+
+def test_float64_is_judged_by_its_own_error() -> None:
+    honest = [TRUTH + noise(seed, 2e-15) for seed in range(4)]
+    assert judge_logits("logits", TRUTH + noise(9, 2e-15), TRUTH, honest, "float64").ok
+    assert not judge_logits("logits", TRUTH.astype(np.float32), TRUTH, honest, "float64").ok
+
+
+def test_a_probe_that_overflows_the_claimed_dtype_judges_nobody() -> None:
+    with pytest.raises(ValueError, match="not finite where the truth is"):
+        judge_logits("logits", TRUTH, TRUTH, [TRUTH * math.inf], "float32")
+    with pytest.raises(ValueError, match="no honest computation"):
+        judge_logits("logits", TRUTH, TRUTH, [], "float32")
+    with pytest.raises(ValueError, match="has shape"):
+        judge_logits("logits", TRUTH, TRUTH, [TRUTH[:2]], "float32")
+
+
+@given(st.integers(0, 2**32), st.floats(0, 100))
+def test_larger_errors_never_look_smaller(seed: int, factor: float) -> None:
+    error = noise(seed, 1e-6)
+    near, far = (compare(TRUTH + f * error, TRUTH, HONEST) for f in (factor, 2 * factor + 1))
+    assert far.ratio_rms > near.ratio_rms
+    assert far.ratio_max > near.ratio_max
+
+
+def test_log_softmax_is_a_law_and_survives_large_logits() -> None:
+    law = log_softmax(TRUTH * 1000)
+    assert np.exp(law).sum(axis=-1) == pytest.approx(np.ones(T))
+    assert log_softmax(TRUTH) == pytest.approx(TRUTH - np.log(np.exp(TRUTH).sum(axis=-1, keepdims=True)))
+
+
+def test_log_probabilities_pass_if_honest_and_fail_if_shifted() -> None:
+    law = log_softmax(HONEST[1])
+    named = [{int(token): float(law[t, token]) for token in (3, 17)} for t in range(T)]
+    assert judge_logprobs("score", [{}, *named[1:]], TRUTH, HONEST, "float32").ok
+    named[2][17] += 1e-3
+    finding = judge_logprobs("score", named, TRUTH, HONEST, "float32")
+    assert finding.message.startswith(f"score[2, 17] is {named[2][17]:.9g}, ")
+    assert "off by 0.001" in finding.message
+    assert finding.figures["peak"] > 12
+
+
+def test_a_logit_is_no_log_probability() -> None:
+    assert not judge_logprobs("score", [{1: TRUTH[0, 1]}] + [{}] * (T - 1), TRUTH, HONEST, "float32").ok
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({1: None}, "score[0, 1] is None"),
+        ({1: math.nan}, "score[0, 1] is nan"),
+        ({1: -math.inf}, "score[0, 1] is -inf"),
+        ({V: -1.0}, "score[0] names id 40, outside the vocabulary"),
+        ({-1: -1.0}, "score[0] names id -1"),
+    ],
+)
+def test_an_odd_log_probability_fails(named: dict[int, float | None], message: str) -> None:
+    assert judge_logprobs("score", [named] + [{}] * (T - 1), TRUTH, HONEST, "float32").message.startswith(message)
+
+
+def test_missing_positions_of_log_probabilities_fail() -> None:
+    assert judge_logprobs("score", [{}], TRUTH, HONEST, "float32").message == "score: 1 positions came, 5 were due"
+
+
+def test_no_equal_candidate_can_turn_around_a_gap_above_the_margin() -> None:
+    gap = margin(TRUTH, HONEST, "float32")
+    worst_error = max(float(np.abs(h - TRUTH).max()) for h in HONEST)
+    assert gap == pytest.approx(2 * KAPPA_MAX["float32"] * worst_error)
+
+
+def test_a_near_tie_is_doubtful_and_a_clear_choice_is_not() -> None:
+    truth = np.tile(np.linspace(0, 5, V), (T, 1))
+    honest = [truth + noise(1, 1e-6)]
+    assert first_doubtful(truth, honest, "float32") is None
+    truth[3, V - 2] = truth[3, V - 1] - 1e-6
+    honest = [truth + noise(1, 1e-6)]
+    assert first_doubtful(truth, honest, "float32") == 3
+    allowed = np.arange(V) != V - 2
+    assert first_doubtful(truth, honest, "float32", allowed=allowed) is None
+    assert first_doubtful(truth, honest, "float32", allowed=np.arange(V) == 0) is None
+
+
+def test_every_dtype_that_can_be_claimed_has_its_constants() -> None:
+    from llmasos_conformance.protocol import DTYPES
+
+    for table in (KAPPA_RMS, KAPPA_POSITION, KAPPA_MAX, FLOOR, numerics.UNIT_ROUNDOFF):
+        assert set(table) == set(DTYPES)
+
+
+def test_honest_orders_stay_below_half_of_each_bound_on_real_models(tmp_path: object) -> None:
+    from pathlib import Path
+
+    from llmasos_conformance.probes import Library
+
+    llmasos = pytest.importorskip("llmasos")
+    library = Library(Path(str(tmp_path)), "numerics")
+    for name in ("plain", "hot-attention", "near-constant", "overflow"):
+        path = library.get(name).path
+        ids = [[(19 * i + 5) % 250 for i in range(16)]]
+        truth = llmasos.load_model(path).forward(ids)[0]
+        run = {
+            order: llmasos.load_model(path, dtype="float32", order=order).forward(ids)[0]
+            for order in ("plain", "sequential", "split-k", "online", "reversed")
+        }
+        held_out = run.pop("reversed")
+        found = compare(held_out, truth, list(run.values()))
+        assert all(ratio <= bound / 2 for ratio, bound, _ in found.rules), name
+        if name == "overflow":  # its scores of 1e4 cost float32 as much as half precision costs the logits
+            continue
+        rounded = truth.astype(np.float16).astype(np.float32)
+        assert not judge_logits("logits", rounded, truth, list(run.values()), "float32").ok
