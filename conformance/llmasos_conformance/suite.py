@@ -174,14 +174,15 @@ def _load(directory: Path, checks: Mapping[str, Check] | None, *, profiles: bool
     if not ledgers or not families:
         raise SuiteError("no suites here: requirements/*.yaml and *.yaml are due", where=directory)
     requirements: dict[str, Requirement] = {}
+    taken: dict[str, str] = {}  # ids of requirements and of cases have different forms and share one table
     for path in ledgers:
         document = _read(path, directory, "requirement", problems)
-        _add_requirements(document, path.stem, requirements, problems)
+        _add_requirements(document, path.stem, requirements, taken, problems)
     ledger = requirements if not problems else None  # a broken ledger would make every case look wrong
     cases: dict[str, Case] = {}
     for path in families:
         document = _read(path, directory, "suite", problems)
-        _add_cases(document, path.stem, ledger, checks, cases, problems)
+        _add_cases(document, path.stem, ledger, checks, cases, taken, problems)
     if not problems:
         problems += _uncovered(requirements, cases)
     frozen: dict[str, Profile] = {}
@@ -222,18 +223,19 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 
 def _add_requirements(
-    document: Document, stem: str, requirements: dict[str, Requirement], problems: list[Problem]
+    document: Document,
+    stem: str,
+    requirements: dict[str, Requirement],
+    taken: dict[str, str],
+    problems: list[Problem],
 ) -> None:
     if not document.sound(("chapter",)):
         return
     if document.value["chapter"] != stem:
         problems.append(document.problem(("chapter",), f"the file is called {stem}.yaml; name and file must agree"))
+    problems += document.repeated("requirements", taken)
     for i, entry in document.entries("requirements"):
         place = document.line(("requirements", i))
-        if entry["id"] in requirements:
-            text = f"{entry['id']} is taken, at {requirements[entry['id']].where}"
-            problems.append(document.problem(("requirements", i, "id"), text))
-            continue
         requirements[entry["id"]] = Requirement(
             id=entry["id"],
             level=entry["level"],
@@ -251,35 +253,32 @@ def _add_cases(
     ledger: Mapping[str, Requirement] | None,
     checks: Mapping[str, Check],
     cases: dict[str, Case],
+    taken: dict[str, str],
     problems: list[Problem],
 ) -> None:
     if not document.sound(("suite",)):
         return
     if document.value["suite"] != stem:
         problems.append(document.problem(("suite",), f"the file is called {stem}.yaml; name and file must agree"))
+    problems += document.repeated("cases", taken)
     for i, entry in document.entries("cases"):
         place = document.line(("cases", i))
-        wrong = list(_wrong_names(entry, ledger, checks))
-        if entry["id"] in cases:
-            wrong.append((("id",), f"{entry['id']} is taken, at {cases[entry['id']].where}"))
+        wrong = _wrong_names(entry, ledger, checks)
         check = checks.get(entry["check"])
         given = entry.get("given", {})
         if check is not None:
             problems += document.invalid(given, _validator_of(check), ("cases", i, "given"))
             given = _filled(given, check.given)
         problems += [document.problem(("cases", i, *path), text) for path, text in wrong]
-        cases.setdefault(
-            entry["id"],
-            Case(
-                id=entry["id"],
-                requirement=entry["requirement"],
-                check=entry["check"],
-                given=given,
-                examples=entry.get("examples", 1),
-                needs=frozenset(entry.get("needs", ())) | (check.needs if check else frozenset()),
-                effect=entry.get("effect", {}),
-                where=place,
-            ),
+        cases[entry["id"]] = Case(
+            id=entry["id"],
+            requirement=entry["requirement"],
+            check=entry["check"],
+            given=given,
+            examples=entry.get("examples", 1),
+            needs=frozenset(entry.get("needs", ())) | (check.needs if check else frozenset()),
+            effect=entry.get("effect", {}),
+            where=place,
         )
 
 
@@ -424,6 +423,7 @@ def freeze(
     *,
     requires: Iterable[str] = (),
     match: Sequence[str] = ("*",),
+    within: Iterable[str] = (),
     version: str = __version__,
     directory: Path | None = None,
     checks: Mapping[str, Check] | None = None,
@@ -434,6 +434,7 @@ def freeze(
     Args:
         name: for example "core/gpt3/logits"; the file is profiles/<name>.json.
         requires: capabilities that a candidate must declare. match: shell patterns on case ids, any of which suffices.
+        within: capabilities; only cases that need no others are taken. Empty takes all.
         version: of the standard.
         replace: overwrite a profile of that name; for one that is not published yet.
 
@@ -444,14 +445,18 @@ def freeze(
 
     place = directory or find()
     suite = _load(place, checks, profiles=False)  # an older profile that has become stale must not stand in the way
-    needed = sorted(set(requires))
-    for capability in needed:
+    needed, offered = sorted(set(requires)), frozenset(within) or frozenset(CAPABILITIES)
+    for capability in (*needed, *sorted(offered)):
         if capability not in CAPABILITIES:
             raise SuiteError(f"there is no capability {capability!r}{_near(capability, CAPABILITIES)}")
     for pattern in match:
         if not any(fnmatchcase(case, pattern) for case in suite.cases):
             raise SuiteError(f"no case matches {pattern!r}{_near(pattern, suite.cases)}")
-    chosen = [case for case in suite.cases.values() if any(fnmatchcase(case.id, pattern) for pattern in match)]
+    chosen = [
+        case
+        for case in suite.cases.values()
+        if case.needs <= offered and any(fnmatchcase(case.id, pattern) for pattern in match)
+    ]
     document = {
         "profile": name,
         "version": version,
@@ -524,6 +529,16 @@ class Document:
             for i, entry in enumerate(self.value[key]):
                 if self.sound((key, i)):
                     yield i, entry
+
+    def repeated(self, key: str, taken: dict[str, str]) -> Iterator[Problem]:
+        """Entries of a list whose id is taken; the others, sound or not, are added to `taken`, id -> file:line."""
+        entries = self.value.get(key)
+        for i, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name = entry.get("id") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name in taken:
+                yield self.problem((key, i, "id"), f"{name} is taken, at {taken[name]}")
+            elif isinstance(name, str):
+                taken[name] = self.line((key, i))
 
     def invalid(self, value: Any, validator: Any, prefix: Place = ()) -> Iterator[Problem]:
         """Violations of a schema by a part of the document."""
@@ -840,6 +855,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("freeze", help="write a profile: cases by id, with the digest of each")
     command.add_argument("name", help="for example core/gpt3/logits")
     command.add_argument("--requires", default="", help="capabilities, separated by commas")
+    command.add_argument("--within", default="", help="take only cases that need no other capabilities than these")
     command.add_argument("--match", nargs="+", default=["*"], help="shell patterns on case ids")
     command.add_argument("--version", default=__version__, help="of the standard")
     command.add_argument("--directory", type=Path, help="suites; default the installed ones")
@@ -850,6 +866,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.name,
             requires=[name for name in given.requires.split(",") if name],
             match=given.match,
+            within=[name for name in given.within.split(",") if name],
             version=given.version,
             directory=given.directory,
             replace=given.replace,
