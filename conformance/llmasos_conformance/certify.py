@@ -65,7 +65,7 @@ class Order:
         seed: of the inputs; None for a fresh one. key: private key file; None leaves the report unsigned.
         passphrase: asked for the key's passphrase, after the run. timeout_s: per call to the candidate.
         pass_env: names of environment variables that the adapter gets beside the fixed ones; they are recorded.
-        directory: where relative addresses start.
+        directory: where relative addresses start. suites: None for the installed ones.
         out_of_process: False hosts the adapter in this process, which makes the run a self-test.
     """
 
@@ -78,6 +78,7 @@ class Order:
     timeout_s: float = 30.0
     pass_env: tuple[str, ...] = ()
     directory: Path = Path()
+    suites: Path | None = None
     out_of_process: bool = True
 
 
@@ -127,12 +128,12 @@ def certify(
         raise ReportError(f"the seed {order.seed!r:.80} is not 1 to 64 letters, digits, '.', '_' or '-'")
     if order.key is not None:
         signing.check_key_file(order.key)
-    directory = installed.suites()
+    directory = order.suites or installed.suites()
     profile = installed.frozen_profile(directory, order.profile)
     loaded = suites.load(directory)
     if not profile["cases"]:
         raise Nothing(f"the profile {order.profile} has no cases", where=directory)
-    before = _digests(directory, order)
+    before = _digests(order)
     # Only in a process of our own: closing the doors of somebody else's program is not ours to do.
     closed = bool(sys.flags.isolated) and isolation.close_doors()
     said = isolation.sentences(out_of_process=order.out_of_process, closed=closed, pass_env=order.pass_env)
@@ -152,11 +153,12 @@ def _run(
         truth = references.connect(description.claims, Library(rooms.private, seed), adapters.connect)
         candidate = Candidate(Live(connection), description, Library(rooms.bundles, seed))
         bench = engine.Bench(suite=loaded, checks=registry(), candidate=candidate, reference=truth, seed=seed)
-        loop = _Loop(bench, connection, evidence.Store(place.path / evidence.FILE_NAME), rooms.hide)
-        with loop.signals():
-            outcomes = loop.run([loaded.cases[case["id"]] for case in profile["cases"]], progress)
-            connection.close()  # the key is opened below, and nobody of the candidate is there to look
-            return _finish(order, loaded, profile, before, place, said, loop, outcomes, started, clock)
+        with evidence.Store(place.path / evidence.FILE_NAME) as store:
+            loop = _Loop(bench, connection, store, rooms.hide)
+            with loop.signals():
+                outcomes = loop.run([loaded.cases[case["id"]] for case in profile["cases"]], progress)
+                connection.close()  # the key is opened below, and nobody of the candidate is there to look
+                return _finish(order, loaded, profile, before, place, said, loop, outcomes, started, clock)
     finally:
         connection.close()
 
@@ -166,7 +168,7 @@ def _finish(
     loop: _Loop, outcomes: Sequence[Outcome], started: datetime, clock: Callable[[], datetime],
 ) -> Done:  # fmt: skip
     """Hash again, state, sign, and give the directory its name."""
-    after = _digests(installed.suites(), order)
+    after = _digests(order)
     if changed := [name for name in before if before[name] != after[name]]:
         raise RunInvalid(
             f"{' and '.join(changed)} changed while the run went on; nothing was signed", hint="run it again, untouched"
@@ -402,9 +404,9 @@ def _as_file(word: str, directory: Path) -> str:
 # ── digests ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _digests(directory: Path, order: Order) -> dict[str, str]:
+def _digests(order: Order) -> dict[str, str]:
     return {
-        "suites": installed.suite_digest(directory),
+        "suites": installed.suite_digest(order.suites or installed.suites()),
         "harness": installed.harness_digest(),
         "reference": installed.reference_digest(),
         "adapter": adapter_digest(order.adapter, order.directory),

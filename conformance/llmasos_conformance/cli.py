@@ -27,7 +27,7 @@ from llmasos_conformance.errors import HarnessError
 from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_OURS, EXIT_USAGE
 
 if TYPE_CHECKING:
-    from llmasos_conformance.certify import Done
+    from llmasos_conformance.certify import Done, Order
     from llmasos_conformance.suite import Case, Suite
     from llmasos_conformance.verify import Result
 
@@ -151,10 +151,12 @@ def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes |
     "--in-process", is_flag=True, help="host the adapter inside the harness: a self-test, never a certificate"
 )
 @click.option("--no-progress", is_flag=True, help="no progress display")
+@click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def certify(
     adapter: str, profile: str, out: Path, key: Path | None, passphrase_file: Path | None, seed: str | None,
-    timeout_s: float, pass_env: tuple[str, ...], in_process: bool, no_progress: bool, as_json: bool,
+    timeout_s: float, pass_env: tuple[str, ...], in_process: bool, no_progress: bool, suites: Path | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Run a profile against a candidate and write a signed report."""
     if not sys.flags.isolated and not in_process:
@@ -166,12 +168,14 @@ def certify(
     order = rooms.Order(
         adapter=adapter, profile=profile, out=out, seed=seed, key=key, timeout_s=timeout_s, pass_env=pass_env,
         passphrase=lambda: _passphrase(key, passphrase_file), out_of_process=not in_process,
+        suites=suites,
     )  # fmt: skip
     with _progress(silent=as_json or no_progress) as progress:
         done = rooms.certify(order, clock=_now, progress=lambda n, total, case: progress(n, total, _chapter(case)))
     if as_json:
         print_json(_done_json(done))
-    _print_done(done, order, err=as_json)
+    else:
+        _print_done(done, order)
     return done.exit_code
 
 
@@ -227,12 +231,10 @@ def _done_json(done: Done) -> dict[str, Any]:
 _SHOWN = 8
 
 
-def _print_done(done: Done, order: Any, *, err: bool) -> None:
+def _print_done(done: Done, order: Order) -> None:
     from llmasos_conformance import report, suite
     from llmasos_conformance.verdict import State, Verdict
 
-    if err:
-        return
     loaded, seed = suite.load(), done.content["predicate"]["run"]["seed"]
     wrong = [outcome for outcome in done.outcomes if outcome.state in (State.FAIL, State.ERROR, State.INCONCLUSIVE)]
     for outcome in wrong[:_SHOWN]:
@@ -274,8 +276,9 @@ unknown or policy not met, 4 authentic, verdict not conformant."""
     show_default=True,
     help="how far to check without --rejudge; suite needs no evidence file",
 )
+@click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
-def verify(path: Path, trust_file: Path | None, rejudge: bool, level: str, as_json: bool) -> int:
+def verify(path: Path, trust_file: Path | None, rejudge: bool, level: str, suites: Path | None, as_json: bool) -> int:
     """Check a report: signature, signer, suite, evidence, and with --rejudge every verdict in it."""
     from llmasos_conformance import policy
     from llmasos_conformance import verify as rooms
@@ -283,7 +286,7 @@ def verify(path: Path, trust_file: Path | None, rejudge: bool, level: str, as_js
     trust = None if trust_file is None else policy.read_trust(trust_file)
     with _progress(silent=as_json) as progress:
         result = rooms.verify(
-            path, now=_now(), own=rooms.Installed.here(), trust=trust, level="re-judged" if rejudge else level,
+            path, now=_now(), own=rooms.Installed.here(suites), trust=trust, level="re-judged" if rejudge else level,
             on_case=lambda n, total: progress(n, total, "judging again"),
         )  # fmt: skip
     if as_json:

@@ -38,7 +38,7 @@ LEVEL = 6
 class Store:
     """Writes evidence as the run goes, so that an interrupted run keeps what ran.
 
-    The file grows under a temporary name and gets its own with `close`.
+    The file grows under a temporary name and gets its own with `close`; leaving the context without that abandons it.
 
     Args:
         path: of the finished file, in an existing directory.
@@ -50,6 +50,13 @@ class Store:
         self._raw = self._part.open("wb")
         self._gzip = gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=self._raw, mtime=0)
         self._lines: list[bytes] = []  # leaves of the root, as digests would not do
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._gzip.close()  # closing twice is no error
+        self._raw.close()
 
     def add(self, case: str, examples: Sequence[Sequence[Exchange]]) -> str:
         """Append a case's conversation and return its digest; "" for a case that was not tried."""

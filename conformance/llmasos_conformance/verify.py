@@ -65,8 +65,8 @@ class Installed:
     harness_digest: str
 
     @classmethod
-    def here(cls) -> Installed:
-        directory = installed.suites()
+    def here(cls, suites: Path | None = None) -> Installed:
+        directory = suites or installed.suites()
         return cls(
             directory, installed.suite_digest(directory), installed.reference_digest(), installed.harness_digest()
         )

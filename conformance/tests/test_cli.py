@@ -1,0 +1,329 @@
+"""The commands: what they print, what they exit with, and what they say when something is wrong."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmasos_conformance import cli, installed, isolation
+from llmasos_conformance.reasons import REASONS
+
+SEED_DOCUMENT = {
+    "name": "tiny",
+    "version": "1.0",
+    "architecture": "GPT-3",
+    "parameters": {"vocab_size": 256, "embedding_dim": 16, "num_layers": 1},
+}
+
+
+@pytest.fixture
+def llmasos(capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def call(*words):
+        code = cli.run([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "model.json").write_text(json.dumps(SEED_DOCUMENT))
+    return tmp_path / "model.json"
+
+
+def isolated(*words, cwd=None):
+    """`python -I` with our packages alone, as `certify` starts it."""
+    roots = isolation.roots()
+    code = f"import sys; sys.path += {roots!r}; {words[0]}"
+    return subprocess.run(
+        [sys.executable, "-I", "-c", code, *words[1:]], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+COMMANDS = ["certify", "verify", "keygen", "list", "explain", "doctor", "generate", "describe", "demo"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, llmasos):
+    code, out, _ = llmasos(command, "--help")
+    assert code == 0
+    assert f"Usage: llmasos {command}" in out
+
+
+def test_the_command_without_anything_shows_where_to_begin(llmasos):
+    _, out, err = llmasos()
+    assert "llmasos demo" in out + err
+
+
+def test_importing_the_commands_is_quick_and_heavy_rooms_stay_closed():
+    best = 9.0
+    for _ in range(3):
+        done = isolated(
+            "import time; start = time.perf_counter(); import llmasos_conformance.cli; "
+            "print(time.perf_counter() - start); "
+            "heavy = {'numpy', 'yaml', 'rich', 'cryptography', 'jsonschema', 'hypothesis'} & set(sys.modules); "
+            "sys.exit(str(heavy) if heavy else 0)"
+        )
+        assert done.returncode == 0, done.stderr
+        best = min(best, float(done.stdout))
+    assert best < 0.15
+
+
+def test_an_unknown_command_is_a_usage_error(llmasos):
+    assert llmasos("certifi")[0] == 2
+
+
+# ── keys and verification ──
+
+
+def test_keygen_makes_three_files_and_says_what_each_is_for(llmasos, tmp_path):
+    code, out, _ = llmasos("keygen", "--out", tmp_path / "keys", "--owner", "acme")
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["key.pem", "key.pub.pem", "trust.json"]
+    assert "next: llmasos certify" in out
+    entry = json.loads((tmp_path / "keys" / "trust.json").read_text())["keys"][0]
+    assert (entry["owner"], entry["role"]) == ("acme", "vendor")
+
+
+def test_keygen_never_overwrites(llmasos, tmp_path):
+    llmasos("keygen", "--out", tmp_path)
+    before = (tmp_path / "key.pem").read_bytes()
+    code, _, err = llmasos("keygen", "--out", tmp_path)
+    assert (code, (tmp_path / "key.pem").read_bytes()) == (2, before)
+    assert "never overwritten" in err
+    assert "try:" in err
+
+
+def test_keygen_in_a_place_that_cannot_be_written_says_so(llmasos, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = llmasos("keygen", "--out", tmp_path / "file" / "keys")
+    assert code == 2
+    assert "cannot write the key" in err
+
+
+def test_keygen_refuses_an_owner_that_is_no_name(llmasos, tmp_path):
+    assert llmasos("keygen", "--out", tmp_path, "--owner", "<b>")[0] == 2
+
+
+def test_verifying_nothing_is_a_usage_error(llmasos, tmp_path):
+    code, _, err = llmasos("verify", tmp_path)
+    assert code == 2
+    assert "there is no report" in err
+
+
+def test_the_shipped_demo_certifies_verifies_and_can_be_repeated(tmp_path):
+    for number in (1, 2):
+        done = isolated(
+            "from llmasos_conformance.cli import main; main(sys.argv[1:])", "demo", "--profile", "quick", cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "llmasos-demo" / f"report-{number}" / "report.intoto.json").is_file()
+    for part in ("conformant: llmasos", "accepted; level reached: re-judged", "Not proven:", "next: pytest --adapter="):
+        assert part in done.stdout
+
+    verified = isolated(
+        "from llmasos_conformance.cli import main; main(sys.argv[1:])",
+        "verify",
+        "llmasos-demo/report-1",
+        "--json",
+        cwd=tmp_path,
+    )
+    said = json.loads(verified.stdout)
+    assert verified.returncode == said["exitCode"] == 3  # nobody is trusted
+    assert said["reasons"][0]["code"] == "E_SIGNER_UNKNOWN"
+    assert said["level"] == "integrity"
+
+
+# ── lists and explanations ──
+
+
+@pytest.mark.parametrize("what", ["adapters", "cases", "requirements", "profiles"])
+def test_everything_that_is_installed_can_be_listed_for_people_and_for_programs(what, llmasos):
+    code, out, err = llmasos("list", f"--{what}", "--json")
+    rows = json.loads(out)
+    assert (code, err) == (0, "")
+    assert rows
+    code, out, _ = llmasos("list", f"--{what}")
+    assert code == 0
+    assert all(next(iter(row.values())) in out for row in rows)
+    assert "next:" in out
+
+
+def test_the_listed_profiles_are_those_that_a_run_can_name(llmasos):
+    names = [row["name"] for row in json.loads(llmasos("list", "--profiles", "--json")[1])]
+    assert {"quick", "core/gpt/logits"} <= set(names) == set(installed.profile_names(installed.suites()))
+
+
+def test_every_case_and_requirement_can_be_explained_in_both_languages(llmasos):
+    case = json.loads(llmasos("list", "--cases", "--json")[1])[0]
+    for lang, word in (("en", "run it"), ("zh", "运行")):
+        code, out, _ = llmasos("explain", case["id"], "--lang", lang)
+        assert code == 0
+        assert case["requirement"] in out
+        assert word in out
+        code, out, _ = llmasos("explain", case["requirement"], "--lang", lang)
+        assert code == 0
+        assert case["id"] in out
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_code_can_be_explained(reason, lang, llmasos):
+    code, out, _ = llmasos("explain", reason.lower(), "--lang", lang)
+    assert code == 0
+    assert REASONS[reason][1 + (lang == "zh")] in out
+
+
+def test_an_unknown_name_gets_near_ones(llmasos):
+    code, _, err = llmasos("explain", "E_SIGNATURES")
+    assert code == 2
+    assert "E_SIGNATURE" in err
+
+
+# ── the reference as a tool ──
+
+
+def test_generate_continues_a_prompt_and_repeats_itself_with_a_seed(llmasos, model):
+    words = ("generate", model, "hello", "--max-length", 8, "--seed", 3, "--json")
+    first, second = (json.loads(llmasos(*words)[1]) for _ in range(2))
+    assert first == second
+    assert first["completion_tokens"] == 8
+    code, out, _ = llmasos(*words[:-1])
+    assert (code, out) == (0, first["text"] + "\n")
+
+
+def test_generate_says_what_is_wrong_with_an_option(llmasos, model):
+    code, _, err = llmasos("generate", model, "hello", "--temperature", "-1")
+    assert code == 2
+    assert "invalid_argument" in err
+    assert "temperature" in err
+
+
+def test_describe_shows_a_document_and_refuses_a_malformed_one(llmasos, model):
+    code, out, _ = llmasos("describe", model)
+    assert code == 0
+    assert "tiny: GPT-3" in out
+    assert json.loads(llmasos("describe", model, "--json")[1])["model"] == SEED_DOCUMENT
+    model.write_text(json.dumps({**SEED_DOCUMENT, "weights_url": "x"}))
+    code, _, err = llmasos("describe", model)
+    assert code == 2
+    assert "invalid_format" in err
+    assert "weights_url" in err
+
+
+def test_describe_of_nothing_is_an_error_with_the_path(llmasos, tmp_path):
+    code, _, err = llmasos("describe", tmp_path / "none.json")
+    assert code == 2
+    assert "not_found" in err
+    assert "none.json" in err
+
+
+# ── doctor ──
+
+
+def test_doctor_looks_at_the_installation_and_at_an_adapter(llmasos, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = llmasos("doctor", "--adapter", "reference", "--json")
+    said = json.loads(out)
+    rows = {row["name"]: row for row in said["rows"]}
+    assert (code, said["ok"]) == (0, True), [row for row in said["rows"] if row["state"] == "bad"]
+    assert rows["adapter"]["text"].startswith("llmasos ")
+    assert {"llmasos", "python", "libraries", "suites", "threads", "pytest", "this directory"} <= rows.keys()
+
+
+def test_doctor_says_what_is_wrong_with_an_adapter(llmasos, monkeypatch, tmp_path):
+    (tmp_path / "noisy.py").write_text('print("hello")\nimport sys\nsys.stdin.read()\n')
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = llmasos("doctor", "--adapter", f"cmd:{sys.executable} noisy.py")
+    assert code == 4
+    assert "bad" in out
+    assert "standard output belongs to the protocol" in out
+
+
+# ── errors ──
+
+
+def test_an_unreachable_adapter_exits_4_with_what_where_and_try(llmasos, tmp_path):
+    code, _, err = llmasos(
+        "certify", "--adapter", "referense", "--profile", "quick", "--out", tmp_path / "r", "--in-process"
+    )
+    assert code == 4
+    for part in ("error: no adapter 'referense'", "where: referense", "try: reference"):
+        assert part in err
+
+
+def test_an_unknown_profile_exits_2_with_near_names(llmasos, tmp_path):
+    code, _, err = llmasos(
+        "certify", "--adapter", "reference", "--profile", "quik", "--out", tmp_path / "r", "--in-process"
+    )
+    assert code == 2
+    assert "quick" in err
+
+
+def test_an_in_process_run_is_a_self_test_with_json_alone_on_standard_output(llmasos, tmp_path):
+    words = (
+        "certify",
+        "--adapter",
+        "reference",
+        "--profile",
+        "quick",
+        "--out",
+        tmp_path / "r",
+        "--in-process",
+        "--json",
+    )
+    code, out, err = llmasos(*words)
+    said = json.loads(out)
+    assert (code, err, said["mode"], said["signed"]) == (0, "", "self-test", False)
+
+
+def test_our_own_fault_exits_70_and_asks_for_a_report(llmasos, monkeypatch):
+    monkeypatch.setattr(installed, "suites", lambda: 1 / 0)
+    code, _, err = llmasos("list", "--profiles")
+    assert code == 70
+    assert "ZeroDivisionError" in err
+    assert "llmasos doctor --json" in err
+
+
+def test_an_interrupted_command_exits_130_without_a_trace(llmasos, monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(installed, "suites", stop)
+    code, _, err = llmasos("list", "--profiles")
+    assert (code, err.strip()) == (130, "interrupted")
+
+
+def test_colours_are_left_out_where_nobody_sees_them_and_with_no_color(monkeypatch, capsys):
+    cli.say("hello", fg="red")
+    assert capsys.readouterr().out == "hello\n"
+    shown = []
+    monkeypatch.setattr(cli.click, "echo", lambda text, **options: shown.append(options["color"]))
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.say("hello", fg="red")
+    monkeypatch.delenv("NO_COLOR")
+    cli.say("hello", fg="red")
+    assert shown == [False, None]
+
+
+def test_signals_reach_the_isolated_interpreter_and_its_exit_code_comes_back(monkeypatch):
+    assert isolation.rerun(["--version"]) == 0
+    assert isolation.rerun(["explain", "E_NOTHING_LIKE_THIS"]) == 2
+
+
+def test_the_isolated_interpreter_sees_nothing_of_the_callers_environment(monkeypatch, tmp_path):
+    started = time.monotonic()
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    monkeypatch.setattr(
+        isolation, "_BOOT", f"import os, sys, json; json.dump(dict(os.environ), open({str(tmp_path / 'e')!r}, 'w'))"
+    )
+    assert isolation.rerun([]) == 0
+    seen = json.loads(Path(tmp_path / "e").read_text())
+    assert "SECRET_TOKEN" not in seen
+    assert {seen[name] for name in installed.THREAD_VARIABLES} == {"1"}
+    assert time.monotonic() - started < 60
