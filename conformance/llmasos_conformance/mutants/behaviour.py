@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class GeluErf(Runtime):
         return np.asarray(0.5 * x * (1 + np.vectorize(math.erf, otypes=[np.float32])(x / math.sqrt(2))))
 
 
-@mutant("variance-unbiased", "srush/llama2.rs#21", "NRM-1")
+@mutant("variance-unbiased", "srush/llama2.rs#21", "NRM-2")
 class VarianceUnbiased(Runtime):
     """The variance is divided by D - 1."""
 
@@ -34,7 +34,7 @@ class VarianceUnbiased(Runtime):
         return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(variance))
 
 
-@mutant("norm-without-mean", "linkedin/Liger-Kernel#74", "NRM-1")
+@mutant("norm-without-mean", "linkedin/Liger-Kernel#74", "NRM-2")
 class NormWithoutMean(Runtime):
     """Root-mean-square norm stands where the model has layer norm."""
 
@@ -42,7 +42,7 @@ class NormWithoutMean(Runtime):
         return np.asarray(x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(self.epsilon())))
 
 
-@mutant("scale-by-width", "microsoft/onnxruntime#14363", "ATT-2")
+@mutant("scale-by-width", "microsoft/onnxruntime#14363", "ATT-1")
 class ScaleByWidth(Runtime):
     """Scores are divided by sqrt(D) instead of the root of the head width."""
 
@@ -67,7 +67,7 @@ class MaskMinusTen(Runtime):
         return np.where(visible[:, None], scores, np.float32(-10))
 
 
-@mutant("window-of-sixteen", "ml-explore/mlx-lm#390", "ATT-3")
+@mutant("window-of-sixteen", "ml-explore/mlx-lm#390", "ATT-7")
 class WindowOfSixteen(Runtime):
     """Only the last sixteen positions are seen."""
 
@@ -76,7 +76,7 @@ class WindowOfSixteen(Runtime):
         return super().visible(cache, T) & (np.arange(S) > np.arange(S - T, S)[:, None] - 16)
 
 
-@mutant("heads-interleaved", "jmaczan/tiny-vllm#4", "ATT-1")
+@mutant("heads-interleaved", "jmaczan/tiny-vllm#4", "ATT-6")
 class HeadsInterleaved(Runtime):
     """Channels go to heads in turn instead of in blocks."""
 
@@ -84,7 +84,7 @@ class HeadsInterleaved(Runtime):
         return x.reshape(*x.shape[:2], -1, self.config.H).transpose(0, 3, 1, 2)
 
 
-@mutant("keys-and-values-swapped", "microsoft/onnxruntime#13050", "ATT-1")
+@mutant("keys-and-values-swapped", "microsoft/onnxruntime#13050", "NUM-1")
 class KeysAndValuesSwapped(Runtime):
     """The maps of keys and values are exchanged."""
 
@@ -105,42 +105,42 @@ class WithoutBias(Runtime):
         return super().linear(x, name)
 
 
-@mutant("query-bias-missing", "srush/llama2.rs#21", "GPT-1")
+@mutant("query-bias-missing", "srush/llama2.rs#21", "ATT-4")
 class QueryBiasMissing(WithoutBias):
     """The bias of the queries is left out."""
 
     part = "attention.query"
 
 
-@mutant("value-bias-missing", "srush/llama2.rs#21", "GPT-1")
+@mutant("value-bias-missing", "srush/llama2.rs#21", "ATT-4")
 class ValueBiasMissing(WithoutBias):
     """The bias of the values is left out."""
 
     part = "attention.value"
 
 
-@mutant("output-bias-missing", "srush/llama2.rs#21", "GPT-1")
+@mutant("output-bias-missing", "srush/llama2.rs#21", "ATT-4")
 class OutputBiasMissing(WithoutBias):
     """The bias of the attention's output is left out."""
 
     part = "attention.output"
 
 
-@mutant("up-bias-missing", "srush/llama2.rs#21", "GPT-1")
+@mutant("up-bias-missing", "srush/llama2.rs#21", "ACT-2")
 class UpBiasMissing(WithoutBias):
     """The first bias of the feed-forward layer is left out."""
 
     part = "feed_forward.up"
 
 
-@mutant("down-bias-missing", "srush/llama2.rs#21", "GPT-1")
+@mutant("down-bias-missing", "srush/llama2.rs#21", "ACT-2")
 class DownBiasMissing(WithoutBias):
     """The second bias of the feed-forward layer is left out."""
 
     part = "feed_forward.down"
 
 
-@mutant("norm-bias-missing", "linkedin/Liger-Kernel#74", "NRM-1")
+@mutant("norm-bias-missing", "linkedin/Liger-Kernel#74", "NRM-4")
 class NormBiasMissing(Runtime):
     """The bias of the layer norms is left out."""
 
@@ -148,7 +148,7 @@ class NormBiasMissing(Runtime):
         return self.normalise(x) * self.weights[f"{name}.weight"]
 
 
-@mutant("norm-weight-missing", "utensils/mold#1078", "NRM-1")
+@mutant("norm-weight-missing", "utensils/mold#1078", "NRM-4")
 class NormWeightMissing(Runtime):
     """The scale of the layer norms is left out."""
 
@@ -156,7 +156,7 @@ class NormWeightMissing(Runtime):
         return self.normalise(x) + self.weights[f"{name}.bias"]
 
 
-@mutant("final-norm-missing", "Lightning-AI/litgpt#1031", "GPT-1")
+@mutant("final-norm-missing", "Lightning-AI/litgpt#1031", "NRM-4")
 class FinalNormMissing(Runtime):
     """The last layer norm is left out."""
 
@@ -164,7 +164,7 @@ class FinalNormMissing(Runtime):
         return x
 
 
-@mutant("head-always-tied", "sgl-project/sglang#2009", "GPT-1")
+@mutant("head-always-tied", "sgl-project/sglang#2009", "TIE-2")
 class HeadAlwaysTied(Runtime):
     """The head uses the token embedding also where the bundle has a head of its own."""
 
@@ -172,7 +172,7 @@ class HeadAlwaysTied(Runtime):
         return self.matmul(x, self.weights["token_embedding"].T)
 
 
-@mutant("tied-head-random", "huggingface/transformers#43429", "GPT-1")
+@mutant("tied-head-random", "huggingface/transformers#43429", "TIE-1")
 class TiedHeadRandom(Runtime):
     """Where the bundle ties the head, the head keeps its random initial values."""
 
@@ -184,7 +184,7 @@ class TiedHeadRandom(Runtime):
         self.config = replace(self.config, tied=False)
 
 
-@mutant("dropout-left-on", "unslothai/unsloth#4078", "NUM-1")
+@mutant("dropout-left-on", "unslothai/unsloth#4078", "STATE-2")
 class DropoutLeftOn(Runtime):
     """Dropout of one in a thousand is still on, so that the same call has two answers."""
 
@@ -196,7 +196,7 @@ class DropoutLeftOn(Runtime):
 # Padding and batches.
 
 
-@mutant("positions-from-pad", "huggingface/transformers#3021", "BAT-1")
+@mutant("positions-from-pad", "huggingface/transformers#3021", "BAT-2")
 class PositionsFromPad(Runtime):
     """Positions are counted from the pad on the left, not from the first real token."""
 
@@ -205,7 +205,7 @@ class PositionsFromPad(Runtime):
         return np.broadcast_to(columns, (cache.real.shape[0], T))
 
 
-@mutant("pads-visible", "TransformerLensOrg/TransformerLens#1005", "BAT-1")
+@mutant("pads-visible", "TransformerLensOrg/TransformerLens#1005", "BAT-2")
 class PadsVisible(Runtime):
     """A batch of unequal rows is run without a padding mask."""
 
@@ -214,7 +214,7 @@ class PadsVisible(Runtime):
         return np.broadcast_to(np.arange(S) <= np.arange(S - T, S)[:, None], (cache.real.shape[0], T, S))
 
 
-@mutant("pads-visible-at-decode", "ml-explore/mlx-lm#1906", "BAT-1")
+@mutant("pads-visible-at-decode", "ml-explore/mlx-lm#1906", "BAT-4")
 class PadsVisibleAtDecode(Runtime):
     """The padding mask is honoured for prompts and dropped at each new token."""
 
@@ -223,7 +223,7 @@ class PadsVisibleAtDecode(Runtime):
         return seen if T > 1 else np.ones_like(seen)
 
 
-@mutant("one-position-vector", "unslothai/unsloth#4078", "BAT-1")
+@mutant("one-position-vector", "unslothai/unsloth#4078", "BAT-2")
 class OnePositionVector(Runtime):
     """The positions of the first row are used for all rows."""
 
@@ -232,7 +232,7 @@ class OnePositionVector(Runtime):
         return np.broadcast_to(every[:1], every.shape)
 
 
-@mutant("batch-sorted-not-restored", "vllm-project/vllm#394", "BAT-1")
+@mutant("batch-sorted-not-restored", "vllm-project/vllm#394", "BAT-3")
 class BatchSortedNotRestored(Runtime):
     """Rows are sorted by length for the batch, and answers come back in that order."""
 
@@ -243,7 +243,7 @@ class BatchSortedNotRestored(Runtime):
         return super().run(sorted(rows, key=len))
 
 
-@mutant("batch-ends-with-first", "vllm-project/vllm#11898", "BAT-1")
+@mutant("batch-ends-with-first", "vllm-project/vllm#11898", "BAT-4")
 class BatchEndsWithFirst(Runtime):
     """The whole batch ends when its first row does."""
 
@@ -265,6 +265,25 @@ class BatchEndsWithFirst(Runtime):
 # State between calls.
 
 
+@mutant("ids-wrap-in-table", "NVIDIA/TensorRT-LLM#1173", "NUM-5")
+class IdsWrapInTable(Runtime):
+    """Ids are kept in one byte, so that those from 256 on read the embeddings of others."""
+
+    def embed(self, ids: Array, positions: Array) -> Array:
+        return super().embed(ids % 256, positions)
+
+
+@mutant("models-share-weights", "ollama/ollama#17475", "STATE-3")
+class ModelsShareWeights(Runtime):
+    """Weights are kept per shape, so that a second model of the same shapes gets those of the first."""
+
+    kept: ClassVar[dict[Any, Mapping[str, Array]]] = {}
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.weights = self.kept.setdefault(self.config, self.weights)
+
+
 class StaleSlot(Slot):
     """A slot whose buffer still counts one column of its last owner."""
 
@@ -275,7 +294,7 @@ class StaleSlot(Slot):
         return super().begin(ids)
 
 
-@mutant("slot-not-cleared", "sgl-project/sglang#24717", "SES-1")
+@mutant("slot-not-cleared", "sgl-project/sglang#24717", "CACHE-6")
 class SlotNotCleared(Runtime):
     """A session that gets a used buffer sees one key of the session before it."""
 
@@ -295,7 +314,7 @@ class SharedSlot(Slot):
         return shared
 
 
-@mutant("fork-shares-cache", "vllm-project/vllm#51890", "SES-1")
+@mutant("fork-shares-cache", "vllm-project/vllm#51890", "CACHE-3")
 class ForkSharesCache(Runtime):
     """A fork writes into the cache of the session that it came from."""
 
@@ -303,7 +322,42 @@ class ForkSharesCache(Runtime):
         return SharedSlot(self, self.take(1, self.config.C)).begin(ids)
 
 
-@mutant("extend-forgets-last", "vllm-project/vllm#39833", "SES-1")
+class RaggedSlot(Slot):
+    """A slot that takes what fits before it refuses."""
+
+    def extend(self, ids: Sequence[int]) -> Array:
+        room = self.runtime.config.C - self.cache.filled
+        if len(ids) > room > 0:
+            super().extend(ids[:room])
+        return super().extend(ids)
+
+
+@mutant("refused-ids-stay", "NVIDIA/TensorRT-LLM#13592", "CACHE-5")
+class RefusedIdsStay(Runtime):
+    """Ids that do not fit the context are refused after the cache has taken the first of them."""
+
+    def open(self, ids: Sequence[int]) -> Slot:
+        return RaggedSlot(self, self.take(1, self.config.C)).begin(ids)
+
+
+class ShortSlot(Slot):
+    """A slot with one column too few."""
+
+    def extend(self, ids: Sequence[int]) -> Array:
+        if self.cache.filled and self.cache.filled + len(ids) >= self.runtime.config.C:
+            raise refuse("the cache is full", "context_overflow")
+        return super().extend(ids)
+
+
+@mutant("cache-one-short", "Blaizzy/mlx-vlm#669", "CACHE-4")
+class CacheOneShort(Runtime):
+    """The last position of the context cannot be reached through a cache."""
+
+    def open(self, ids: Sequence[int]) -> Slot:
+        return ShortSlot(self, self.take(1, self.config.C)).begin(ids)
+
+
+@mutant("extend-forgets-last", "vllm-project/vllm#39833", "CACHE-1")
 class ExtendForgetsLast(Runtime):
     """When several ids extend a cache, they do not see the id before them."""
 
@@ -314,7 +368,7 @@ class ExtendForgetsLast(Runtime):
         return seen
 
 
-@mutant("extend-aligned-left", "pytorch/pytorch#103082", "SES-1")
+@mutant("extend-aligned-left", "pytorch/pytorch#103082", "CACHE-1")
 class ExtendAlignedLeft(Runtime):
     """With more keys than queries the causal mask is aligned top-left, so that a new token sees the oldest keys."""
 
@@ -323,21 +377,21 @@ class ExtendAlignedLeft(Runtime):
         return (np.arange(S) <= np.arange(T)[:, None]) & cache.real[:, None, :S]
 
 
-@mutant("prefix-cache-coarse", "sgl-project/sglang-omni#258", "STA-1")
+@mutant("prefix-cache-coarse", "sgl-project/sglang-omni#258", "STATE-5")
 class PrefixCacheCoarse(Runtime):
-    """Answers are cached under the first two and the last id of a row and its length."""
+    """The cache of an earlier prompt is reused for every prompt that begins with the same two ids."""
 
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
-        self.seen: dict[tuple[int, ...], Array] = {}
+        self.seen: dict[tuple[int, ...], list[int]] = {}
 
-    def run(self, rows: Sequence[Sequence[int]]) -> list[Array]:
-        fresh = super().run(rows)
-        keys = [(len(row), *row[:2], row[-1]) for row in rows]
-        return [self.seen.setdefault(key, logits) for key, logits in zip(keys, fresh, strict=True)]
+    def begin(self, prompt: list[int], request: Request) -> Row:
+        held = self.seen.setdefault(tuple(prompt[:2]), prompt)
+        reused = min(len(held), len(prompt)) - 1
+        return super().begin([*held[:reused], *prompt[reused:]], request)
 
 
-@mutant("answer-cached-by-length", "tenstorrent/vllm#415", "STA-1")
+@mutant("answer-cached-by-length", "tenstorrent/vllm#415", "POS-3")
 class AnswerCachedByLength(Runtime):
     """Answers of single rows are cached under the length of the row alone."""
 
@@ -350,7 +404,7 @@ class AnswerCachedByLength(Runtime):
         return [self.seen.setdefault(len(rows[0]), fresh[0])] if len(rows) == 1 else fresh
 
 
-@mutant("history-leaks", "vllm-project/vllm#39833", "STA-1")
+@mutant("history-leaks", "vllm-project/vllm#39833", "STATE-1")
 class HistoryLeaks(Runtime):
     """A request that follows another one of the same length has its first id replaced by the other's last."""
 
@@ -362,7 +416,7 @@ class HistoryLeaks(Runtime):
         return super().run(leaked)
 
 
-@mutant("second-request-warm", "ovg-project/kvcached#446", "STA-1")
+@mutant("second-request-warm", "ovg-project/kvcached#446", "STATE-2")
 class SecondRequestWarm(Runtime):
     """From the third identical request on a warm path answers, which has the first position wrong."""
 
@@ -437,8 +491,8 @@ class DefaultLimitDoubled(Runtime):
 class UsageOffByOne(Runtime):
     """completion_tokens is one too small."""
 
-    def finished(self, row: Row, *, with_text: bool) -> Generation:
-        return replace(super().finished(row, with_text=with_text), completion_tokens=max(0, len(row.ids) - 1))
+    def finished(self, row: Row) -> Generation:
+        return replace(super().finished(row), completion_tokens=max(0, len(row.ids) - 1))
 
 
 @mutant("reason-always-stop", "ggml-org/llama.cpp#7198", "API-20")
@@ -513,9 +567,9 @@ class BosAlwaysAdded(Runtime):
 class PromptEchoed(Runtime):
     """The text begins with the prompt."""
 
-    def finished(self, row: Row, *, with_text: bool) -> Generation:
-        made = super().finished(row, with_text=with_text)
-        return replace(made, text=self.decode(row.prompt) + row.text) if with_text else made
+    def finished(self, row: Row) -> Generation:
+        made = super().finished(row)
+        return replace(made, text=self.decode(row.prompt) + row.text) if self.has_text else made
 
 
 # End of sequence.
@@ -635,7 +689,7 @@ class HeldTextDropped(Runtime):
         pieces = [piece for _, piece in self.generate([row], self.text_ids())]
         lost = self.held(row.text, row.request.stop)
         yield from pieces[:-1] if lost else pieces
-        yield self.finished(row, with_text=True)
+        yield self.finished(row)
 
 
 @mutant("stream-decodes-tokens-alone", "exo-explore/exo#1691", "STR-9")
@@ -646,7 +700,7 @@ class StreamDecodesTokensAlone(Runtime):
         for _ in self.generate([row], self.text_ids()):
             pass
         yield from (piece for piece in (self.decode([i]) for i in row.ids) if piece)
-        yield self.finished(row, with_text=True)
+        yield self.finished(row)
 
 
 @mutant("text-decodes-tokens-alone", "antonellof/ferrox#124", "TOK-5")
@@ -672,7 +726,7 @@ class StreamInOnePiece(Runtime):
     def streamed(self, row: Row) -> Iterator[str | Generation]:
         text = "".join(piece for _, piece in self.generate([row], self.text_ids()))
         yield from [text] if text else []
-        yield self.finished(row, with_text=True)
+        yield self.finished(row)
 
 
 @mutant("stream-ends-without-reason", "vllm-project/vllm#11898", "STR-10")
@@ -723,14 +777,6 @@ class TokenizerNormalises(Runtime):
         return super().encode("".join(" " if c.isspace() and ord(c) > 127 else c for c in text), special)
 
 
-@mutant("surrogates-accepted", "LostRuins/koboldcpp#188", "TOK-6")
-class SurrogatesAccepted(Runtime):
-    """A lone surrogate becomes a question mark."""
-
-    def tokenize(self, text: str, allow_special: bool = False) -> list[int]:
-        return super().tokenize(text.encode(errors="replace").decode(), allow_special)
-
-
 @mutant("specials-in-text", "ollama/ollama#17262", "TOK-4")
 class SpecialsInText(Runtime):
     """The literal of a special token in a text is always that token."""
@@ -772,6 +818,34 @@ class AlwaysGreedy(Runtime):
 
     def choose(self, logits: Array, row: Row) -> int:
         return self.greedy(logits)
+
+
+@mutant("small-temperature-overflows", "InternLM/lmdeploy#1985", "GEN-5")
+class SmallTemperatureOverflows(Runtime):
+    """Logits are divided by the temperature before their maximum is taken off, in float16."""
+
+    def law(self, logits: Array, request: Request) -> Array:
+        with np.errstate(over="ignore"):
+            scaled = (logits / np.float32(request.temperature)).astype(np.float16)
+        return super().law(scaled.astype(np.float32), replace(request, temperature=1.0))
+
+
+@mutant("greedy-in-bfloat16", "vllm-project/vllm#3653", "GEN-1")
+class GreedyInBFloat16(Runtime):
+    """The largest logit is looked for after rounding to bfloat16."""
+
+    def greedy(self, logits: Array) -> int:
+        import ml_dtypes
+
+        return super().greedy(logits.astype(ml_dtypes.bfloat16).astype(np.float32))
+
+
+@mutant("top-k-one-is-off", "kingoflolz/mesh-transformer-jax#164", "GEN-4")
+class TopKOneIsOff(Runtime):
+    """top_k 1 is taken for "no filter"."""
+
+    def top_k(self, p: Array, k: int) -> Array:
+        return p if k <= 1 else super().top_k(p, k)
 
 
 @mutant("seed-ignored", "ggml-org/llama.cpp#7381", "API-13")
@@ -894,6 +968,22 @@ class ForeignIdsWrap(Runtime):
         return super().row([i % self.config.V if type(i) is int else i for i in ids])
 
 
+@mutant("foreign-ids-are-silent", "vllm-project/vllm#53029", "ERR-2")
+class ForeignIdsAreSilent(Runtime):
+    """Ids outside the vocabulary have no text instead of being refused."""
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return super().detokenize([i for i in ids if 0 <= i < self.config.V])
+
+
+@mutant("textless-ids-leave-marks", "ggml-org/llama.cpp#23840", "TOK-3")
+class TextlessIdsLeaveMarks(Runtime):
+    """An id without text becomes U+FFFD."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return super().decode([i if i < 256 else 255 for i in ids])
+
+
 @mutant("empty-row-is-a-pad", "NVIDIA/TensorRT-LLM#2072", "ERR-3")
 class EmptyRowIsAPad(Runtime):
     """An empty row is run as one pad."""
@@ -914,16 +1004,16 @@ class BadRowSkipped(Runtime):
 # Log-probabilities.
 
 
-@mutant("logprobs-shifted", "abetlen/llama-cpp-python#1983", "LPR-1")
+@mutant("logprobs-shifted", "abetlen/llama-cpp-python#1983", "SCO-4")
 class LogprobsShifted(Runtime):
     """The value reported for a token is that of the token before it."""
 
-    def finished(self, row: Row, *, with_text: bool) -> Generation:
-        made = super().finished(row, with_text=with_text)
+    def finished(self, row: Row) -> Generation:
+        made = super().finished(row)
         return made if made.logprobs is None else replace(made, logprobs=[*row.logprobs[:1], *row.logprobs[:-1]])
 
 
-@mutant("logprobs-processed", "vllm-project/vllm#9453", "LPR-1")
+@mutant("logprobs-processed", "vllm-project/vllm#9453", "SCO-3")
 class LogprobsProcessed(Runtime):
     """Log-probabilities are those after the temperature."""
 
@@ -931,7 +1021,7 @@ class LogprobsProcessed(Runtime):
         return super().top_logprobs(logits / np.float32(request.temperature or 1), chosen, request)
 
 
-@mutant("logprobs-greedy-is-zero", "mlc-ai/mlc-llm#3142", "LPR-1")
+@mutant("logprobs-greedy-is-zero", "mlc-ai/mlc-llm#3142", "SCO-3")
 class LogprobsGreedyIsZero(Runtime):
     """At temperature 0 the chosen token has log-probability 0."""
 
@@ -940,7 +1030,7 @@ class LogprobsGreedyIsZero(Runtime):
         return made if request.temperature else {**made, chosen: 0.0}
 
 
-@mutant("logprobs-without-chosen", "abetlen/llama-cpp-python#453", "LPR-1")
+@mutant("logprobs-without-chosen", "abetlen/llama-cpp-python#453", "SCO-6")
 class LogprobsWithoutChosen(Runtime):
     """Only the likeliest ids are reported; the chosen one is missing when it is none of them."""
 
@@ -949,7 +1039,7 @@ class LogprobsWithoutChosen(Runtime):
         return dict(list(made.items())[: request.logprobs])
 
 
-@mutant("logprobs-base-two", "abetlen/llama-cpp-python#349", "LPR-1")
+@mutant("logprobs-base-two", "abetlen/llama-cpp-python#349", "SCO-2")
 class LogprobsBaseTwo(Runtime):
     """Log-probabilities are to the base 2."""
 
@@ -957,7 +1047,7 @@ class LogprobsBaseTwo(Runtime):
         return super().log_law(logits) / math.log(2)
 
 
-@mutant("score-shifted", "meta-llama/llama#869", "LPR-1")
+@mutant("score-shifted", "meta-llama/llama#869", "SCO-2")
 class ScoreShifted(Runtime):
     """A score looks at the logits after the token instead of before it."""
 
@@ -967,9 +1057,18 @@ class ScoreShifted(Runtime):
         return [None, *(float(law[t + 1, i]) for t, i in enumerate(row[1:]))]
 
 
-@mutant("score-first-is-zero", "vllm-project/vllm#5334", "LPR-1")
+@mutant("score-first-is-zero", "vllm-project/vllm#5334", "SCO-1")
 class ScoreFirstIsZero(Runtime):
     """The first token, which nothing precedes, is scored 0."""
 
     def score(self, ids: Sequence[int]) -> list[float | None]:
         return [0.0, *super().score(ids)[1:]]
+
+
+@mutant("score-underflows", "InternLM/lmdeploy#1985", "SCO-5")
+class ScoreUnderflows(Runtime):
+    """The logarithm is taken of a rounded probability, so that an unlikely token has minus infinity."""
+
+    def log_law(self, logits: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.softmax(logits.astype(np.float32))).astype(np.float64))

@@ -19,6 +19,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +37,10 @@ PARAMETERS = frozenset(
     }
 )  # fmt: skip
 ARCHITECTURES = ("Transformer", "GPT-3", "BERT", "Llama")
-VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)(\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?", re.ASCII)
+_PART = r"(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+VERSION = re.compile(
+    rf"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)(-{_PART}(\.{_PART})*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?)?"
+)
 LARGEST: Mapping[str, int] = {
     "vocab_size": 2**24, "embedding_dim": 2**16, "num_layers": 2**12, "num_heads": 2**16,
     "feed_forward_dim": 2**20, "context_length": 2**22,
@@ -95,8 +99,12 @@ def shapes(config: Config) -> dict[str, tuple[int, ...]]:
     return due
 
 
+@cache
 def seeded(seed: int, name: str, shape: tuple[int, ...]) -> Array:
-    """A tensor of a bundle without weights: four parts of each SplitMix64 word added, 8 significant bits kept."""
+    """A tensor of a bundle without weights: four parts of each SplitMix64 word added, 8 significant bits kept.
+
+    Remembered, because a hundred mutants open the same few documents.
+    """
     if name.endswith(".bias"):
         return np.zeros(shape, np.float32)
     if name.endswith("norm.weight"):

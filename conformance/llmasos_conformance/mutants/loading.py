@@ -68,6 +68,27 @@ class LenientJson(Loader):
             raise refuse(str(error)) from None
 
 
+@faulty("first-value-counts", "ggml-org/llama.cpp#1603", "FMT-7")
+class FirstValueCounts(Loader):
+    """What follows the first JSON value is not looked at."""
+
+    def parse(self, raw: bytes) -> Any:
+        try:
+            end = json.JSONDecoder().raw_decode(raw.decode("utf-8-sig").lstrip())[1]
+            raw = raw.decode("utf-8-sig").lstrip()[:end].encode()
+        except ValueError:
+            pass  # the strict parser says what is wrong
+        return super().parse(raw)
+
+
+@faulty("wrapped-document-accepted", "MakazhanAlpamys/Soup#627", "FMT-8")
+class WrappedDocumentAccepted(Loader):
+    """A list around the document is taken off."""
+
+    def config(self, document: Any) -> Config:
+        return super().config(document[0] if isinstance(document, list) and document else document)
+
+
 @faulty("byte-order-mark-refused", "volcengine/OpenViking#500", "FMT-4")
 class ByteOrderMarkRefused(Loader):
     """A UTF-8 byte-order mark at the start of model.json is taken for content."""
@@ -194,7 +215,7 @@ class EpsilonHardCoded(Loader):
         return 1e-5
 
 
-@faulty("context-ignored", "meta-pytorch/torchtune#1341", "FMT-16")
+@faulty("context-ignored", "meta-pytorch/torchtune#1341", "ERR-6")
 class ContextIgnored(Loader):
     """The context is as long as the default, whatever the document says; missing positions repeat."""
 
@@ -336,6 +357,17 @@ class HeaderTrusted(Loader):
         return super().tensors(raw, due)
 
 
+@faulty("shape-product-overflows", "ggml-org/ggml#709", "LOAD-7")
+class ShapeProductOverflows(Loader):
+    """Room for a tensor is made by the product of its sizes, before anything is compared."""
+
+    def entry(self, name: str, value: Any) -> Any:
+        shape = value.get("shape") if isinstance(value, dict) else None
+        if isinstance(shape, list) and all(type(size) is int for size in shape) and max(shape, default=0) >= 2**31:
+            raise MemoryError(f"cannot allocate {math.prod(shape)} elements")
+        return super().entry(name, value)
+
+
 @faulty("overlaps-accepted", "QuintinShaw/openasr#73", "LOAD-7")
 class OverlapsAccepted(Loader):
     """Byte ranges are used without a look at their neighbours."""
@@ -402,7 +434,7 @@ class ArenaLoader(Loader):
             return super().open(path)
         except Refusal:
             for model in SharedArena.arena:
-                model.weights = {name: array * np.float32(0.5) for name, array in model.weights.items()}
+                model.weights = {name: array[::-1] for name, array in model.weights.items()}
             raise
 
 

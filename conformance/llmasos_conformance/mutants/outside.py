@@ -73,14 +73,14 @@ def gelu_erf(module: Any) -> None:
         block.mlp.act = torch.nn.GELU()
 
 
-@edited("hf-scores-unscaled", "microsoft/onnxruntime#14363", "ATT-2")
+@edited("hf-scores-unscaled", "microsoft/onnxruntime#14363", "ATT-1")
 def scores_unscaled(module: Any) -> None:
     """scale_attn_weights is off: scores are not divided by the root of the head width."""
     for block in module.transformer.h:
         block.attn.scaling = 1.0
 
 
-@edited("hf-scores-by-layer", "Lightning-AI/litgpt#1031", "ATT-2")
+@edited("hf-scores-by-layer", "Lightning-AI/litgpt#1031", "ATT-1")
 def scores_by_layer(module: Any) -> None:
     """scale_attn_by_inverse_layer_idx is on: scores of layer i are divided by i + 1 as well."""
     for index, block in enumerate(module.transformer.h):
@@ -95,7 +95,7 @@ def epsilon(module: Any) -> None:
         block.ln_2.eps /= 10
 
 
-@edited("hf-positions-from-pad", "huggingface/transformers#21080", "BAT-1")
+@edited("hf-positions-from-pad", "huggingface/transformers#21080", "BAT-2")
 def positions_from_pad(module: Any) -> None:
     """Position ids are not built from the mask, so that they count pads."""
 
@@ -112,12 +112,13 @@ def positions_shifted(module: Any) -> None:
     table.data[:-1] = table.data[1:].clone()
 
 
-@edited("hf-mask-dropped", "deepspeedai/DeepSpeed#1797", "BAT-1")
+@edited("hf-mask-dropped", "deepspeedai/DeepSpeed#1797", "BAT-2")
 def mask_dropped(module: Any) -> None:
     """The padding mask does not reach the attention."""
 
     def change(kwargs: dict[str, Any]) -> None:
-        kwargs["attention_mask"] = None
+        if kwargs.get("attention_mask") is not None:
+            kwargs["attention_mask"] = kwargs["attention_mask"].new_ones(kwargs["attention_mask"].shape)
 
     before(module.transformer, change)
 
@@ -165,7 +166,7 @@ def int8_weights(module: Any) -> None:
             part.weight.data = (part.weight.data / step).round() * step
 
 
-@edited("hf-dropout", "unslothai/unsloth#4078", "NUM-1")
+@edited("hf-dropout", "unslothai/unsloth#4078", "STATE-2")
 def dropout(module: Any) -> None:
     """The model was left in training mode."""
     module.train()

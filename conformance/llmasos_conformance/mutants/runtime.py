@@ -380,7 +380,7 @@ class Runtime:
     def law(self, logits: Array, request: Request) -> Array:
         """Probabilities [V] in float64: temperature, top-k, top-p, min-p, in this order."""
         z = logits.astype(np.float64)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # logits that are not finite end in an error below
             p = np.exp((z - z.max()) / request.temperature)
         p /= p.sum()
         order = np.argsort(-p, kind="stable")
@@ -505,11 +505,11 @@ class Runtime:
     def reason(self, row: Row) -> str:
         return row.reason or "length"
 
-    def finished(self, row: Row, *, with_text: bool) -> Generation:
+    def finished(self, row: Row) -> Generation:
         """A row as it is answered."""
         return Generation(
             finish_reason=self.reason(row),
-            text=row.text if with_text else None,
+            text=row.text if self.has_text else None,
             ids=row.ids,
             prompt_tokens=len(row.prompt),
             completion_tokens=len(row.ids),
@@ -533,14 +533,14 @@ class Runtime:
         row = self.begin(self.prompt(ids), self.request(max_length, temperature, options))
         for _ in self.generate([row], None):
             pass  # the pieces are of no use where ids are asked for
-        return self.finished(row, with_text=False)
+        return self.finished(row)
 
     def generate_batch(self, batch: Any, max_length: int = 100, **options: Any) -> list[Generation]:
         request = self.request(max_length, options.pop("temperature", 0.0), options)
         rows = [self.begin(self.prompt(ids), request) for ids in batch]
         for _ in self.generate(rows, None):
             pass
-        return [self.finished(row, with_text=False) for row in rows]
+        return [self.finished(row) for row in rows]
 
     def stream_text(
         self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any
@@ -551,7 +551,7 @@ class Runtime:
 
     def streamed(self, row: Row) -> Iterator[str | Generation]:
         yield from (piece for _, piece in self.generate([row], self.text_ids()))
-        yield self.finished(row, with_text=True)
+        yield self.finished(row)
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
         *_, last = self.stream_text(prompt, max_length, temperature, **options)

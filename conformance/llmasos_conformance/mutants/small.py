@@ -53,7 +53,7 @@ class EpsilonOutsideRoot(Runtime):
         )
 
 
-@mutant("rsqrt-two-steps", "google/gemma_pytorch#67", "NRM-1")
+@mutant("rsqrt-two-steps", "google/gemma_pytorch#67", "NUM-1")
 class RsqrtTwoSteps(Runtime):
     """1/sqrt is a table value improved by two Newton steps, as fast kernels do, which leaves an error of 5e-6."""
 
@@ -66,7 +66,7 @@ class RsqrtTwoSteps(Runtime):
         return np.asarray(centred * y)
 
 
-@mutant("gelu-table", "huggingface/transformers#29402", "ACT-1")
+@mutant("gelu-table", "huggingface/transformers#29402", "NUM-1")
 class GeluTable(Runtime):
     """tanh is read from a table with steps of 1/64 and interpolated, an error of 2e-5."""
 
@@ -92,7 +92,7 @@ class GeluCutTails(Runtime):
         return np.where(np.abs(x) > 4, np.maximum(x, np.float32(0)), super().gelu(x))
 
 
-@mutant("softmax-temperature", "InternLM/lmdeploy#2842", "ATT-2")
+@mutant("softmax-temperature", "InternLM/lmdeploy#2842", "ATT-1")
 class SoftmaxTemperature(Runtime):
     """The attention's softmax runs at temperature 1.0001."""
 
@@ -100,7 +100,7 @@ class SoftmaxTemperature(Runtime):
         return super().scale() * 1.0001
 
 
-@mutant("softmax-drops-small", "vllm-project/vllm#49716", "ATT-2")
+@mutant("softmax-drops-small", "vllm-project/vllm#49716", "NUM-1")
 class SoftmaxDropsSmall(Runtime):
     """Attention weights below 1e-4 are skipped as if they were nothing."""
 
@@ -109,7 +109,7 @@ class SoftmaxDropsSmall(Runtime):
         return np.where(p < 1e-4, np.float32(0), p)
 
 
-@mutant("softmax-damped", "pytorch/pytorch#103749", "ATT-2")
+@mutant("softmax-damped", "pytorch/pytorch#103749", "NUM-1")
 class SoftmaxDamped(Runtime):
     """The softmax's sum gets 1e-5 added, against a division by zero in masked rows."""
 
@@ -186,7 +186,7 @@ class Cache16Bit(Runtime):
         super().store(cache, layer, sixteen_bits(keys), sixteen_bits(values))
 
 
-@mutant("cache-half-at-decode", "InfiniTensor/InfiniLM#553", "SES-1")
+@mutant("cache-half-at-decode", "InfiniTensor/InfiniLM#553", "CACHE-1")
 class CacheHalfAtDecode(Runtime):
     """Keys and values of single new tokens are cached as float16; prompts are not."""
 
@@ -196,7 +196,7 @@ class CacheHalfAtDecode(Runtime):
         super().store(cache, layer, keys, values)
 
 
-@mutant("logits-four-decimals", "abetlen/llama-cpp-python#349", "NUM-1")
+@mutant("logits-four-decimals", "abetlen/llama-cpp-python#349", "NUM-4")
 class LogitsFourDecimals(Runtime):
     """Logits are rounded to four decimals on their way out."""
 
@@ -204,7 +204,7 @@ class LogitsFourDecimals(Runtime):
         return np.round(super().head(x), 4)
 
 
-@mutant("logits-clamped", "InternLM/lmdeploy#2842", "NUM-1")
+@mutant("logits-clamped", "InternLM/lmdeploy#2842", "NUM-3")
 class LogitsClamped(Runtime):
     """Logits are clamped at ±50."""
 
@@ -212,7 +212,7 @@ class LogitsClamped(Runtime):
         return np.clip(super().head(x), -50, 50)
 
 
-@mutant("last-row-of-positions", "ollama/ollama#17889", "POS-1")
+@mutant("last-row-of-positions", "ollama/ollama#17889", "POS-2")
 class LastRowOfPositions(Runtime):
     """The last position of the context uses the embedding of the one before."""
 
@@ -230,7 +230,7 @@ class LargeBatchHalf(Runtime):
         super().store(cache, layer, keys, values)
 
 
-@mutant("block-boundary-at-decode", "tanishqkumar/ssd#23", "SES-1")
+@mutant("block-boundary-at-decode", "tanishqkumar/ssd#23", "CACHE-2")
 class BlockBoundaryAtDecode(Runtime):
     """With a cache of more than one block of eight, a single new token does not see the first key of its block."""
 
@@ -241,7 +241,7 @@ class BlockBoundaryAtDecode(Runtime):
         return seen
 
 
-@mutant("width-tail-dropped", "microsoft/onnxruntime#13050", "NUM-1")
+@mutant("width-tail-dropped", "microsoft/onnxruntime#13050", "NUM-2")
 class WidthTailDropped(Runtime):
     """The feed-forward kernel works in groups of four channels and forgets the rest of an odd width."""
 
@@ -249,7 +249,7 @@ class WidthTailDropped(Runtime):
         return np.where(np.arange(x.shape[-1]) < x.shape[-1] // 4 * 4, super().gelu(x), np.float32(0))
 
 
-@mutant("vocabulary-tail", "huggingface/transformers#3108", "NUM-1")
+@mutant("vocabulary-tail", "huggingface/transformers#3108", "NUM-2")
 class VocabularyTail(Runtime):
     """The head runs in tiles of four ids; a last tile of one id repeats the one before it."""
 
@@ -260,7 +260,7 @@ class VocabularyTail(Runtime):
         return logits
 
 
-@mutant("attention-weights-fixed-point", "google/gemma_pytorch#67", "ATT-2")
+@mutant("attention-weights-fixed-point", "google/gemma_pytorch#67", "NUM-1")
 class AttentionWeightsFixedPoint(Runtime):
     """Attention weights are kept as multiples of 2⁻¹⁶."""
 
@@ -268,7 +268,7 @@ class AttentionWeightsFixedPoint(Runtime):
         return np.asarray(np.round(super().softmax(scores) * np.float32(65536)) / np.float32(65536))
 
 
-@mutant("long-cache-forgets-first", "Blaizzy/mlx-vlm#669", "ATT-3")
+@mutant("long-cache-forgets-first", "Blaizzy/mlx-vlm#669", "ATT-7")
 class LongCacheForgetsFirst(Runtime):
     """From the 33rd key on the oldest is overwritten, as in a ring that is one too small."""
 

@@ -215,6 +215,12 @@ class Table:
     alike: Sequence[tuple[str, str]]
 
     @property
+    def null_only(self) -> list[str]:
+        """Cases that null candidates fail and no mutant does: they ask something, but nobody has shown how much."""
+        shown = {case for row in self.rows if row.kind == "mutant" for case in row.failed}
+        return [case for case in self.cases if case not in shown and case not in (self.unfailed or ())]
+
+    @property
     def ok(self) -> bool:
         return not (any(row.trouble for row in self.rows) or self.unfailed or self.alike)
 
@@ -228,7 +234,14 @@ class Table:
             entry["share"] = round(row.share, 4)
             entry["trouble"] = row.trouble
             rows.append(entry)
-        return {"cases": dict(self.cases), "rows": rows, "unfailed": self.unfailed, "alike": self.alike, "ok": self.ok}
+        return {
+            "cases": dict(self.cases),
+            "rows": rows,
+            "unfailed": self.unfailed,
+            "null_only": None if self.unfailed is None else self.null_only,
+            "alike": self.alike,
+            "ok": self.ok,
+        }
 
 
 def _start(root: str, patterns: Sequence[str]) -> None:
@@ -307,6 +320,8 @@ def render(table: Table) -> str:
     if table.unfailed is not None:
         lines.append(f"cases that nobody fails: {len(table.unfailed)} of {len(table.cases)}")
         lines += [f"  {case} ({table.cases[case]})" for case in table.unfailed]
+        lines.append(f"cases that only null candidates fail: {len(table.null_only)}")
+        lines += [f"  {case} ({table.cases[case]})" for case in table.null_only]
     lines += [f"honest computations that are one and the same: {one} and {other}" for one, other in table.alike]
     return "\n".join(lines)
 

@@ -1,0 +1,132 @@
+"""A slice of the self-test: honest variants pass, mutants fail what they were built to break, and the table says so."""
+
+import json
+import math
+import re
+
+import pytest
+
+from llmasos_conformance.adapters import connect
+from llmasos_conformance.errors import AddressError
+from llmasos_conformance.mutants import table
+from llmasos_conformance.mutants.catalogue import GROUPS, mutants
+from llmasos_conformance.mutants.honest import HONEST
+from llmasos_conformance.mutants.null import NULL
+
+SLICE = (
+    "epsilon-too-small",
+    "softmax-temperature",
+    "mask-minus-thirty",
+    "matmul-bf16x3",
+    "cache-half-at-decode",
+    "positions-from-pad",
+    "fork-shares-cache",
+    "prefix-cache-coarse",
+    "limit-plus-one",
+    "stop-leaks-in-stream",
+    "top-k-plus-one",
+    "logprobs-processed",
+    "truncated-weights-padded",
+    "links-followed",
+)
+"""One mutant of each kind of fault."""
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    return table.Workshop(tmp_path_factory.mktemp("mutants"))
+
+
+def of(workshop, *requirements):
+    return [case for case in workshop.cases if case.requirement in requirements]
+
+
+def test_every_mutant_names_a_thread_a_bug_and_a_requirement_of_the_ledger(workshop):
+    for name, made in mutants().items():
+        assert made.group in GROUPS
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+#[1-9][0-9]*", made.source), name
+        assert made.bug.endswith("."), name
+        assert made.requirement in workshop.suite.requirements, name
+
+
+def test_no_two_honest_computations_are_the_same_one(workshop):
+    assert workshop.alike() == []
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_variant_fails_nothing_and_stays_within_half_of_every_bound(workshop, name):
+    numeric = [case for case in workshop.cases if case.requirement.startswith(("NUM", "ATT", "NRM", "ACT", "POS"))]
+    row = workshop.row("honest", name, numeric)
+    assert numeric
+    assert row.trouble == ""
+
+
+@pytest.mark.parametrize("name", SLICE)
+def test_a_mutant_fails_the_requirement_that_it_breaks(workshop, name):
+    row = workshop.row("mutant", name, of(workshop, mutants()[name].requirement))
+    assert row.trouble == ""
+
+
+def test_a_null_candidate_that_opens_anything_fails_the_format(workshop):
+    assert workshop.row("null", "accept-all", of(workshop, "FMT-6", "FMT-12")).failed
+
+
+def row(kind="mutant", **given):
+    return table.Row(**{"kind": kind, "name": "x", "expected": "A-1" if kind == "mutant" else "", **given})
+
+
+@pytest.mark.parametrize(
+    ("made", "trouble"),
+    [
+        (row(failed={"a.b": "A-1", "c.d": "B-2"}), ""),
+        (row(failed={"c.d": "B-2"}), "does not fail A-1"),
+        (row(), "survives"),
+        (row(failed={"a.b": "A-1"}, undecided={"c.d": "error: oops"}), "undecided: c.d"),
+        (row("null"), "survives"),
+        (row("null", failed={"c.d": "B-2"}), ""),
+        (row("honest"), ""),
+        (row("honest", share=0.51), "uses 0.51 of a bound"),
+        (row("honest", failed={"a.b": "A-1"}), "an honest variant fails a.b"),
+    ],
+)
+def test_what_is_not_as_it_must_be_is_named(made, trouble):
+    assert made.trouble == trouble
+
+
+def test_the_table_is_right_only_without_trouble_unfailed_cases_and_twins():
+    good = row(failed={"a.b": "A-1"}, size=math.inf)
+    cases = {"a.b": "A-1"}
+    assert table.Table(rows=[good], cases=cases, unfailed=[], alike=[]).ok
+    assert table.Table(rows=[good], cases=cases, unfailed=None, alike=[]).ok
+    assert not table.Table(rows=[good, row()], cases=cases, unfailed=[], alike=[]).ok
+    assert not table.Table(rows=[good], cases=cases, unfailed=["a.b"], alike=[]).ok
+    assert not table.Table(rows=[good], cases=cases, unfailed=[], alike=[("one", "other")]).ok
+
+
+def test_the_matrix_is_plain_json_and_the_rendering_shows_the_expected_requirement_first():
+    made = table.Table(
+        rows=[row(failed={"c.d": "A-0", "a.b": "A-1"}, size=math.inf)], cases={"a.b": "A-1"}, unfailed=["e"], alike=[]
+    )
+    matrix = json.loads(json.dumps(made.matrix(), allow_nan=False))
+    assert matrix["rows"][0]["size"] == "infinite"
+    assert matrix["ok"] is False
+    made = table.Table(rows=made.rows, cases={"e": "A-9"}, unfailed=["e"], alike=[])
+    assert "A-1, A-0" in table.render(made)
+    assert "  e (A-9)" in table.render(made)
+
+
+def test_entrants_are_chosen_by_glob_of_name_or_address():
+    assert table.entrants(["honest:*"]) == [("honest", name) for name in HONEST]
+    assert table.entrants(["constant", "epsilon-doubled"]) == [("null", "constant"), ("mutant", "epsilon-doubled")]
+    assert len(table.entrants()) == len(HONEST) + len(NULL) + len(mutants())
+
+
+def test_a_name_that_does_not_exist_is_answered_with_one_that_does():
+    with pytest.raises(AddressError, match="epsilon-too-small"):
+        connect("mutant:epsilon-to-small")
+
+
+def test_no_candidate_at_all_is_a_wrong_command_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        table.main(["--only", "nobody"])
+    assert "no candidate matches nobody" in capsys.readouterr().err
