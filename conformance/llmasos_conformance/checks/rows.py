@@ -203,8 +203,15 @@ def same_choice(
     return passed()
 
 
-def counted(ids: Sequence[int], due: int, label: str = "ids") -> Finding:
-    """Whether as many ids came as were asked for, on a probe that never ends by itself."""
+def counted(ids: Sequence[int], due: int, label: str = "ids", ends: Sequence[int] = ()) -> Finding:
+    """Whether as many ids came as were asked for, or fewer of which the last ends the sequence.
+
+    Args:
+        ends: end-of-sequence ids of the probe.
+    """
+    early = [i for i, token in enumerate(ids[:due]) if token in ends]
+    if early:
+        due = early[0] + 1
     if len(ids) == due:
         return passed()
     message = f"{label} has {len(ids)} ids, {due} were due"

@@ -138,10 +138,11 @@ def judge_batch_generates(given: Given, asked: Asked, reference: Reference) -> F
     probe, steps = given["probe"], given["steps"]
     lengths = [len(row) for row in asked["rows"]]
     exact = claims_at_least(reference, "D2")
+    ends = reference.probes.get(probe).config["eos_token_ids"]
     findings = []
     for i, (row, got, due) in enumerate(zip(asked["rows"], asked["together"], asked["alone"], strict=True)):
         label = f"generations[{i}].ids"
-        findings.append(counted(got, steps, label))
+        findings.append(counted(got, steps, label, ends))
         findings.append(unlike_greedy(reference, probe, row, got, label=label))
         when = f"in a batch of lengths {lengths}, and alone"
         findings.append(same_choice(reference, probe, row, got, due, label=label, when=when, exact=exact))
