@@ -100,11 +100,11 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
         return _named(address, name, names[name], argument, here)
     if match := _FILE.fullmatch(address):
         return _in_file(address, match["file"], match["attribute"] or "", here)
-    if match := _OBJECT.fullmatch(address):
-        return _in_module(address, match["module"], match["attribute"], "", here)
     local = _uninstalled(here)
     if name in local:
         return _named(address, name, local[name], argument, here)
+    if match := _OBJECT.fullmatch(address):
+        return _in_module(address, match["module"], match["attribute"], "", here)
     raise _nowhere(address, name, {**names, **local}, here)
 
 
@@ -117,14 +117,8 @@ def _nowhere(address: str, name: str, names: Iterable[str], here: Path) -> Addre
         hint = f"{' or '.join(near)}; {_LIST}"
     else:
         hint = _LIST
-    form = (
-        ""
-        if _NAME.fullmatch(name)
-        else ", and it has none of the forms name, pkg.mod:attr, ./file.py:attr, cmd:…, @profile"
-    )
-    looked = (
-        f"looked at entry points of {GROUP}, the built-in adapters and the entry points in {here / 'pyproject.toml'}"
-    )
+    form = "" if _NAME.fullmatch(name) else "; forms are name, pkg.mod:attr, ./file.py:attr, cmd:…, @profile"
+    looked = f"looked at entry points of {GROUP}, built-in adapters and entry points in {here / 'pyproject.toml'}"
     return AddressError(f"no adapter {name!r:.80}: {looked}{form}", where=address, hint=hint)
 
 

@@ -1,0 +1,181 @@
+"""Addresses: every form leads where it says, and every miss says where it looked and what to try."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from llmasos_conformance.adapters import check_address, connect, known
+from llmasos_conformance.errors import AddressError
+
+SOURCE = textwrap.dedent("""
+    MARK.append(__name__)
+    class Model:
+        def generate_text(self, prompt, **options):
+            return {"finish_reason": "stop", "text": prompt}
+    class Adapter:
+        def __init__(self, argument="nothing"):
+            self.argument = argument
+        def describe(self):
+            return {"name": f"mine:{self.argument}", "version": "1"}
+        def load_model(self, path):
+            return Model()
+    class Nested:
+        Inner = Adapter
+    def make():
+        return Adapter("made")
+    made = Adapter("ready")
+    number = 5
+    class Half:
+        def describe(self):
+            return {"name": "half", "version": "1"}
+    class Needy(Adapter):
+        def __init__(self):
+            raise RuntimeError("no licence")
+    class Untold(Adapter):
+        def describe(self):
+            raise OSError("who am I")
+""").replace("MARK.append(__name__)", "import builtins\nbuiltins.llmasos_test_imports = 1")
+
+
+@pytest.fixture
+def vendor(tmp_path, monkeypatch):
+    """A vendor's repository: a file, a package, a project file; and a path that is put back."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr("builtins.llmasos_test_imports", 0, raising=False)
+    (tmp_path / "adapter.py").write_text(SOURCE, encoding="utf-8")
+    package = tmp_path / "vendorpkg_of_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    (package / "deep.py").write_text(SOURCE, encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(
+        textwrap.dedent("""
+            [project.entry-points."llmasos.adapters"]
+            mine = "vendorpkg_of_test.deep:Adapter"
+            [tool.llmasos.profiles.nightly]
+            adapter = "mine:night"
+            [tool.llmasos.profiles.empty]
+        """),
+        encoding="utf-8",
+    )
+    (tmp_path / "llmasos.toml").write_text('[profiles.quick]\nadapter = "./adapter.py:made"\n', encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("./adapter.py:Adapter", "mine:nothing"),
+        ("adapter.py:Adapter", "mine:nothing"),
+        ("./adapter.py:make", "mine:made"),
+        ("./adapter.py:made", "mine:ready"),
+        ("./adapter.py:Nested.Inner", "mine:nothing"),
+        ("vendorpkg_of_test.deep:Adapter", "mine:nothing"),
+        ("mine", "mine:nothing"),
+        ("mine:loud", "mine:loud"),
+        ("@nightly", "mine:night"),
+        ("@quick", "mine:ready"),
+        ("reference", "llmasos"),
+        ("reference:float32/split-k", "llmasos"),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True], ids=["in process", "over stdio"])
+def test_every_form_leads_to_its_adapter(vendor, address, name, apart):
+    connection = connect(address, directory=vendor, out_of_process=apart)
+    connection.close()
+    assert connection.description.name == name
+
+
+def test_an_absolute_file_needs_no_directory(vendor):
+    assert connect(f"{vendor}/adapter.py:Adapter").description.name == "mine:nothing"
+
+
+def test_checking_an_address_imports_nothing(vendor, monkeypatch):
+    import builtins
+
+    for address in ("./adapter.py:Adapter", "vendorpkg_of_test.deep:Adapter", "mine", "@nightly", "transformers"):
+        assert check_address(address, vendor).module
+    assert builtins.llmasos_test_imports == 0
+    assert "vendorpkg_of_test" not in sys.modules
+
+
+def test_checking_does_not_import_the_adapters_it_knows():
+    code = (
+        "import sys; from llmasos_conformance.adapters import check_address;"
+        "check_address('reference'); check_address('transformers');"
+        "assert not {'llmasos', 'torch', 'transformers'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_built_in_is_known_without_installation():
+    assert known()["reference"] == "llmasos_conformance.adapters.reference:ReferenceAdapter"
+    assert known()["transformers"] == "llmasos_conformance.adapters.transformers:TransformersAdapter"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("", ["the address is empty"]),
+        ("referense", ["no adapter 'referense'", "looked at entry points of llmasos.adapters", "try: reference"]),
+        ("mein", ["try: mine", "llmasos list --adapters"]),
+        ("adapter", ["./adapter.py:NAME"]),
+        ("what is this?", ["forms are name, pkg.mod:attr"]),
+        ("http://localhost:8000", ["HTTP is not offered in this version", "cmd:./bridge"]),
+        ("./adaptor.py:Adapter", ["no file", "adaptor.py", "try: adapter.py"]),
+        ("./adapter.py", ["names no object in the file", "./adapter.py:Adapter"]),
+        ("./adapter.py:Adaptor", ["has no 'Adaptor'", "try: Adapter"]),
+        ("./adapter.py:number", ["number is int, neither an adapter nor something that makes one"]),
+        ("./adapter.py:Half", ["Half is no adapter: it has no method load_model"]),
+        ("./adapter.py:Needy", ["calling Needy() failed: RuntimeError: no licence", "raise RuntimeError"]),
+        ("./adapter.py:Untold", ["describe() failed: OSError: who am I"]),
+        ("nonsense_of_test.mod:Adapter", ["no module 'nonsense_of_test'", "sys.path"]),
+        ("vendorpkg_of_test.deap:Adapter", ["no module 'vendorpkg_of_test.deap'"]),
+        ("@nightli", ["no profile 'nightli'", "llmasos.toml", "try: @nightly"]),
+        ("@empty", ["has no `adapter`"]),
+        ("cmd:", ["the command is empty"]),
+        ("cmd:./programme", ["no program", "programme"]),
+        ("cmd:nonsense-of-test", ["no program 'nonsense-of-test' on PATH"]),
+        ("cmd:'unfinished", ["cannot be split into words"]),
+        ("cmd:./adapter.py", ["cannot be started: Permission denied"]),
+        ("reference:float16", ["no such variant", "float64, float32"]),
+        ("reference:float32/sideways", ["no such variant", "split-k"]),
+    ],
+)  # fmt: skip
+def test_a_miss_says_where_it_looked_and_what_to_try(vendor, address, words):
+    with pytest.raises(AddressError) as caught:
+        connect(address, directory=vendor)
+    assert caught.value.exit_code == 4
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import absent_of_test\n", ["importing it failed", "No module named 'absent_of_test'", "line 1"]),
+        ("def broken(:\n", ["importing it failed: SyntaxError"]),
+        ("raise SystemExit(3)\n", ["importing it failed: SystemExit: 3"]),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_imported_shows_the_last_lines(vendor, source, words):
+    (vendor / "broken.py").write_text(source, encoding="utf-8")
+    with pytest.raises(AddressError) as caught:
+        connect("./broken.py:Adapter", directory=vendor)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_project_file_that_is_no_toml_is_named(vendor):
+    (vendor / "pyproject.toml").write_text("nonsense", encoding="utf-8")
+    with pytest.raises(AddressError, match=r"pyproject\.toml: not valid TOML"):
+        connect("mein", directory=vendor)
+
+
+def test_a_missing_runtime_says_what_to_install(vendor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "llmasos_conformance.adapters.transformers", raising=False)
+    with pytest.raises(AddressError, match=r"torch is not installed\n  try: pip install 'llmasos\[runtimes\]'"):
+        connect("transformers")
