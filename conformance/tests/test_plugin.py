@@ -1,0 +1,548 @@
+"""The pytest seam, as a vendor meets it: a repository of his own, and pytest started in it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOTS = [Path(find_spec(name).origin).parents[1] for name in ("llmasos", "llmasos_conformance")]
+
+LEDGER = """
+chapter: text
+title: {en: Text, zh: 文本}
+requirements:
+  - {id: TXT-1, level: MUST, en: The ids of a text are its bytes., zh: 编号即字节。, source: "demo, section 1"}
+  - {id: TXT-2, level: SHOULD, en: The same in other words., zh: 同上。, source: "demo, section 2"}
+"""
+DEMO = """
+suite: demo
+title: {en: Demo, zh: 演示}
+cases:
+  - id: demo.bytes
+    requirement: TXT-1
+    check: demo.bytes
+    examples: 3
+    effect: {en: Text is garbled., zh: 文本会乱码。}
+  - {id: demo.dotted.again, requirement: TXT-2, check: demo.bytes, examples: 20}
+"""
+MORE = """
+suite: more
+title: {en: More, zh: 更多}
+cases:
+  - {id: more.score, requirement: TXT-1, check: demo.score}
+  - {id: more.outside-the-profile, requirement: TXT-1, check: demo.bytes}
+  - {id: more.judge-breaks, requirement: TXT-1, check: demo.broken}
+"""
+CHECKS = '''
+"""Loaded with -p: three checks that need no reference."""
+from llmasos_conformance import checks
+from llmasos_conformance.verdict import failed, passed
+
+checks.FAMILIES = ()
+
+
+def question(given, draw, candidate):
+    text = "".join(chr(97 + k) for k in draw.integers(draw.integer(1, 12), 0, 25))
+    return {"text": text, "ids": candidate.model("plain").tokenize(text)}
+
+
+def judge(given, asked, reference):
+    due = list(asked["text"].encode())
+    return passed(length=len(due)) if asked["ids"] == due else failed("ids differ", expected=due, got=asked["ids"])
+
+
+def broken(given, asked, reference):
+    raise ZeroDivisionError("oops")
+
+
+checks.check("demo.bytes", question, judge, needs=("tokenize",))
+checks.check("demo.score", question, judge, needs=("score",))
+checks.check("demo.broken", question, broken, needs=("tokenize",))
+'''
+ADAPTER = '''
+import warnings
+
+
+class Model:
+    def __init__(self, wrong):
+        self.wrong = wrong
+
+    def generate_text(self, prompt, max_length=100, temperature=1.0, **options):
+        raise NotImplementedError
+
+    def tokenize(self, text):
+        return [0] if self.wrong(text) else list(text.encode())
+
+    def detokenize(self, ids):
+        return bytes(ids).decode()
+
+
+class Mine:
+    """Right."""
+
+    def describe(self):
+        return {"name": "mine", "version": "1", "capabilities": ["load_model", "tokenize"]}
+
+    def load_model(self, path):
+        return Model(self.wrong)
+
+    def wrong(self, text):
+        return False
+
+
+class Wrong(Mine):
+    def wrong(self, text):
+        return "b" in text[2:]
+
+
+class Rare(Mine):
+    def wrong(self, text):
+        return text == "a"
+
+
+class Noisy(Mine):
+    def wrong(self, text):
+        warnings.warn("deprecated in the vendor's own code", DeprecationWarning)
+
+
+class Unmade(Mine):
+    def __init__(self):
+        raise OSError("no licence file")
+'''
+PROFILE_CASES = ("demo.bytes", "demo.dotted.again", "more.score")
+PROFILE_IDS = ["llmasos:demo::demo.bytes", "llmasos:demo::demo.dotted.again", "llmasos:more::more.score"]
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+
+    @property
+    def ids(self) -> list[str]:
+        """What --collect-only -q printed."""
+        return [line for line in self.out.splitlines() if "::" in line and " " not in line]
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What -v printed, serial or under xdist."""
+        serial = re.findall(r"^(\S+::\S+) (PASSED|FAILED|ERROR|NOT DECLARED)", self.out, re.MULTILINE)
+        spread = re.findall(r"^\[gw\d\].* (PASSED|FAILED|ERROR|NOT DECLARED) (\S+::\S+)", self.out, re.MULTILINE)
+        return {**dict(serial), **{name: state for state, name in spread}}
+
+
+@dataclass
+class Vendor:
+    """A vendor's repository, with the demo suites installed somewhere else."""
+
+    root: Path
+    suites: Path
+
+    def pytest(self, *arguments: str, cwd: str = ".", plugins=("fakechecks",), suites=True, **env: str) -> Ran:
+        """Run pytest; xdist and our plugin are loaded by name, so it does not matter what is installed."""
+        named = [word for name in ("xdist.plugin", "llmasos_conformance.plugin", *plugins) for word in ("-p", name)]
+        where = [f"--llmasos-suites={self.suites}"] if suites else []
+        path = os.pathsep.join(map(str, [*ROOTS, self.root, *filter(None, [os.environ.get("PYTHONPATH")])]))
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", *named, *where, *arguments],
+            cwd=self.root / cwd,
+            env={**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return Ran(run.returncode, run.stdout + run.stderr)
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text, encoding="utf-8")
+
+
+FREEZE = """
+import fakechecks, sys
+from pathlib import Path
+from llmasos_conformance import suite
+
+listed = sys.argv[2:]
+suite.freeze("core/gpt/logits", requires=["tokenize", "score"], match=listed, directory=Path(sys.argv[1]))
+suite.freeze("quick", requires=["tokenize"], match=listed, directory=Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """The demo suites with frozen profiles; made in a process of its own, because its checks are not everybody's."""
+    root = tmp_path_factory.mktemp("suites")
+    (root / "requirements").mkdir()
+    for name, text in (("requirements/text", LEDGER), ("demo", DEMO), ("more", MORE)):
+        (root / f"{name}.yaml").write_text(text, encoding="utf-8")
+    there = tmp_path_factory.mktemp("checks")
+    (there / "fakechecks.py").write_text(CHECKS)
+    path = os.pathsep.join(map(str, [*ROOTS, there]))
+    command = [sys.executable, "-c", FREEZE, str(root), *PROFILE_CASES]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=60)
+    return root
+
+
+@pytest.fixture
+def vendor(tmp_path, installed):
+    suites = tmp_path / "lib" / "site-packages" / "package" / "suites"
+    shutil.copytree(installed, suites)
+    made = Vendor(tmp_path / "vendor", suites)
+    made.write("pyproject.toml", '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
+    made.write("tests/test_own.py", "def test_own():\n    pass\n")
+    made.write("adapter.py", ADAPTER)
+    made.write("fakechecks.py", CHECKS)
+    return made
+
+
+MINE, WRONG = "--adapter=./adapter.py:Mine", "--adapter=./adapter.py:Wrong"
+BARE = ("-p", "no:cacheprovider")
+
+
+# Without an adapter
+
+
+def without_seconds(text: str) -> str:
+    return re.sub(r"in \d+\.\d+s", "", text)
+
+
+def test_without_an_adapter_pytest_prints_the_same_bytes_as_without_the_plugin(vendor):
+    with_us = vendor.pytest("--co", *BARE, plugins=(), suites=False)
+    without_us = vendor.pytest("--co", *BARE, "-p", "no:llmasos_conformance.plugin", plugins=(), suites=False)
+    assert without_seconds(with_us.out) == without_seconds(without_us.out)
+    assert "test_own" in with_us.out
+
+
+def test_without_an_adapter_nothing_heavy_is_imported(vendor):
+    heavy = ["numpy", "yaml", "hypothesis", "torch", "jsonschema", "llmasos_conformance.engine"]
+    vendor.write("tests/test_own.py", f"import sys\ndef test_own():\n    assert not {{*{heavy}}} & {{*sys.modules}}\n")
+    assert vendor.pytest(plugins=(), suites=False).code == 0
+
+
+def test_a_suite_without_an_adapter_is_a_usage_error(vendor):
+    ran = vendor.pytest("llmasos:demo")
+    assert ran.code == 4
+    assert "--llmasos-adapter=ADDRESS" in ran.out
+
+
+# What runs
+
+
+def test_bare_pytest_collects_the_profile_and_not_the_vendors_tests(vendor):
+    ran = vendor.pytest(MINE, "--collect-only", "-q")
+    assert ran.ids == PROFILE_IDS
+    assert "self-test" not in ran.out.partition("tests collected")[2]
+
+
+def test_the_same_cases_have_the_same_states_serially_and_under_xdist(vendor):
+    serial, spread = vendor.pytest(WRONG, "-v", *BARE), vendor.pytest(WRONG, "-v", "-n2", *BARE)
+    assert list(serial.states) == PROFILE_IDS
+    assert serial.states == spread.states
+    assert serial.states["llmasos:more::more.score"] == "NOT DECLARED"
+    assert (serial.code, spread.code) == (1, 1)
+    assert "verdict:" in spread.out
+    assert re.findall("^verdict.*", serial.out, re.MULTILINE) == re.findall("^verdict.*", spread.out, re.MULTILINE)
+
+
+def test_suites_and_the_vendors_tests_mix_in_one_run_also_under_xdist(vendor):
+    expected = {"tests/test_own.py::test_own", "llmasos:demo::demo.bytes", "llmasos:demo::demo.dotted.again"}
+    assert set(vendor.pytest(MINE, "tests", "llmasos:demo", "-v").states) == expected
+    assert set(vendor.pytest(MINE, "llmasos:demo", "tests", "-v", "-n2").states) == expected
+
+
+def test_a_printed_id_can_be_pasted_even_outside_the_profile_and_from_another_folder(vendor):
+    wanted = "llmasos:more::more.outside-the-profile"
+    assert list(vendor.pytest(MINE, wanted, "-v").states) == [wanted]
+    assert list(vendor.pytest(MINE, "llmasos:more.outside-the-profile", "-v").states) == [wanted]
+    below = vendor.pytest("--adapter=../adapter.py:Mine", f"../{wanted}", "-v", cwd="tests")
+    assert list(below.states) == [f"../{wanted}"]
+
+
+def test_selection_works_as_everywhere_in_pytest(vendor):
+    def chosen(*arguments: str) -> list[str]:
+        return vendor.pytest(MINE, "--collect-only", "-q", *arguments).ids
+
+    assert chosen("-k", "again") == PROFILE_IDS[1:2]
+    assert chosen("-k", "TXT-2") == PROFILE_IDS[1:2]
+    assert chosen("-m", "must and text") == [PROFILE_IDS[0], PROFILE_IDS[2]]
+    assert chosen("-m", "should", "--strict-markers") == PROFILE_IDS[1:2]
+    assert chosen("--deselect", "llmasos:demo") == PROFILE_IDS[2:]
+    assert chosen("--llmasos-profile=all", "llmasos:more") == [
+        "llmasos:more::more.score", "llmasos:more::more.outside-the-profile", "llmasos:more::more.judge-breaks",
+    ]  # fmt: skip
+
+
+def test_last_failed_repeats_what_failed_and_x_stops_there(vendor):
+    first = vendor.pytest(WRONG, "-v", "-x")
+    failed = [name for name, state in first.states.items() if state == "FAILED"]
+    assert len(failed) == 1
+    assert len(first.states) < 3
+    assert list(vendor.pytest(WRONG, "-v", "--lf").states)[: len(failed)] == failed
+
+
+def test_nothing_selected_is_exit_code_5(vendor):
+    assert vendor.pytest(MINE, "-k", "nothing-like-it").code == 5
+
+
+def test_directories_on_the_way_to_the_suites_are_never_listed(vendor):
+    bomb = "raise SystemExit('collected')"
+    for place in (vendor.suites.parents[1] / "other", vendor.suites.parent, vendor.root / ".venv"):
+        place.mkdir(exist_ok=True)
+        (place / "test_bomb.py").write_text(bomb)
+        (place / "conftest.py").write_text(bomb)
+    assert vendor.pytest(MINE, "--co", "-q").ids == PROFILE_IDS
+    assert len(vendor.pytest(MINE, "--co", "-q", "tests", "llmasos:").ids) == 4
+
+
+def test_suites_inside_the_vendors_own_tree_are_reached_the_same_way(vendor):
+    inside = vendor.root / ".venv" / "lib" / "suites"
+    inside.parent.mkdir(parents=True)
+    vendor.suites.rename(inside)
+    (inside.parent / "test_bomb.py").write_text("raise SystemExit('collected')")
+    vendor.suites = inside
+    assert vendor.pytest(MINE, "--co", "-q").ids == PROFILE_IDS
+    assert len(vendor.pytest(MINE, "--co", "-q", "tests", "llmasos:").ids) == 4
+
+
+# What it says
+
+
+@pytest.fixture
+def wrong(vendor):
+    return vendor.pytest("--adapter=./adapter.py:Wrong", "--llmasos-profile=all", "--llmasos-seed=tuesday", *BARE)
+
+
+def test_the_header_says_what_is_tested_against_what_and_that_it_certifies_nothing(wrong):
+    assert "llmasos: adapter ./adapter.py:Wrong (from --adapter), in process" in wrong.out
+    assert re.search(r"llmasos: suite \S+ [0-9a-f]{12}, profile all, seed tuesday", wrong.out)
+    assert "llmasos: self-test, not a certificate" in wrong.out
+
+
+def test_a_failure_reads_from_verdict_to_place(vendor, wrong):
+    text = wrong.out.partition("demo.dotted.again (TXT-2)")[2]
+    lines = [line.strip() for line in text.splitlines()[1:]]
+    order = [
+        "fail: ids differ (TXT-2)",
+        "TXT-2 SHOULD",
+        "expected",
+        "got",
+        "figures",
+        "example",
+        "minimal       tokenize text='aab'",
+        "drawn: 3 of 1..12; [0, 0, 1] of 0..25",
+        "reproduce",
+        f"{vendor.suites / 'demo.yaml'}:",
+    ]
+    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in order]
+    assert places == sorted(places)
+    assert "FAILED llmasos:demo::demo.dotted.again" in wrong.out
+
+
+def test_the_reproduce_line_reproduces(vendor, wrong):
+    line = re.search(r"reproduce +pytest (.*demo\.dotted\.again)$", wrong.out, re.MULTILINE)
+    assert line
+    again = vendor.pytest(*line[1].split(), "-v", *BARE, suites=False)
+    assert again.states == {"llmasos:demo::demo.dotted.again": "FAILED"}
+    assert "--llmasos-seed=tuesday" in line[1]
+
+
+def test_a_judge_that_breaks_could_not_be_judged_and_is_no_failure_of_the_candidate(wrong):
+    assert "could not be judged: the harness failed: ZeroDivisionError: oops (TXT-1)" in wrong.out
+    assert "ERROR at call of more.judge-breaks" in wrong.out
+    assert re.search(r"^failing: TXT-2 \(SHOULD\) in demo.dotted.again$", wrong.out, re.MULTILINE)
+
+
+def test_what_is_not_declared_keeps_its_name_and_a_green_run_without_it_is_incomplete(vendor):
+    ran = vendor.pytest(MINE, *BARE)
+    assert ran.code == 0
+    assert "2 passed, 1 not declared" in ran.out
+    assert "not declared, so nothing was asked: score" in ran.out
+    assert re.search(r"^verdict: incomplete \(core/gpt/logits\)$", ran.out, re.MULTILINE)
+
+
+def test_a_part_of_the_profile_is_incomplete_and_says_how_much_did_not_run(vendor):
+    ran = vendor.pytest(MINE, "-k", "again", *BARE)
+    assert "verdict: incomplete (core/gpt/logits, 2 of 3 cases did not run)" in ran.out
+
+
+def test_all_that_is_required_passing_is_conformant_and_the_next_step_is_certify(vendor):
+    ran = vendor.pytest(MINE, "--llmasos-profile=quick", *BARE)
+    assert "verdict: conformant (quick)" in ran.out
+    assert "next: llmasos certify --adapter ./adapter.py:Mine --profile quick" in ran.out
+
+
+def test_a_failing_must_is_non_conformant(vendor):
+    ran = vendor.pytest(WRONG, "--llmasos-profile=quick", "--llmasos-seed=3", *BARE)
+    assert ("verdict: non_conformant (quick)" in ran.out) == ("failing: TXT-1 (MUST)" in ran.out)
+    ran = vendor.pytest("--adapter=./adapter.py:Rare", "--llmasos-profile=quick", "--llmasos-explore=20", *BARE)
+    assert "verdict: non_conformant (quick)" in ran.out
+    assert "found by exploring; the certified inputs passed" in ran.out
+
+
+def test_a_vendors_warning_filters_change_no_outcome(vendor):
+    assert "2 passed" in vendor.pytest("--adapter=./adapter.py:Noisy", "-W", "error", *BARE).out
+
+
+def test_nothing_but_builtin_types_crosses_from_an_item_and_it_reaches_junit(vendor):
+    vendor.pytest(MINE, "--junitxml=out.xml", "-o", "junit_family=xunit1", *BARE)
+    recorded = re.findall(r'property name="llmasos" value="([^"]*)"', (vendor.root / "out.xml").read_text())
+    states = [json.loads(text.replace("&quot;", '"'))["state"] for text in recorded]
+    assert states == ["pass", "pass", "not_declared"]
+
+
+def test_the_adapter_can_live_in_a_process_of_its_own(vendor):
+    ran = vendor.pytest(MINE, "--llmasos-out-of-process", *BARE)
+    assert "in a process of its own" in ran.out
+    assert "2 passed" in ran.out
+
+
+# Where the address comes from, and what is wrong with it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "ini", "source"),
+    [
+        (["--llmasos-adapter=./adapter.py:Mine"], {}, "", "--llmasos-adapter"),
+        (["--adapter", "./adapter.py:Mine"], {}, "", "--adapter"),
+        ([], {"PYTEST_ADDOPTS": MINE}, "", "--adapter in PYTEST_ADDOPTS"),
+        ([], {}, f'addopts = "{MINE}"', "--adapter in pyproject.toml"),
+        (["llmasos:"], {"LLMASOS_ADAPTER": "./adapter.py:Mine"}, "", "LLMASOS_ADAPTER"),
+        (["llmasos:"], {}, 'llmasos_adapter = "./adapter.py:Mine"', "llmasos_adapter in pyproject.toml"),
+    ],
+)
+def test_every_source_of_the_address_leads_to_the_suites_and_is_named(vendor, arguments, env, ini, source):
+    with (vendor.root / "pyproject.toml").open("a") as file:
+        file.write(ini + "\n")
+    ran = vendor.pytest(*arguments, *BARE, **env)
+    assert f"adapter ./adapter.py:Mine (from {source})" in ran.out
+    assert "2 passed, 1 not declared" in ran.out
+
+
+def test_an_address_in_the_ini_file_is_relative_to_it(vendor):
+    vendor.write("pyproject.toml", f'[tool.pytest.ini_options]\naddopts = "{MINE}"\n')
+    assert "2 passed" in vendor.pytest(*BARE, cwd="tests").out
+
+
+def test_an_address_in_the_environment_alone_takes_nothing_over_and_says_so(vendor):
+    ran = vendor.pytest("-v", LLMASOS_ADAPTER="./adapter.py:Mine")
+    assert list(ran.states) == ["tests/test_own.py::test_own"]
+    assert "is not tested in this run" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--adapter=./adaptr.py:Mine"], "try: adapter.py"),
+        (["--adapter=refrence"], "reference"),
+        ([MINE, "llmasos:dem"], "did you mean llmasos:demo"),
+        ([MINE, "llmasos:demo::demo.byte"], "did you mean llmasos:demo::demo.bytes"),
+        ([MINE, "--llmasos-profile=quik"], "did you mean quick"),
+        (["--adapter=./adapter.py:Min"], "Mine"),
+        (["--adapter=./adapter.py:Unmade"], "no licence file"),
+    ],
+)
+def test_what_leads_nowhere_is_exit_code_4_with_near_names_and_no_trace(vendor, arguments, hint):
+    ran = vendor.pytest(*arguments)
+    assert ran.code == 4
+    assert hint in ran.out
+    assert "INTERNALERROR" not in ran.out
+    assert "_pytest" not in ran.out
+
+
+def test_under_xdist_the_controller_imports_no_adapter_and_a_bad_one_is_no_crash(vendor):
+    vendor.write("adapter.py", ADAPTER + "\nimport os\nopen(f'imported-{os.getpid()}', 'w').close()\n")
+    ran = vendor.pytest("--adapter=./adapter.py:Unmade", "-n2", *BARE)
+    assert ran.code == 1
+    assert "could not be judged" in ran.out
+    assert "verdict: incomplete" in ran.out
+    assert "INTERNALERROR" not in ran.out
+    assert 1 <= len(list(vendor.root.glob("imported-*"))) <= 2
+
+
+def test_help_and_version_survive_a_bad_address(vendor):
+    assert vendor.pytest("--adapter=nowhere", "--version").code == 0
+    ran = vendor.pytest("--adapter=nowhere", "--help")
+    assert ran.code == 0
+    assert "--llmasos-adapter" in ran.out
+
+
+# Somebody else's --adapter
+
+THEIRS = (
+    'def pytest_addoption(parser):\n    parser.addoption("--adapter", default="none", choices=["none", "theirs"])\n'
+)
+OWN = 'def test_own(request):\n    assert request.config.getoption("--adapter") == "theirs"\n'
+
+
+@pytest.mark.parametrize("owner", ["conftest.py", "tests/conftest.py", "theirplugin.py"])
+def test_a_vendors_own_adapter_option_stays_his_and_ours_has_its_long_name(vendor, owner):
+    vendor.write(owner, THEIRS)
+    vendor.write("tests/test_own.py", OWN)
+    plugins = ("fakechecks", "theirplugin") if owner == "theirplugin.py" else ("fakechecks",)
+    theirs = vendor.pytest("--adapter=theirs", "-v", *BARE, plugins=plugins)
+    assert theirs.states == {"tests/test_own.py::test_own": "PASSED"}
+    assert "llmasos" not in theirs.out.replace("llmasos_conformance.plugin", "").partition("collected")[2]
+    both = vendor.pytest(
+        "--adapter=theirs", "--llmasos-adapter=./adapter.py:Mine", "tests", "llmasos:demo", "-v", *BARE, plugins=plugins
+    )
+    assert set(both.states.values()) == {"PASSED"}
+    assert len(both.states) == 3
+
+
+def test_a_vendors_own_adapter_option_works_under_xdist(vendor):
+    vendor.write("conftest.py", THEIRS)
+    vendor.write("tests/test_own.py", OWN)
+    ran = vendor.pytest(
+        "--adapter=theirs", "--llmasos-adapter=./adapter.py:Mine", "tests", "llmasos:demo", "-v", "-n2", *BARE
+    )
+    assert len(ran.states) == 3
+    assert set(ran.states.values()) == {"PASSED"}
+
+
+# The example that vendors copy, with the installed suites
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "vendor-python"
+
+
+@pytest.fixture
+def example(tmp_path):
+    shutil.copytree(EXAMPLE, tmp_path / "vendor", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    made = Vendor(tmp_path / "vendor", Path())
+
+    def run(*arguments: str) -> Ran:
+        return made.pytest(*arguments, plugins=(), suites=False, OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+
+    return run
+
+
+def test_the_examples_own_tests_run_alone_and_its_adapter_is_short(example):
+    assert list(example("-v").states) == ["tests/test_own.py::test_arithmetic_still_works"]
+    assert len((EXAMPLE / "adapter.py").read_text().splitlines()) <= 55
+
+
+def test_the_examples_adapter_lists_the_cases_of_the_profile_without_being_imported(example):
+    from llmasos_conformance import suite
+
+    ids = example("--adapter=mine", "--collect-only", "-q").ids
+    assert {name.partition("::")[2] for name in ids} == set(suite.load().profiles["core/gpt/logits"].cases)
+    assert all(name.startswith("llmasos:") for name in ids)
+
+
+def test_the_examples_adapter_passes_quick_serially_and_under_xdist(example):
+    quick = "--llmasos-profile=quick"
+    serial = example("--adapter=./adapter.py:Mine", quick, "-v")
+    assert "verdict: conformant (quick)" in serial.out, serial.out[-3000:]
+    assert serial.code == 0
+    spread = example("--adapter=@ci", quick, "-v", "-n2", "llmasos:attention")
+    assert spread.states == {
+        name: state for name, state in serial.states.items() if name.startswith("llmasos:attention")
+    }
+    assert spread.states
