@@ -57,7 +57,7 @@ class Exchange:
 
 
 class Link(Protocol):
-    def ask(self, method: str, params: Params, *, path: str = "") -> Answer: ...
+    def ask(self, method: str, params: Params, *, path: str = "", random: bool = False) -> Answer: ...
 
 
 class EvidenceMismatch(HarnessError):
@@ -75,6 +75,7 @@ class Direct:
         self.connection = connection
         self._models: dict[str, str] = {}
         self._sessions: dict[str, str] = {}
+        self._samples: list[Answer] = []
         self._opened = 0
 
     def begin(self) -> None:
@@ -85,9 +86,10 @@ class Direct:
             except (Refusal, CandidateFault):
                 continue  # closing is a courtesy; what it breaks shows in the next answer
         self._sessions.clear()
+        self._samples.clear()
         self._opened = 0
 
-    def ask(self, method: str, params: Params, *, path: str = "") -> Answer:
+    def ask(self, method: str, params: Params, *, path: str = "", random: bool = False) -> Answer:
         if method == "load_model":
             return self._load(str(params["bundle"]), path)
         actual = dict(params)
@@ -103,7 +105,13 @@ class Direct:
             answer = {**answer, "session": name}
         if method == "close":
             self._sessions.pop(params["session"], None)
-        return answer
+        return self._first_equal(answer) if random else answer
+
+    def _first_equal(self, answer: Answer) -> Answer:
+        """A random answer as the number of the first equal one of this example."""
+        if answer not in self._samples:
+            self._samples.append(answer)
+        return {"sample": self._samples.index(answer)}
 
     def _load(self, bundle: str, path: str) -> Answer:
         if bundle not in self._models:
@@ -127,9 +135,9 @@ class Live(Direct):
         super().begin()
         self.log = []
 
-    def ask(self, method: str, params: Params, *, path: str = "") -> Answer:
+    def ask(self, method: str, params: Params, *, path: str = "", random: bool = False) -> Answer:
         try:
-            answer = super().ask(method, params, path=path)
+            answer = super().ask(method, params, path=path, random=random)
         except Refusal as refusal:
             self.log.append(Exchange(method, params, refusal=refusal.code))
             raise
@@ -150,7 +158,7 @@ class Replay:
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self._rest: Iterator[Exchange] = iter(exchanges)
 
-    def ask(self, method: str, params: Params, *, path: str = "") -> Answer:
+    def ask(self, method: str, params: Params, *, path: str = "", random: bool = False) -> Answer:
         exchange = next(self._rest, None)
         if exchange is None or exchange.method != method or dict(exchange.params) != dict(params):
             held = "nothing more" if exchange is None else f"{exchange.method} {dict(exchange.params)}"
@@ -203,6 +211,15 @@ class LoadedModel:
 
     def generate_ids(self, ids: Sequence[int], **options: Any) -> Generation:
         return _generation(self._ask("generate_ids", ids=list(ids), **options))
+
+    def sample_text(self, prompt: str, **options: Any) -> int:
+        """Generate without a seed. Returns the number of the first equal result of this example, 0 for a first one.
+
+        What the standard wants random differs from run to run, but evidence must not: only which results are equal is
+        kept.
+        """
+        answer = self._link.ask("generate_text", {"model": self._bundle, "prompt": prompt, **options}, random=True)
+        return int(answer["sample"])
 
     def generate_batch(self, batch: Sequence[Sequence[int]], **options: Any) -> list[Generation]:
         answer = self._ask("generate_batch", ids=[list(row) for row in batch], **options)

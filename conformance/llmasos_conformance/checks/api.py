@@ -309,7 +309,7 @@ def ask_same_seed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         return model.generate_text(prompt, max_length=LENGTH, temperature=temperature, seed=seed)
 
     results = [once()]
-    model.generate_text(prompt, max_length=LENGTH, temperature=temperature)
+    model.sample_text(prompt, max_length=LENGTH, temperature=temperature)
     results.append(once())
     model.generate_text(prompt, max_length=3, temperature=temperature, seed=seed + 1)
     return {"seed": seed, "results": [*results, once()]}
@@ -362,15 +362,15 @@ def ask_unseeded(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: two of three agree by chance with probability 3 · 64^-32, below 1e-57.
     """
     model, prompt = candidate.model(speaker(candidate.probes, EVEN)), _prompt(draw)
-    return {"texts": [model.generate_text(prompt, max_length=LENGTH, temperature=1.0).text for _ in range(3)]}
+    return {"samples": [model.sample_text(prompt, max_length=LENGTH, temperature=1.0) for _ in range(3)]}
 
 
 def judge_unseeded(given: Given, asked: Asked, reference: Reference) -> Finding:
-    texts = asked["texts"]
-    for i, text in enumerate(texts):
-        if text in texts[:i]:
-            message = f"calls {texts.index(text)} and {i} without a seed give the same {len(text)} characters"
-            return failed(message, expected="different texts", got=repr(text))
+    samples = asked["samples"]
+    for i, sample in enumerate(samples):
+        if sample in samples[:i]:
+            message = f"calls {samples.index(sample)} and {i} without a seed give the same text"
+            return failed(message, expected="different texts", got="equal ones")
     return passed()
 
 

@@ -16,6 +16,7 @@ from llmasos_conformance.checks.rows import (
     claims_at_least,
     counted,
     draw_ids,
+    drawn_seed,
     same_choice,
     told,
     unlike_greedy,
@@ -200,13 +201,13 @@ check(
 def ask_closed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Sampled ids are ids of the vocabulary. (GEN-6)
 
-    Varies: content and length of the prompt, and by the candidate's own chance what is drawn.
+    Varies: content and length of the prompt, and by a seed where one is declared, what is drawn.
     Compares: each id with the vocabulary's size.
     Bound: none.
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
-    model = candidate.model(given["probe"])
-    drawn = model.generate_ids(prompt, max_length=given["steps"], temperature=given["temperature"])
+    model, seed = candidate.model(given["probe"]), drawn_seed(draw, candidate)
+    drawn = model.generate_ids(prompt, max_length=given["steps"], temperature=given["temperature"], **seed)
     return {"ids": _ids(drawn), "V": vocabulary(candidate, given["probe"])}
 
 
@@ -288,14 +289,14 @@ COUNT = {"type": "integer", "minimum": 0, "description": "how many of the likeli
 def ask_logprobs(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Log-probabilities of generated ids are those of the unmodified logits, whatever the options. (SCO-3, SCO-6)
 
-    Varies: content and length of the prompt, and by the candidate's own chance what is drawn.
+    Varies: content and length of the prompt, and by a seed where one is declared, what is drawn.
     Compares: each entry with the logarithm of softmax of the float64 reference's logits; which ids it names with the
         likeliest ones.
     Bound: honest error of the claimed dtype; for the likeliest ids its margin.
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
-    model = candidate.model(given["probe"])
-    made = model.generate_ids(prompt, max_length=given["steps"], logprobs=given["count"], **given["options"])
+    model, options = candidate.model(given["probe"]), {**given["options"], **drawn_seed(draw, candidate)}
+    made = model.generate_ids(prompt, max_length=given["steps"], logprobs=given["count"], **options)
     return {"prompt": prompt, "ids": _ids(made), "logprobs": made.logprobs}
 
 
@@ -352,13 +353,13 @@ check(
 def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Generation and score give the same ids the same log-probabilities. (SCO-4)
 
-    Varies: content and length of the prompt, and by the candidate's own chance what is drawn.
+    Varies: content and length of the prompt, and by a seed where one is declared, what is drawn.
     Compares: the log-probabilities of a generation and the score of the same ids, each with the float64 reference.
     Bound: honest error of the claimed dtype; equal bits if D3 is claimed.
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
-    model = candidate.model(given["probe"])
-    made = model.generate_ids(prompt, max_length=given["steps"], temperature=given["temperature"], logprobs=1)
+    model, options = candidate.model(given["probe"]), {"temperature": given["temperature"], "logprobs": 1}
+    made = model.generate_ids(prompt, max_length=given["steps"], **options, **drawn_seed(draw, candidate))
     ids = _ids(made)
     return {"prompt": prompt, "ids": ids, "logprobs": made.logprobs, "score": model.score([*prompt, *ids])}
 

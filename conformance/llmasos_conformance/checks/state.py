@@ -19,6 +19,7 @@ from llmasos_conformance.checks.rows import (
     claims_at_least,
     counted,
     draw_ids,
+    drawn_seed,
     same_choice,
     unlike_greedy,
     vocabulary,
@@ -403,7 +404,8 @@ def _generated(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str)
 
 
 def _sampled(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:
-    model.generate_ids(draw_ids(draw, candidate, probe, (4, 12)), max_length=12, temperature=1.5)
+    prompt, seed = draw_ids(draw, candidate, probe, (4, 12)), drawn_seed(draw, candidate)
+    model.generate_ids(prompt, max_length=12, temperature=1.5, **seed)
 
 
 def _session(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:

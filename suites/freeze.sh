@@ -1,0 +1,22 @@
+#!/bin/sh
+# Writes the profiles of this version anew. Only before they are published: a published profile is never written again.
+set -eu
+freeze() { python -m llmasos_conformance.suite freeze --replace "$@"; }
+text=load_model,tokenize
+logits=$text,forward,generate_ids
+serving=stop,stream,seed,top_k,top_p,min_p
+freeze core/gpt/text --requires load_model --within $text
+freeze core/gpt/logits --requires load_model,forward,generate_ids --within $logits
+freeze inference/gpt/text --requires load_model,tokenize,stop,stream,seed --within $text,$serving
+freeze inference/gpt/logits --requires load_model,tokenize,forward,generate_ids,session,batch,score,stop,stream,seed \
+  --within $logits,$serving,session,batch,score,logprobs
+# One or two of each kind: enough to know that the wiring is right.
+freeze quick --requires load_model --match \
+  format.json.presentation format.unknown-keys.refused format.types.exact format.version.newer-major \
+  loading.path.not-found loading.tensors.shape loading.file.cut loading.safety.links loading.refused.serves-on \
+  api.max-length.counts-new-tokens api.prompt.not-repeated api.temperature.zero api.temperature.refused \
+  api.options.unknown api.eos.every-id api.finish-reason.stop-or-length api.context.prompt-too-long api.seed.same \
+  text.round-trip.hard-texts text.stop.across-tokens text.stream.whole contracts.ids.forward contracts.types.max-length \
+  numerics.plain numerics.small-embedding numerics.hot-attention numerics.hot-ffn numerics.last-position \
+  attention.causal.future-token attention.prefix batch.ragged cache.single-steps cache.fork \
+  state.logits-after.refused state.repeat.ids greedy.largest-logit greedy.ties.twins scores.plain logprobs.greedy
