@@ -87,6 +87,7 @@ class Done:
     """A run that has ended.
 
     Attributes:
+        undeclared: capabilities that the profile requires and the candidate does not declare.
         content: the statement. report_id: SHA-256 of its bytes. signed: whether there is an envelope.
         exit_code: of `llmasos certify`. lost: why the candidate could not be brought back, or "".
     """
@@ -98,6 +99,7 @@ class Done:
     signed: bool
     interrupted: bool
     outcomes: Sequence[Outcome]
+    undeclared: Sequence[str]
     lost: str = ""
 
     @property
@@ -210,6 +212,7 @@ def _finish(
         signed=signed,
         interrupted=loop.interrupted,
         outcomes=outcomes,
+        undeclared=sorted(set(profile["requires"]) - loop.bench.candidate.description.capabilities),
         lost=loop.lost,
     )
 

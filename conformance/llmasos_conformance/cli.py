@@ -7,6 +7,7 @@ what to try. `certify` starts itself again in an isolated interpreter (see `isol
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shlex
@@ -152,10 +153,11 @@ def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes |
 )
 @click.option("--no-progress", is_flag=True, help="no progress display")
 @click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
+@click.option("--brief", is_flag=True, hidden=True)  # for the demo, which goes on where this ends
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def certify(
     adapter: str, profile: str, out: Path, key: Path | None, passphrase_file: Path | None, seed: str | None,
-    timeout_s: float, pass_env: tuple[str, ...], in_process: bool, no_progress: bool, suites: Path | None,
+    timeout_s: float, pass_env: tuple[str, ...], in_process: bool, no_progress: bool, suites: Path | None, brief: bool,
     as_json: bool,
 ) -> int:  # fmt: skip
     """Run a profile against a candidate and write a signed report."""
@@ -175,7 +177,7 @@ def certify(
     if as_json:
         print_json(_done_json(done))
     else:
-        _print_done(done, order)
+        _print_done(done, order, brief=brief)
     return done.exit_code
 
 
@@ -231,22 +233,28 @@ def _done_json(done: Done) -> dict[str, Any]:
 _SHOWN = 8
 
 
-def _print_done(done: Done, order: Order) -> None:
+def _print_done(done: Done, order: Order, *, brief: bool) -> None:
     from llmasos_conformance import report, suite
     from llmasos_conformance.verdict import State, Verdict
 
-    loaded, seed = suite.load(), done.content["predicate"]["run"]["seed"]
+    seed = done.content["predicate"]["run"]["seed"]
     wrong = [outcome for outcome in done.outcomes if outcome.state in (State.FAIL, State.ERROR, State.INCONCLUSIVE)]
-    for outcome in wrong[:_SHOWN]:
-        say(report.explain_outcome(outcome, loaded, adapter=order.adapter, seed=seed))
+    if wrong:
+        loaded = suite.load(order.suites)
+        for outcome in wrong[:_SHOWN]:
+            say(report.explain_outcome(outcome, loaded, adapter=order.adapter, seed=seed))
     if len(wrong) > _SHOWN:
         say(f"… and {len(wrong) - _SHOWN} more in {done.directory / report.MARKDOWN_NAME}")
     colour = {Verdict.CONFORMANT: "green", Verdict.NON_CONFORMANT: "red"}.get(done.verdict, "yellow")
     say(report.headline(done.content), fg=colour, bold=True)
     if done.lost:
         say(f"the candidate did not come back: {done.lost}", fg="yellow")
+    if done.undeclared:
+        say(f"the profile requires what the candidate does not declare: {', '.join(done.undeclared)}", fg="yellow")
     state = "interrupted, kept unsigned" if done.interrupted else "signed" if done.signed else "not signed"
     say(f"report: {done.directory} ({state}), seed {seed}")
+    if brief:
+        return
     if done.signed:
         trust = order.key.with_name("trust.json") if order.key else Path("trust.json")
         next_step(f"llmasos verify {shlex.quote(str(done.directory))} --trust {shlex.quote(str(trust))} --rejudge")
@@ -463,8 +471,8 @@ def _explain_case(loaded: Suite, case: Case, lang: str) -> None:
     say(f"  {requirement.id} ({requirement.level}): {requirement.sentence[lang]}")
     given = json.dumps(dict(case.given), ensure_ascii=False, default=str)
     rows = (
-        registry()[case.check].doc, ", ".join(sorted(case.needs)), given if case.given else "", str(case.examples),
-        case.effect.get(lang, ""), case.where, reproduce_command(case.id, "ADDRESS"),
+        inspect.cleandoc(registry()[case.check].doc), ", ".join(sorted(case.needs)), given if case.given else "",
+        str(case.examples), case.effect.get(lang, ""), case.where, reproduce_command(case.id, "ADDRESS"),
     )  # fmt: skip
     for name, text in zip(label, rows, strict=True):
         if text:
@@ -597,7 +605,7 @@ def demo(out: Path, profile: str | None) -> int:
     target = next(path for number in range(1, 10_000) if not (path := out / f"report-{number}").exists())
     say(f"2. certifying the reference, profile {chosen}, in an interpreter of its own …")
     code = isolation.rerun(
-        ["certify", "--adapter", "reference", "--profile", chosen, "--key", str(key), "--out", str(target)]
+        ["certify", "--adapter", "reference", "--profile", chosen, "--key", str(key), "--out", str(target), "--brief"]
     )
     if not target.exists():
         return code

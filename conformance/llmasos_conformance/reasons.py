@@ -258,8 +258,8 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
     ),
     "E_FIGURE": (
         REJECTED,
-        "Judged again, a figure differs by more than a factor of two.",
-        "重新评判所得数值相差超过两倍。",
+        "Judged again, a figure differs by more than a factor of two and more than honest noise.",
+        "重新评判所得数值相差超过两倍，且超出正常误差。",
     ),
     # the trust file, which is the verifier's own and never part of a report
     "E_TRUST": (

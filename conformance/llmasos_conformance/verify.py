@@ -36,9 +36,11 @@ from llmasos_conformance.verdict import Verdict
 RUNGS = ("integrity", "signer", "suite", "evidence", "re-judged")
 SKEW = timedelta(seconds=300)
 FIGURE_FACTOR = 2.0
-"""Figures are errors in units of honest error; other BLAS builds move them by percents, never by half."""
-FIGURE_FLOOR = 1.0
-"""Below one unit of honest error a figure is rounding noise of the two references, and says nothing."""
+"""Figures are errors in units of honest error. The verifier's BLAS has an honest error of its own: a little other in
+size, never twice as large."""
+FIGURE_NOISE = 3.2
+"""What honest computations differ by at most, in units of honest error (the calibration behind `numerics.KAPPA_MAX`).
+The verifier's float64 truth is one of them: for a candidate that claims float64, less than this says nothing."""
 
 NOT_PROVEN = (
     "Not proven: that what is deployed is what was tested, that the answers were computed and not remembered, that the "
@@ -500,4 +502,4 @@ def _near(stated: float | None, due: float | None) -> bool:
     if stated == due or (stated != stated and due != due):
         return True
     low, high = sorted((abs(stated), abs(due)))
-    return stated * due >= 0 and high <= max(FIGURE_FLOOR, low * FIGURE_FACTOR)
+    return high - low <= FIGURE_NOISE or high <= low * FIGURE_FACTOR

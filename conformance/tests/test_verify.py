@@ -651,3 +651,23 @@ def test_verification_imports_neither_numpy_nor_yaml():
 
 def test_every_exit_code_of_a_reason_is_one_of_the_table():
     assert {exit_code for exit_code, _, _ in REASONS.values()} == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("stated", "due", "same"),
+    [
+        (0.0, 1.05, True),  # two honest float64 references, on two builds of BLAS
+        (3.0, 6.0, True),
+        (40.0, 79.0, True),
+        (0.5, 4.0, False),
+        (90.0, 0.5, False),
+        (float("inf"), float("inf"), True),
+        (float("nan"), float("nan"), True),
+        (float("nan"), 1.0, False),
+        (float("inf"), 9.0, False),
+        (None, 0.0, False),
+        (0.0, None, False),
+    ],
+)
+def test_figures_agree_within_what_two_references_differ_by(stated, due, same):
+    assert verify._near(stated, due) is same
