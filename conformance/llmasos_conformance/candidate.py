@@ -22,6 +22,7 @@ from llmasos_conformance.errors import CandidateFault, Died, HarnessError, Malfo
 from llmasos_conformance.protocol import Array, Description, Generation, Refusal
 
 if TYPE_CHECKING:
+    from llmasos_conformance.inputs import Draw
     from llmasos_conformance.probes import Library, Probe
 
 T = TypeVar("T")
@@ -275,6 +276,11 @@ class Candidate:
         bundle = self.probes.get(probe) if isinstance(probe, str) else probe
         self.link.ask("load_model", {"bundle": bundle.digest}, path=str(bundle.path))
         return LoadedModel(self.link, bundle.digest)
+
+    def drawn_seed(self, draw: Draw) -> dict[str, int]:
+        """The option `seed` where the candidate declares it, so that two runs keep the same evidence; else nothing."""
+        seed = draw.integer(0, 2**31 - 1)
+        return {"seed": seed} if "seed" in self.description.capabilities else {}
 
 
 def refusal_of(call: Any, *args: Any, **options: Any) -> Any:

@@ -202,7 +202,7 @@ def exchanges(record: Record) -> list[list[Exchange]]:
     for number, row in enumerate(record.rows):
         try:
             made.append([_exchange(entry) for entry in row])
-        except (CandidateFault, ValueError, TypeError, KeyError) as error:
+        except (CandidateFault, ValueError, TypeError, LookupError, AttributeError) as error:
             raise Unacceptable(
                 "E_EVIDENCE_FORMAT", f"example {number}: {error}", where=record.case, case=record.case
             ) from error

@@ -9,6 +9,7 @@ from llmasos_conformance import engine
 from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Refused, refusal_of
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import Died, Malformed, ProtocolBroken, Raised, TimedOut
+from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.protocol import Claims, Description, Refusal
 from llmasos_conformance.reference import Reference
 from llmasos_conformance.suite import Case, Requirement, Suite
@@ -206,3 +207,35 @@ def test_a_refusal_can_be_looked_at_as_a_value_while_faults_pass_through():
     assert refusal_of(refuse) == Refused("not_found")
     with pytest.raises(Raised):
         refusal_of(crash)
+
+
+class Chance:
+    """Gives each of its texts once, in order."""
+
+    description = DESCRIPTION
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+
+    def call(self, method, params):
+        return {"model": "m"} if method == "load_model" else {"text": self.texts.pop(0), "finish_reason": "length"}
+
+
+@pytest.mark.parametrize("texts", [("x", "y", "x"), ("p", "q", "p")])
+def test_random_answers_are_kept_as_their_pattern_of_equality_alone(texts):
+    link = Live(Chance(*texts))
+    model = Candidate(link, DESCRIPTION, FakeLibrary()).model("plain")
+    assert [model.sample_text("a") for _ in texts] == [0, 1, 0]
+    assert [exchange.result for exchange in link.log[1:]] == [{"sample": 0}, {"sample": 1}, {"sample": 0}]
+
+
+def test_a_seed_is_drawn_where_it_is_declared_and_takes_its_word_where_not():
+    declared = replace(DESCRIPTION, capabilities=DESCRIPTION.capabilities | {"seed"})
+    draws = [KeyedDraw("s", "0", "c", 0) for _ in range(2)]
+    seeds = [
+        Candidate(Live(FakeConnection()), description, FakeLibrary()).drawn_seed(draw)
+        for description, draw in zip((declared, DESCRIPTION), draws, strict=True)
+    ]
+    assert set(seeds[0]) == {"seed"}
+    assert seeds[1] == {}
+    assert draws[0].integer(0, 2**32) == draws[1].integer(0, 2**32)

@@ -166,7 +166,7 @@ check(
 def ask_filter(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A filter keeps exactly the tokens that it must keep.
 
-    Varies: the prompt; and the candidate's own randomness.
+    Varies: the prompt, and the seed where one is declared; else the candidate's own randomness.
     Compares: the characters that come in `count` tokens with those that may come.
     Bound: none for a character that must not come. Each that may come has probability q >= 0.15 after filtering, so
     that one of at most five is missing by chance with probability below 5 · 0.85^count: 2e-17 for 240.
@@ -174,7 +174,7 @@ def ask_filter(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     model = candidate.model(speaker(candidate.probes, {"law": given["law"], "context": given["count"] + 8}))
     prompt = "".join(pick(draw, "abcdefgh") for _ in range(4))
     options = {"max_length": given["count"], **given["options"]}
-    return {"answer": model.generate_text(prompt, **options)}
+    return {"answer": model.generate_text(prompt, **options, **candidate.drawn_seed(draw))}
 
 
 def judge_filter(given: Given, asked: Asked, reference: Reference) -> Finding:

@@ -16,7 +16,6 @@ from llmasos_conformance.checks.rows import (
     claims_at_least,
     counted,
     draw_ids,
-    drawn_seed,
     same_choice,
     told,
     unlike_greedy,
@@ -206,7 +205,7 @@ def ask_closed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none.
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
-    model, seed = candidate.model(given["probe"]), drawn_seed(draw, candidate)
+    model, seed = candidate.model(given["probe"]), candidate.drawn_seed(draw)
     drawn = model.generate_ids(prompt, max_length=given["steps"], temperature=given["temperature"], **seed)
     return {"ids": _ids(drawn), "V": vocabulary(candidate, given["probe"])}
 
@@ -295,7 +294,7 @@ def ask_logprobs(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: honest error of the claimed dtype; for the likeliest ids its margin.
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
-    model, options = candidate.model(given["probe"]), {**given["options"], **drawn_seed(draw, candidate)}
+    model, options = candidate.model(given["probe"]), {**given["options"], **candidate.drawn_seed(draw)}
     made = model.generate_ids(prompt, max_length=given["steps"], logprobs=given["count"], **options)
     return {"prompt": prompt, "ids": _ids(made), "logprobs": made.logprobs}
 
@@ -359,7 +358,7 @@ def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
     model, options = candidate.model(given["probe"]), {"temperature": given["temperature"], "logprobs": 1}
-    made = model.generate_ids(prompt, max_length=given["steps"], **options, **drawn_seed(draw, candidate))
+    made = model.generate_ids(prompt, max_length=given["steps"], **options, **candidate.drawn_seed(draw))
     ids = _ids(made)
     return {"prompt": prompt, "ids": ids, "logprobs": made.logprobs, "score": model.score([*prompt, *ids])}
 

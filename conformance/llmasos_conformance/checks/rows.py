@@ -1,7 +1,6 @@
 """What questions and judges of numbers, attention, state and greedy choice have in common. No checks live here.
 
     draw_ids        ids for a probe
-    drawn_seed      a seed for a sampled call
     against_truth   a row of logits and the float64 reference
     against_itself  two answers of one candidate to the same question
     unlike_greedy   ids and the greedy choice of the reference
@@ -51,12 +50,6 @@ def draw_ids(draw: Draw, candidate: Candidate, probe: str, length: Sequence[int]
     """Ids for a probe; `length` holds the smallest and the largest number."""
     low, high = length
     return sequence(draw, (low, high), vocabulary(candidate, probe))
-
-
-def drawn_seed(draw: Draw, candidate: Candidate) -> dict[str, int]:
-    """The option `seed` where the candidate declares it, so that two runs keep the same evidence; else nothing."""
-    seed = draw.integer(0, 2**31 - 1)
-    return {"seed": seed} if "seed" in candidate.description.capabilities else {}
 
 
 def draw_other(draw: Draw, token: int, V: int) -> int:

@@ -19,7 +19,6 @@ from llmasos_conformance.checks.rows import (
     claims_at_least,
     counted,
     draw_ids,
-    drawn_seed,
     same_choice,
     unlike_greedy,
     vocabulary,
@@ -404,7 +403,7 @@ def _generated(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str)
 
 
 def _sampled(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:
-    prompt, seed = draw_ids(draw, candidate, probe, (4, 12)), drawn_seed(draw, candidate)
+    prompt, seed = draw_ids(draw, candidate, probe, (4, 12)), candidate.drawn_seed(draw)
     model.generate_ids(prompt, max_length=12, temperature=1.5, **seed)
 
 
