@@ -26,6 +26,7 @@ CONVERSATION = [
     ],
     [
         Exchange("generate_text", {"model": "ab", "prompt": "é\u2028"}, refusal="invalid_argument"),
+        Exchange("generate_text", {"model": "ab", "prompt": "a"}, result={"sample": 1}),
         Exchange("tokenize", {"model": "ab", "text": ""}, fault="timeout"),
     ],
 ]
@@ -135,6 +136,8 @@ def test_a_malformed_line_is_refused(name, tmp_path):
         },
         {"method": "nonsense", "params": {}, "result": {}},
         {"method": "load_model", "params": {}, "result": {"model": "handle"}},
+        {"method": "generate_text", "params": {}, "result": {"sample": -1}},
+        {"method": "generate_text", "params": {}, "result": {"sample": True}},
         {"method": "tokenize", "params": {}, "refusal": "no thanks"},
         {"method": "tokenize", "params": {}, "fault": "tired"},
         {"method": "tokenize", "params": {"n": {"number": "many"}}, "result": {"ids": [1]}},
