@@ -91,7 +91,7 @@ class Runtime:
 
     loader: ClassVar[type[Loader]] = Loader
     slots: ClassVar[int] = 2
-    """Session buffers kept for reuse."""
+    """Buffers kept for reuse."""
 
     def __init__(self, opened: Opened) -> None:
         self.config, self.weights = opened.config, opened.weights
@@ -235,9 +235,8 @@ class Runtime:
         return Cache(self.config, rows, columns)
 
     def give(self, cache: Cache) -> None:
-        """Put a buffer back for the next request."""
-        if len(self.pool) < self.slots:
-            self.pool.append(cache)
+        """Put a buffer back for the next request, which gets it before all others."""
+        self.pool = [cache, *self.pool][: self.slots]
 
     def run(self, rows: Sequence[Sequence[int]]) -> list[Array]:
         """Logits [T, V] of each row, all rows in one tensor."""

@@ -339,8 +339,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no candidate matches {' '.join(options.only)}; try --only 'honest:*' 'mutant:epsilon-*'")
 
     def progress(done: int, total: int, row: Row) -> None:
-        trouble = f"  {row.trouble}" if row.trouble else ""
-        print(f"[{done}/{total}] {row.kind}:{row.name} {row.seconds:.1f} s{trouble}", file=sys.stderr, flush=True)
+        did = f"uses {row.share:.2f} of a bound" if row.kind == "honest" else f"fails {len(row.failed)} cases"
+        line = f"[{done}/{total}] {row.kind}:{row.name} {did}, {row.seconds:.1f} s  {row.trouble}"
+        print(line.rstrip(), file=sys.stderr, flush=True)
 
     table = run(options.only, options.cases, options.jobs, progress)
     matrix = json.dumps(table.matrix(), indent=1, ensure_ascii=False, sort_keys=True)
