@@ -150,7 +150,7 @@ def encode(value: Any) -> Any:
 
 
 def _encode_member(name: str, value: Any) -> Any:
-    if name == "logprobs" and isinstance(value, Sequence):
+    if name == "logprobs" and isinstance(value, list | tuple):
         return [_encode_law(entry) if isinstance(entry, Mapping) else encode(entry) for entry in value]
     return encode(value)
 
@@ -204,6 +204,8 @@ def _numpy_dtype(code: str) -> Any:
 
 def _native_tensor(value: Any, where: str) -> Array:
     """A candidate's array as a copy of ours, so that a buffer which it uses again cannot change an answer."""
+    if isinstance(value, list | tuple):  # on the wire a tensor is an object, so lists must not slip through here
+        _wrong(where, value, "an array")
     try:
         array = logits_like(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -559,16 +561,19 @@ def _scored(params: Params | None, answer: Any) -> Answer:
 
 
 def _law(entry: Any, where: str) -> dict[int, float | None]:
-    """Log-probabilities of one position: a mapping of ids, or the wire's list of pairs."""
-    if isinstance(entry, Mapping):
-        return {_integer(token, f"{where} id"): _logprob(value, f"{where}[{token}]") for token, value in entry.items()}
+    """Log-probabilities of one token, itself among them: a mapping of ids, or the wire's list of pairs."""
     law: dict[int, float | None] = {}
-    for i, pair in enumerate(_items(entry, where)):
-        members = _members(pair, f"{where}[{i}]", ("id", "logprob"))
-        token = _integer(members["id"], f"{where}[{i}].id")
-        if token in law:
-            raise Malformed(f"{where}[{i}].id is {token} for the second time, distinct ids were due")
-        law[token] = _logprob(members["logprob"], f"{where}[{i}].logprob")
+    if isinstance(entry, Mapping):
+        law = {_integer(token, f"{where} id"): _logprob(value, f"{where}[{token}]") for token, value in entry.items()}
+    else:
+        for i, pair in enumerate(_items(entry, where)):
+            members = _members(pair, f"{where}[{i}]", ("id", "logprob"))
+            token = _integer(members["id"], f"{where}[{i}].id")
+            if token in law:
+                raise Malformed(f"{where}[{i}].id is {token} for the second time, distinct ids were due")
+            law[token] = _logprob(members["logprob"], f"{where}[{i}].logprob")
+    if not law:
+        raise Malformed(f"{where} is empty, at least the chosen token was due")
     return law
 
 

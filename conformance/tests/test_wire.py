@@ -48,7 +48,7 @@ CONVERSATIONS = {
             "version": "1",
             "capabilities": ["forward", "stop"],
             "claims": {"dtype": "float64", "determinism": "D1"},
-            "emulated": {"stop": "by the adapter"},
+            "emulated": {"logprobs": "by the adapter"},
             "runtime": {"numpy": "2"},
             "architectures": ["GPT-3"],
         },
@@ -71,7 +71,7 @@ CONVERSATIONS = {
 JUNK = [
     None, True, 0, 1, -1, 2**31, 2**31 - 1, 1.0, -0.5, math.inf, "", "x", "\ud800", "a\nb", "x" * 257, "F16", "stop",
     "AAA=", "A===", "AAAA", "====", [], {}, [None], [0], [1, 2], [0, 0], ["forward", "forward"], ["forwards"],
-    {"x": 1}, [[{"id": 1, "logprob": -1}]], [[{"id": 1, "logprob": math.inf}]], {"dtype": "float16"},
+    [[0.5]], [0.5], {"x": 1}, [[{"id": 1, "logprob": -1}]], [[{"id": 1, "logprob": math.inf}]], {"dtype": "float16"},
 ]  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def test_a_buffer_that_the_candidate_uses_again_does_not_change_an_answer():
     assert not kept.any()
 
 
-@pytest.mark.parametrize("value", [np.zeros((1, 3), dtype=int), [["a"]], [[1.0], [2.0, 3.0]], None])
+@pytest.mark.parametrize("value", [np.zeros((1, 3), dtype=int), np.array([["a"]]), [[1.0, 2.0]], None])
 def test_logits_that_are_no_float_array_are_malformed(value):
     with pytest.raises(Malformed, match=r"logits\[0\]"):
         wire.check_answer("forward", {"ids": [[1]]}, {"logits": [value]})

@@ -19,6 +19,7 @@ import json
 import math
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,8 +189,8 @@ def _document(document: Any) -> dict[str, Any]:
     top = _closed(
         document,
         "model.json",
-        ("name", "version", "architecture", "parameters"),
-        ("metadata", "initialisation", "weights"),
+        ("name", "version", "architecture"),
+        ("parameters", "metadata", "initialisation", "weights"),
     )
     for name in ("name", "architecture"):
         _must(isinstance(top[name], str) and top[name], f"{name} is no text")
@@ -202,6 +203,7 @@ def _document(document: Any) -> dict[str, Any]:
     if "weights" in top:
         digest = _closed(top["weights"], "weights", ("sha256",))["sha256"]
         _must(isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest), "sha256 is no digest")
+    _must("parameters" in top, "parameters are missing")  # last, because an unknown architecture may have others
     return _parameters(top["parameters"])
 
 
@@ -421,7 +423,9 @@ def check_request(config: Mapping[str, Any], max_length: Any, temperature: Any, 
             value = values[name]
             real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             _allow(
-                real and 0 <= value <= most and value < 2**1023 and not (name == "top_p" and value == 0), name, value
+                real and 0 <= value <= most and value <= sys.float_info.max and not (name == "top_p" and value == 0),
+                name,
+                value,
             )
     return Request(**{**values, "stop": tuple(stops)})
 
