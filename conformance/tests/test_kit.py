@@ -109,6 +109,12 @@ def bundle(tmp_path):
     return write
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One directory for many bundles, written over and over."""
+    return tmp_path_factory.mktemp("mutated")
+
+
 def tensors_of(document=DOCUMENT, dtype=np.float32, seed=0):
     random = np.random.default_rng(seed)
     shapes = weights.expected_tensors(llmasos.ModelConfig.from_document(document))
@@ -185,8 +191,8 @@ def documents(draw):
 
 @settings(max_examples=400, deadline=None)
 @given(document=documents())
-def test_both_judge_a_mutated_document_alike(document, tmp_path_factory):
-    place = tmp_path_factory.mktemp("bundle")
+def test_both_judge_a_mutated_document_alike(document, place):
+    (place / "model.safetensors").unlink(missing_ok=True)
     (place / "model.json").write_text(json.dumps(document), encoding="utf-8")
     agreed(place)
 
@@ -256,8 +262,7 @@ def tensor_files(draw):
 
 @settings(max_examples=300, deadline=None)
 @given(raw=tensor_files())
-def test_both_judge_a_mutated_tensor_file_alike(raw, tmp_path_factory):
-    place = tmp_path_factory.mktemp("bundle")
+def test_both_judge_a_mutated_tensor_file_alike(raw, place):
     (place / "model.json").write_text(json.dumps(DOCUMENT), encoding="utf-8")
     (place / "model.safetensors").write_bytes(raw)
     agreed(place)
