@@ -18,6 +18,8 @@ question unanswered: the run is incomplete, and nobody is blamed for what was no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -38,6 +40,12 @@ class HarnessError(Exception):
         place = f"{self.where}: " if self.where else ""
         remedy = f"\n  try: {self.hint}" if self.hint else ""
         return f"{place}{self.what}{remedy}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean x or y?" where known names are near, else nothing."""
+    near = get_close_matches(name, list(known), 2, 0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class SuiteError(HarnessError):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llmasos_conformance import suite
+from llmasos_conformance import strictyaml, suite
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import HarnessError, SuiteError
 from llmasos_conformance.suite import Suite
@@ -234,9 +234,9 @@ def test_what_all_readers_take_alike_is_read(
 ) -> None:
     if pure:
         monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    reader = suite._Reader("file")
-    assert reader.read(f"key: {text}".encode()) == {"key": value}
-    assert reader.problems == []
+    document = strictyaml.read(f"key: {text}".encode(), "file", strictyaml.validator({}))
+    assert document.value == {"key": value}
+    assert document.problems == ()
 
 
 @pytest.mark.parametrize("pure", [False, True])
