@@ -118,8 +118,12 @@ def encode(value: Any) -> bytes:
         UnicodeEncodeError: a lone surrogate is in it.
     """
     _no_floats(value)
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
+    return compact(value)
+
+
+def compact(value: Any) -> bytes:
+    """JSON with sorted keys and no blanks; canonical as far as one version of Python writes it, floats included."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
 
 
 def _no_floats(value: Any) -> None:

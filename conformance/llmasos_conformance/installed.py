@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import __version__
-from llmasos_conformance.canonical import digest_files, encode, package_files, parse, schema, sha256, validate
+from llmasos_conformance import __version__, profiles
+from llmasos_conformance.canonical import digest_files, encode, package_files, sha256
 from llmasos_conformance.errors import ReportError, SuiteError
 
 HARNESS_ROOT = Path(__file__).parent
@@ -43,8 +43,7 @@ def suite_digest(directory: Path) -> str:
 
 def profile_names(directory: Path) -> list[str]:
     """Names of the frozen profiles."""
-    root = directory / "profiles"
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.json"))
+    return list(profiles.paths(directory))
 
 
 def frozen_profile(directory: Path, name: str) -> Mapping[str, Any]:
@@ -53,14 +52,11 @@ def frozen_profile(directory: Path, name: str) -> Mapping[str, Any]:
     Raises:
         SuiteError: no such profile, or its file is malformed.
     """
-    names = profile_names(directory)
-    if name not in names:
-        near = get_close_matches(name, names, 3, 0.4) or names[:5]
+    known = profiles.paths(directory)
+    if name not in known:
+        near = get_close_matches(name, known, 3, 0.4) or list(known)[:5]
         raise SuiteError(f"no profile {name!r:.80}", hint=f"{', '.join(near)}; `llmasos list --profiles` shows all")
-    path = directory / "profiles" / f"{name}.json"
-    made: Mapping[str, Any] = parse(path.read_bytes(), where=path, floats=False)
-    validate(made, schema("profile"), where=f"{path}: $")
-    return made
+    return profiles.read(known[name])
 
 
 def profile_digest(profile: Mapping[str, Any]) -> str:

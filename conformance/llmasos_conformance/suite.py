@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmasos_conformance import __version__, strictyaml
-from llmasos_conformance.canonical import parse, schema, validate
+from llmasos_conformance import __version__, profiles, strictyaml
+from llmasos_conformance.canonical import compact, schema, sha256
 from llmasos_conformance.errors import HarnessError, SuiteError, did_you_mean
+from llmasos_conformance.profiles import Profile, frozen_profile
 from llmasos_conformance.strictyaml import Document, Problem
 
 if TYPE_CHECKING:
@@ -72,20 +72,6 @@ class Case:
     needs: frozenset[str]
     effect: Mapping[str, str]
     where: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """A frozen list of case ids: level × architecture × interface, for one version of the standard.
-
-    Attributes:
-        requires: capabilities that a candidate must declare to be certified in this profile.
-    """
-
-    name: str
-    version: str
-    requires: frozenset[str]
-    cases: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +135,10 @@ def load(directory: Path | None = None, checks: Mapping[str, Check] | None = Non
     Raises:
         SuiteError: naming every problem that was found.
     """
-    return _load(directory or find(), checks, profiles=True)
+    return _load(directory or find(), checks, thaw=True)
 
 
-def _load(directory: Path, checks: Mapping[str, Check] | None, *, profiles: bool) -> Suite:
+def _load(directory: Path, checks: Mapping[str, Check] | None, *, thaw: bool) -> Suite:
     if checks is None:
         from llmasos_conformance.checks import registry
 
@@ -177,10 +163,9 @@ def _load(directory: Path, checks: Mapping[str, Check] | None, *, profiles: bool
     if not problems:
         problems += _uncovered(requirements, cases)
     frozen: dict[str, Profile] = {}
-    if profiles and not problems:
-        for path in sorted((directory / "profiles").rglob("*.json")):
-            name = path.relative_to(directory / "profiles").with_suffix("").as_posix()
-            frozen[name] = _thawed(path, name, directory, requirements, cases, problems)
+    if thaw and not problems:
+        entries = {case.id: _entry(case, requirements) for case in cases.values()}
+        frozen = _thawed(directory, entries, problems)
     if problems:
         raise _refusal(problems)
     return Suite(digest=digest(directory), version=__version__, requirements=requirements, cases=cases, profiles=frozen)
@@ -343,72 +328,11 @@ def case_digest(case: Case) -> str:
         "examples": case.examples,
         "needs": sorted(case.needs),
     }
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def frozen_profile(path: Path) -> Profile:
-    """A profile as it was frozen, held against its schema and not against any case; needs no YAML.
-
-    Raises:
-        HarnessError: the file is not strict JSON or breaks its schema.
-    """
-    return _profile(_frozen(path))
-
-
-def _frozen(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = parse(path.read_bytes(), where=path, floats=False)
-    validate(document, schema("profile"))
-    return document
-
-
-def _profile(document: Mapping[str, Any]) -> Profile:
-    return Profile(
-        name=document["profile"],
-        version=document["version"],
-        requires=frozenset(document["requires"]),
-        cases=tuple(case["id"] for case in document["cases"]),
-    )
-
-
-def _thawed(
-    path: Path,
-    name: str,
-    directory: Path,
-    requirements: Mapping[str, Requirement],
-    cases: Mapping[str, Case],
-    problems: list[Problem],
-) -> Profile:
-    """A frozen profile held against the cases of today."""
-    from llmasos_conformance.protocol import CAPABILITIES
-
-    where = _shown(path, directory)
-    try:
-        document = _frozen(path)
-    except HarnessError as error:
-        problems.append(Problem(where, "", error.what))
-        return Profile(name=name, version="", requires=frozenset(), cases=())
-    made = _profile(document)
-    if made.name != name:
-        problems.append(Problem(where, "profile", f"{made.name!r} lies in the file of {name!r}"))
-    for wanted in sorted(made.requires - CAPABILITIES.keys()):
-        text = f"there is no capability {wanted!r}{did_you_mean(wanted, CAPABILITIES)}"
-        problems.append(Problem(where, "requires", text))
-    if len(set(made.cases)) != len(made.cases):
-        problems.append(Problem(where, "cases", "a case stands twice"))
-    for i, entry in enumerate(document["cases"]):
-        case = cases.get(entry["id"])
-        if case is None:
-            text = f"{entry['id']} is gone; a frozen case stays{did_you_mean(entry['id'], cases)}"
-        elif entry != _entry(case, requirements):
-            text = f"{entry['id']} has changed since the freeze; give what it now asks a new id, and freeze again"
-        else:
-            continue
-        problems.append(Problem(where, f"cases[{i}]", text))
-    return made
+    return sha256(compact(asked))
 
 
 def _entry(case: Case, requirements: Mapping[str, Requirement]) -> dict[str, Any]:
+    """What a profile keeps of a case."""
     return {
         "id": case.id,
         "requirement": case.requirement,
@@ -416,6 +340,21 @@ def _entry(case: Case, requirements: Mapping[str, Requirement]) -> dict[str, Any
         "needs": sorted(case.needs),
         "digest": case_digest(case),
     }
+
+
+def _thawed(directory: Path, entries: Mapping[str, Mapping[str, Any]], problems: list[Problem]) -> dict[str, Profile]:
+    """The frozen profiles, held against the cases of today."""
+    frozen = {}
+    for name, path in profiles.paths(directory).items():
+        where = _shown(path, directory)
+        try:
+            document = profiles.read(path)
+        except HarnessError as error:
+            problems.append(Problem(where, "", error.what))
+            continue
+        frozen[name] = profiles.from_document(document)
+        problems += [Problem(where, *found) for found in profiles.disagreements(document, name, entries)]
+    return frozen
 
 
 def freeze(
@@ -444,7 +383,7 @@ def freeze(
     from llmasos_conformance.protocol import CAPABILITIES
 
     place = directory or find()
-    suite = _load(place, checks, profiles=False)  # an older profile that has become stale must not stand in the way
+    suite = _load(place, checks, thaw=False)  # an older profile that has become stale must not stand in the way
     needed, offered = sorted(set(requires)), frozenset(within) or frozenset(CAPABILITIES)
     for capability in (*needed, *sorted(offered)):
         if capability not in CAPABILITIES:
@@ -463,13 +402,7 @@ def freeze(
         "requires": needed,
         "cases": [_entry(case, suite.requirements) for case in chosen],
     }
-    validate(document, schema("profile"))
-    path = place / "profiles" / f"{name}.json"
-    if path.exists() and not replace:
-        raise SuiteError("the profile exists, and frozen is frozen", where=path, hint="choose a new name or version")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
+    return profiles.write(place, document, replace=replace)
 
 
 # ── command line ─────────────────────────────────────────────────────────────────────────────────────────────────────
