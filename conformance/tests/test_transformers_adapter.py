@@ -149,6 +149,16 @@ def test_a_weight_too_large_for_the_claimed_dtype_is_refused_like_the_reference(
     Loaded("transformers:float64", place)
 
 
+def test_an_epsilon_written_as_an_integer_is_a_number(path, tmp_path):
+    bundle = llmasos.read_bundle(path)
+    document = {**bundle.document, "parameters": {**bundle.document["parameters"], "layer_norm_epsilon": 1}}
+    place = str(llmasos.write_bundle(tmp_path / "bundle", document, bundle.weights))
+    due, found = (
+        Loaded(address, place).ask("forward", ids=ROWS[:1]) for address in ("reference", "transformers:float64")
+    )
+    np.testing.assert_allclose(found["logits"][0], due["logits"][0], rtol=0, atol=1e-13)
+
+
 def test_what_the_runtime_does_not_do_itself_is_declared():
     description = connect("transformers").description
     assert description.capabilities == frozenset(CAPABILITIES)

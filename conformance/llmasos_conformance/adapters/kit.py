@@ -236,7 +236,7 @@ def _parameters(given: Any) -> dict[str, Any]:
     _must(isinstance(eos, list) and all(_natural(token, 0, V - 1) for token in eos), "eos_token_ids holds no id")
     _must(len(set(eos)) == len(eos), "eos_token_ids names an id twice")
     _must(config["feed_forward_dim"] <= 2**20, "feed_forward_dim is too large")
-    return config
+    return {**config, "layer_norm_epsilon": float(epsilon)}  # a document may write 1; runtimes want one type
 
 
 def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
