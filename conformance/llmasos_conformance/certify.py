@@ -41,7 +41,7 @@ from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.policy import TIME_FORMAT
 from llmasos_conformance.probes import Library
 from llmasos_conformance.suite import Case, Suite
-from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_NOTHING, Outcome, State, Verdict
+from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_NOTHING, Outcome, State, Verdict, emulated_in
 
 SEED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -282,7 +282,7 @@ class _Loop:
 
     def _not_run(self, case: Case) -> Outcome:
         why = "the run was interrupted" if self.interrupted else f"the candidate did not come back: {self.lost}"
-        emulated = tuple(sorted(case.needs & set(self.bench.candidate.description.emulated)))
+        emulated = emulated_in(case.id, case.needs, self.bench.candidate.description.emulated)
         return Outcome(
             case=case.id, requirement=case.requirement, level=self.bench.suite.level(case), state=State.NOT_RUN,
             message=self.hide(why), emulated=emulated,

@@ -25,7 +25,7 @@ from llmasos_conformance.inputs import Draw, KeyedDraw
 from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.reference import Reference
 from llmasos_conformance.suite import Case, Suite
-from llmasos_conformance.verdict import Finding, Outcome, State, failed
+from llmasos_conformance.verdict import Finding, Outcome, State, emulated_in, failed
 
 Examples = Sequence[Sequence[Exchange]]
 
@@ -153,7 +153,7 @@ def _ours(error: Exception) -> tuple[Finding, str, str]:
 
 
 def _outcome(bench: Bench, case: Case, state: State, message: str = "") -> Outcome:
-    emulated = tuple(sorted(case.needs & set(bench.candidate.description.emulated)))
+    emulated = emulated_in(case.id, case.needs, bench.candidate.description.emulated)
     level = bench.suite.level(case)
     return Outcome(
         case=case.id, requirement=case.requirement, level=level, state=state, message=message, emulated=emulated

@@ -105,6 +105,29 @@ class Outcome:
         return self.state in (State.PASS, State.WAIVED, State.NOT_APPLICABLE)
 
 
+METHODS = frozenset({"tokenize", "forward", "session", "generate_ids", "batch", "score"})
+"""Capabilities with methods of their own. A case that needs none of them asks `generate_text` or a stream of it."""
+
+FAMILY_BEHAVIOUR: Mapping[str, str] = {"format": "format", "loading": "format", "contracts": "arguments"}
+"""What the cases of a family exercise besides capabilities, in the words in which adapters declare emulation."""
+
+
+def emulated_in(case: str, needs: Iterable[str], emulated: Iterable[str]) -> tuple[str, ...]:
+    """What a case exercises and the adapter, not the runtime, provides; sorted.
+
+    A pure function of what the frozen profile says of a case, so that a verifier derives the same.
+
+    Args:
+        case: id; its first word is its family. needs: its capabilities. emulated: behaviours declared as emulated.
+    """
+    family, exercised = case.partition(".")[0], set(needs)
+    if family in FAMILY_BEHAVIOUR:
+        exercised.add(FAMILY_BEHAVIOUR[family])
+    elif not exercised & METHODS:
+        exercised.add("generate_text")
+    return tuple(sorted(exercised & set(emulated)))
+
+
 def decide(planned: Sequence[str], outcomes: Iterable[Outcome], optional: frozenset[str] = frozenset()) -> Verdict:
     """The verdict of a run.
 

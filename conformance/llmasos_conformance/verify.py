@@ -31,7 +31,7 @@ from llmasos_conformance.canonical import MAX_BYTES, Unacceptable, encode, parse
 from llmasos_conformance.errors import ReportError, SignatureError, SuiteError
 from llmasos_conformance.policy import Trust, TrustedKey, moment
 from llmasos_conformance.reasons import MALFORMED, NOT_CONFORMANT, POLICY, REASONS, REJECTED
-from llmasos_conformance.verdict import Verdict
+from llmasos_conformance.verdict import Verdict, emulated_in
 
 RUNGS = ("integrity", "signer", "suite", "evidence", "re-judged")
 SKEW = timedelta(seconds=300)
@@ -391,9 +391,9 @@ class _Climb:
                 )
 
     def marks(self) -> None:
-        emulated = set(self.predicate["candidate"]["emulated"])
+        emulated = self.predicate["candidate"]["emulated"]
         for made, due in zip(self.checks, self.frozen["cases"], strict=True):
-            if made["emulated"] != sorted(set(due["needs"]) & emulated):
+            if made["emulated"] != list(emulated_in(made["id"], due["needs"], emulated)):
                 raise Unacceptable("E_EMULATED", f"{made['id']} does not mark what is emulated", case=made["id"])
 
     def roots(self) -> None:

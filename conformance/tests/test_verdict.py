@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from llmasos_conformance.verdict import Outcome, State, Verdict, decide
+from llmasos_conformance.verdict import Outcome, State, Verdict, decide, emulated_in
 
 PASS, FAIL = State.PASS, State.FAIL
 
@@ -53,3 +53,23 @@ def test_turning_a_must_from_pass_into_anything_else_never_improves_a_verdict(st
     before = decide(["a", "b"], [outcome("a", PASS), outcome("b", second)])
     after = decide(["a", "b"], [outcome("a", first), outcome("b", second)])
     assert rank[after] <= rank[before]
+
+
+EMULATED = ["format", "arguments", "generate_text", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("case", "needs", "due"),
+    [
+        ("format.unknown-keys", ["load_model"], ("format",)),
+        ("loading.file.cut", ["load_model", "forward"], ("format",)),
+        ("contracts.ids.forward", ["load_model", "forward"], ("arguments",)),
+        ("api.max-length.zero", ["load_model"], ("generate_text",)),
+        ("text.stop.four", ["load_model", "stop"], ("generate_text", "stop")),
+        ("text.round-trip", ["load_model", "tokenize"], ()),
+        ("numerics.plain", ["load_model", "forward"], ()),
+    ],
+)
+def test_what_the_adapter_adds_is_marked_on_every_case_that_exercises_it(case, needs, due):
+    assert emulated_in(case, needs, EMULATED) == due
+    assert emulated_in(case, needs, []) == ()
