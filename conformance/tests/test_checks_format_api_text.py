@@ -18,7 +18,7 @@ from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.verdict import State
 
-FAMILIES = ("format", "api", "text", "contracts")
+FAMILIES = ("format", "loading", "api", "text", "contracts")
 ABSENT = object()
 """Instead of a value: the option is not sent."""
 

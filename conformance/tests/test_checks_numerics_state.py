@@ -17,7 +17,7 @@ from llmasos_conformance.probes import Library, Parts
 from llmasos_conformance.protocol import Claims, Refusal
 from llmasos_conformance.verdict import State
 
-FAMILIES = ("numerics", "attention", "state", "greedy")
+FAMILIES = ("numerics", "attention", "batch", "cache", "state", "greedy")
 HALF_OF_BOUND = {"ratio": 3.0, "position": 4.0, "peak": 6.0}
 
 

@@ -28,7 +28,9 @@ Asked = Mapping[str, Any]
 Question = Callable[[Given, "Draw", "Candidate"], Asked]
 Judge = Callable[[Given, Asked, "Reference"], "Finding"]
 
-FAMILIES = ("format", "numerics", "attention", "state", "api", "greedy", "text", "contracts")
+FAMILIES = (
+    "format", "loading", "numerics", "attention", "batch", "cache", "state", "greedy", "api", "text", "contracts",
+)  # fmt: skip
 """Modules of this package that hold checks."""
 
 

@@ -1,8 +1,11 @@
-"""Bundles that questions make themselves, byte for byte the same on every machine. No checks live here.
+"""Bundles that questions make themselves, byte for byte the same on every machine, and what comes of loading one.
+
+No checks live here.
 
     document(edits)      model.json as bytes: a small valid document with edits that may break it
     tensors(config)      weights that a configuration needs; every value is exact even in bfloat16
     File, pack(tensors)  model.safetensors as bytes, from parts that can be broken on purpose
+    outcome, all_refused what comes of loading a bundle, and whether each of several is refused as it must be
     speaker(model)       a model that is made to say something: the answer to a request is known before it is asked
 
 Broken files cannot be made by a writer that refuses to break them, so this room has its own.
@@ -18,9 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmasos_conformance.protocol import Array
+from llmasos_conformance.candidate import Refused, refusal_of
+from llmasos_conformance.inputs import sequence
+from llmasos_conformance.protocol import REFUSAL_CODES, Array
+from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
+    from llmasos_conformance.candidate import Candidate
+    from llmasos_conformance.inputs import Draw
     from llmasos_conformance.probes import Library, Probe
 
 # ── documents ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -60,6 +68,12 @@ DOCUMENT = {
     "additionalProperties": False,
 }
 """JSON Schema of an edited document in a case's data."""
+
+DOCUMENTS = {"type": "array", "minItems": 1, "items": DOCUMENT, "description": "documents, each on its own"}
+CODE = {"enum": list(REFUSAL_CODES), "description": "code of the refusal"}
+
+PLAIN: Mapping[str, Any] = {"name": "small"}
+"""The small document as it is."""
 
 Edits = Mapping[str, Any]
 
@@ -195,6 +209,33 @@ class File:
 def pack(weights: Mapping[str, Array], dtype: str = "F32") -> bytes:
     """A valid model.safetensors."""
     return File(weights, dtype).bytes()
+
+
+# ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def outcome(candidate: Candidate, bundle: Probe) -> str:
+    """ "loaded", or the code of the refusal."""
+    got = refusal_of(candidate.model, bundle)
+    return got.code if isinstance(got, Refused) else "loaded"
+
+
+def all_refused(names: Sequence[str], outcomes: Sequence[str], code: str) -> Finding:
+    """Whether each outcome of loading is a refusal with one code.
+
+    Args:
+        names: of what was loaded, for the message.
+    """
+    for name, got in zip(names, outcomes, strict=True):
+        if got != code:
+            found = "it loaded" if got == "loaded" else f"refused with {got}"
+            return failed(f"{name}: {found}, refusal with {code} was due", expected=code, got=got)
+    return passed()
+
+
+def few_ids(draw: Draw, sizes: Mapping[str, Any]) -> list[int]:
+    """2 … 12 ids, within the context of a small model."""
+    return sequence(draw, (2, min(12, sizes["context_length"])), sizes["vocab_size"])
 
 
 # ── models that say something ───────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmasos_conformance.candidate import LoadedModel, Refused, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.bundles import speaker
-from llmasos_conformance.protocol import Generation
+from llmasos_conformance.checks.rows import new_ids
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -33,19 +33,15 @@ def _leaders(logits: Any) -> list[int]:
     return [int(row.argmax()) for row in logits]
 
 
-def _new(generation: Generation) -> list[int]:
-    return list(generation.ids or ())
-
-
 METHODS: Mapping[str, Callable[[LoadedModel, list[int]], Answer]] = {
     "forward": lambda model, ids: _leaders(model.forward([ids])[0]),
     "forward_batch": lambda model, ids: [
         token for row in model.forward([[97, 98], ids, [97]]) for token in _leaders(row)
     ],
     "score": lambda model, ids: [value is None for value in model.score(ids)],
-    "generate_ids": lambda model, ids: _new(model.generate_ids(ids, max_length=4, temperature=0)),
+    "generate_ids": lambda model, ids: new_ids(model.generate_ids(ids, max_length=4, temperature=0)),
     "generate_batch": lambda model, ids: [
-        token for row in model.generate_batch([[97, 98], ids], max_length=4, temperature=0) for token in _new(row)
+        token for row in model.generate_batch([[97, 98], ids], max_length=4, temperature=0) for token in new_ids(row)
     ],
     "detokenize": lambda model, ids: [model.detokenize(ids)],
     "open": lambda model, ids: _leaders(model.open(ids).logits),
@@ -193,7 +189,7 @@ def ask_ids_only(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     model = candidate.model(speaker(candidate.probes, {**MODEL, "vocabulary": 200}))
     text = refusal_of(model.generate_text, "ab", max_length=4, temperature=0)
-    return {"text": text, "ids": _new(model.generate_ids([97, 98], max_length=4, temperature=0))}
+    return {"text": text, "ids": new_ids(model.generate_ids([97, 98], max_length=4, temperature=0))}
 
 
 def judge_ids_only(given: Given, asked: Asked, reference: Reference) -> Finding:

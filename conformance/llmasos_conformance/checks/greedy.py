@@ -16,13 +16,13 @@ from llmasos_conformance.checks.rows import (
     claims_at_least,
     counted,
     draw_ids,
+    new_ids,
     same_choice,
     told,
     unlike_greedy,
     vocabulary,
 )
 from llmasos_conformance.numerics import worst
-from llmasos_conformance.protocol import Generation
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ NEVER = 50.0
 """A token whose logit, divided by the temperature, lies this far below the largest is drawn once in e⁵⁰ = 5·10²¹."""
 
 
-def _ids(generation: Generation) -> list[int]:
-    return list(generation.ids or ())
-
-
 def ask_greedy(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """With temperature 0 each id has the largest logit of the forward pass, the lowest id among equals. (GEN-1, API-6)
 
@@ -47,7 +43,7 @@ def ask_greedy(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
     model = candidate.model(given["probe"])
-    return {"prompt": prompt, "ids": _ids(model.generate_ids(prompt, max_length=given["steps"], temperature=0))}
+    return {"prompt": prompt, "ids": new_ids(model.generate_ids(prompt, max_length=given["steps"], temperature=0))}
 
 
 def judge_greedy(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -72,7 +68,7 @@ def ask_prefix_monotone(given: Given, draw: Draw, candidate: Candidate) -> Asked
     limits = range(given["steps"] + 1)
     return {
         "prompt": prompt,
-        "ids": [_ids(model.generate_ids(prompt, max_length=limit, temperature=0)) for limit in limits],
+        "ids": [new_ids(model.generate_ids(prompt, max_length=limit, temperature=0)) for limit in limits],
     }
 
 
@@ -105,9 +101,9 @@ def ask_continuation(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
     model, steps = candidate.model(given["probe"]), given["steps"]
-    whole = _ids(model.generate_ids(prompt, max_length=steps, temperature=0))
+    whole = new_ids(model.generate_ids(prompt, max_length=steps, temperature=0))
     k = draw.integer(1, steps - 1)
-    rest = _ids(model.generate_ids([*prompt, *whole[:k]], max_length=steps - k, temperature=0))
+    rest = new_ids(model.generate_ids([*prompt, *whole[:k]], max_length=steps - k, temperature=0))
     return {"prompt": prompt, "whole": whole, "k": k, "rest": rest}
 
 
@@ -138,7 +134,7 @@ def ask_as_greedy(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
     model = candidate.model(given["probe"])
-    return {"prompt": prompt, "ids": _ids(model.generate_ids(prompt, max_length=given["steps"], **given["options"]))}
+    return {"prompt": prompt, "ids": new_ids(model.generate_ids(prompt, max_length=given["steps"], **given["options"]))}
 
 
 def judge_as_greedy(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -170,10 +166,10 @@ def ask_seeds(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     model = candidate.model(given["probe"])
     without = model.generate_ids(prompt, max_length=given["steps"], temperature=0)
     seeded = {
-        seed: _ids(model.generate_ids(prompt, max_length=given["steps"], temperature=0, seed=seed))
+        seed: new_ids(model.generate_ids(prompt, max_length=given["steps"], temperature=0, seed=seed))
         for seed in given["seeds"]
     }
-    return {"prompt": prompt, "without": _ids(without), "seeded": seeded}
+    return {"prompt": prompt, "without": new_ids(without), "seeded": seeded}
 
 
 def judge_seeds(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -207,7 +203,7 @@ def ask_closed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
     model, seed = candidate.model(given["probe"]), candidate.drawn_seed(draw)
     drawn = model.generate_ids(prompt, max_length=given["steps"], temperature=given["temperature"], **seed)
-    return {"ids": _ids(drawn), "V": vocabulary(candidate, given["probe"])}
+    return {"ids": new_ids(drawn), "V": vocabulary(candidate, given["probe"])}
 
 
 def judge_closed(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -296,7 +292,7 @@ def ask_logprobs(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
     model, options = candidate.model(given["probe"]), {**given["options"], **candidate.drawn_seed(draw)}
     made = model.generate_ids(prompt, max_length=given["steps"], logprobs=given["count"], **options)
-    return {"prompt": prompt, "ids": _ids(made), "logprobs": made.logprobs}
+    return {"prompt": prompt, "ids": new_ids(made), "logprobs": made.logprobs}
 
 
 def judge_logprobs(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -359,7 +355,7 @@ def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     prompt = draw_ids(draw, candidate, given["probe"], given["length"])
     model, options = candidate.model(given["probe"]), {"temperature": given["temperature"], "logprobs": 1}
     made = model.generate_ids(prompt, max_length=given["steps"], **options, **candidate.drawn_seed(draw))
-    ids = _ids(made)
+    ids = new_ids(made)
     return {"prompt": prompt, "ids": ids, "logprobs": made.logprobs, "score": model.score([*prompt, *ids])}
 
 

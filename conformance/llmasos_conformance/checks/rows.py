@@ -1,6 +1,7 @@
 """What questions and judges of numbers, attention, state and greedy choice have in common. No checks live here.
 
     draw_ids        ids for a probe
+    new_ids         ids of an answer
     against_truth   a row of logits and the float64 reference
     against_itself  two answers of one candidate to the same question
     unlike_greedy   ids and the greedy choice of the reference
@@ -20,7 +21,7 @@ import numpy as np
 
 from llmasos_conformance import numerics
 from llmasos_conformance.inputs import sequence
-from llmasos_conformance.protocol import DETERMINISM, Array
+from llmasos_conformance.protocol import DETERMINISM, Array, Generation
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def draw_ids(draw: Draw, candidate: Candidate, probe: str, length: Sequence[int]
 def draw_other(draw: Draw, token: int, V: int) -> int:
     """An id that is not `token`."""
     return (token + draw.integer(1, V - 1)) % V
+
+
+def new_ids(generation: Generation) -> list[int]:
+    """The ids that came."""
+    return list(generation.ids or ())
 
 
 # ── judges ──────────────────────────────────────────────────────────────────────────────────────────────────────────

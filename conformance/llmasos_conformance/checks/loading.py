@@ -1,0 +1,383 @@
+"""Loading: weights that do not fit, places that hold no bundle, and what loading must not do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmasos_conformance import numerics
+from llmasos_conformance.candidate import Refused, refusal_of
+from llmasos_conformance.checks import Asked, Given, check
+from llmasos_conformance.checks.api import differs
+from llmasos_conformance.checks.bundles import (
+    CODE,
+    DOCUMENTS,
+    PLAIN,
+    all_refused,
+    config,
+    document,
+    few_ids,
+    outcome,
+    pack,
+    speaker,
+    tensors,
+)
+from llmasos_conformance.checks.faults import FAULTS
+from llmasos_conformance.checks.format import judge_rejects_document
+from llmasos_conformance.verdict import Finding, failed, passed
+
+if TYPE_CHECKING:
+    from llmasos_conformance.candidate import Candidate
+    from llmasos_conformance.inputs import Draw
+    from llmasos_conformance.probes import Probe
+    from llmasos_conformance.reference import Reference
+
+# ── weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_rejects_weights(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Weights that the format forbids are refused with invalid_format.
+
+    Varies: nothing; the case names the faults, each put alone into the sound weights of the small document.
+    Compares: the refusal's code with the one due.
+    Bound: none, they are equal or they are not.
+    """
+    made = document(PLAIN)
+    return {
+        "outcomes": [outcome(candidate, candidate.probes.write(made, FAULTS[fault]())) for fault in given["faults"]]
+    }
+
+
+def judge_rejects_weights(given: Given, asked: Asked, reference: Reference) -> Finding:
+    names = [f"model.safetensors with fault {fault!r}" for fault in given["faults"]]
+    return all_refused(names, asked["outcomes"], "invalid_format")
+
+
+check(
+    "rejects-weights",
+    ask_rejects_weights,
+    judge_rejects_weights,
+    needs=("load_model",),
+    given={
+        "faults": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"enum": list(FAULTS)},
+            "description": "names of faults, see FAULTS in checks/faults.py",
+        }
+    },
+)
+
+
+def ask_shape_contradictions(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A size in the document that the weights contradict is refused with invalid_format.
+
+    Varies: nothing; sound weights of the small document stand beside each edited document.
+    Compares: the refusal's code with the one due.
+    Bound: none, they are equal or they are not.
+    """
+    held = pack(tensors(config(PLAIN)))
+    return {
+        "outcomes": [outcome(candidate, candidate.probes.write(document(edits), held)) for edits in given["documents"]]
+    }
+
+
+check(
+    "rejects-contradiction",
+    ask_shape_contradictions,
+    judge_rejects_document,
+    needs=("load_model",),
+    given={"documents": DOCUMENTS, "code": CODE},
+)
+
+
+def ask_stored_dtypes(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Weights mean the same numbers in every dtype in which they are stored.
+
+    Varies: the ids; the dtype of storage. Every weight is exact in all of them.
+    Compares: logits of each bundle with the truth of the first.
+    Bound: honest error of the claimed dtype.
+    """
+    sizes = config(PLAIN)
+    ids, weights = few_ids(draw, sizes), tensors(sizes)
+    bundles = [candidate.probes.write(document(PLAIN), pack(weights, dtype)) for dtype in given["dtypes"]]
+    return {"ids": ids, "logits": [candidate.model(bundle).forward([ids])[0] for bundle in bundles]}
+
+
+def judge_stored_dtypes(given: Given, asked: Asked, reference: Reference) -> Finding:
+    bundle = reference.probes.write(document(PLAIN), pack(tensors(config(PLAIN)), "F32"))
+    truth, honest = reference.logits(bundle, asked["ids"]), reference.honest_logits(bundle, asked["ids"])
+    return numerics.worst(
+        [
+            numerics.judge_logits(f"logits of weights stored as {dtype}", logits, truth, honest, reference.claims.dtype)
+            for dtype, logits in zip(given["dtypes"], asked["logits"], strict=True)
+        ]
+    )
+
+
+check(
+    "stored-dtypes",
+    ask_stored_dtypes,
+    judge_stored_dtypes,
+    needs=("load_model", "forward"),
+    given={
+        "dtypes": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"enum": ["F64", "F32", "F16", "BF16"]},
+            "description": "dtypes of storage",
+        }
+    },
+)
+
+
+def ask_digest(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A stated digest of the weights is compared with them.
+
+    Varies: nothing.
+    Compares: the outcomes of loading with the right digest, with that of other weights, and without weights.
+    Bound: none, they are equal or they are not.
+    """
+    held = pack(tensors(config(PLAIN)))
+    right, wrong = (hashlib.sha256(raw).hexdigest() for raw in (held, held[:-1]))
+    outcomes = []
+    for digest, weights in ((right, held), (wrong, held), (right, None)):
+        edits = {"put": {"weights": json.dumps({"sha256": digest})}}
+        outcomes.append(outcome(candidate, candidate.probes.write(document(edits), weights)))
+    return {"outcomes": outcomes}
+
+
+def judge_digest(given: Given, asked: Asked, reference: Reference) -> Finding:
+    names = (
+        "weights with the digest that the document states",
+        "weights with another digest",
+        "a digest of no weights",
+    )
+    for name, due, got in zip(names, ("loaded", "invalid_format", "invalid_format"), asked["outcomes"], strict=True):
+        if got != due:
+            return failed(f"{name}: {got}, {due} was due", expected=due, got=got)
+    return passed()
+
+
+check("weights-digest", ask_digest, judge_digest, needs=("load_model",))
+
+# ── places ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SPEAKER: Mapping[str, Any] = {"says": ["still here"], "after": 2}
+GREEDY: Mapping[str, Any] = {"max_length": 10, "temperature": 0}
+SAID = {"text": "still here", "finish_reason": "length"}
+
+
+def _within(probe: Probe, name: str) -> Probe:
+    """A place inside a bundle's directory, known in evidence as the bundle's digest and this name."""
+    return replace(probe, path=probe.path / name, digest=f"{probe.digest}/{name}")
+
+
+def ask_not_found(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A path without a bundle is refused with not_found.
+
+    Varies: nothing.
+    Compares: the codes for a path at which there is nothing and for a directory without model.json.
+    Bound: none, they are equal or they are not.
+    """
+    probe = candidate.probes.write(document(PLAIN), None)
+    empty = _within(probe, "empty")
+    empty.path.mkdir(exist_ok=True)
+    places = (_within(probe, "absent"), _within(probe, "absent/model.json"), empty)
+    return {"outcomes": [outcome(candidate, place) for place in places]}
+
+
+def judge_not_found(given: Given, asked: Asked, reference: Reference) -> Finding:
+    names = ("a path with nothing there", "a model.json that is not there", "a directory without model.json")
+    return all_refused(names, asked["outcomes"], "not_found")
+
+
+check("not-found", ask_not_found, judge_not_found, needs=("load_model",))
+
+
+def ask_path_to_document(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A bundle loads by its directory and by its model.json alike.
+
+    Varies: nothing.
+    Compares: a greedy generation of both with what the model says.
+    Bound: none, they are equal or they are not.
+    """
+    probe = speaker(candidate.probes, SPEAKER)
+    places = (probe, _within(probe, "model.json"))
+    return {"answers": [candidate.model(place).generate_text("ab", **GREEDY) for place in places]}
+
+
+def judge_path_to_document(given: Given, asked: Asked, reference: Reference) -> Finding:
+    for name, got in zip(("its directory", "its model.json"), asked["answers"], strict=True):
+        wrong = differs(SAID, got, f"a bundle loaded by {name}")
+        if wrong is not None:
+            return wrong
+    return passed()
+
+
+check("path-to-document", ask_path_to_document, judge_path_to_document, needs=("load_model",))
+
+
+def ask_links(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A bundle with a link that leads out of its directory is refused with invalid_format.
+
+    Varies: nothing; each file of the case is in turn a link to a sound file one directory above.
+    Compares: the refusal's code with the one due.
+    Bound: none, they are equal or they are not.
+    """
+    held = {"model.json": document(PLAIN), "model.safetensors": pack(tensors(config(PLAIN)))}
+    outer = candidate.probes.write(held["model.json"], held["model.safetensors"])
+    outcomes = []
+    for file in given["files"]:
+        inner = _within(outer, f"linked-{file.partition('.')[2]}")
+        shutil.rmtree(inner.path, ignore_errors=True)
+        inner.path.mkdir()
+        for name, content in held.items():
+            if name == file:
+                (inner.path / name).symlink_to(Path("..") / name)
+            else:
+                (inner.path / name).write_bytes(content)
+        outcomes.append(outcome(candidate, inner))
+    return {"outcomes": outcomes}
+
+
+def judge_links(given: Given, asked: Asked, reference: Reference) -> Finding:
+    names = [f"a bundle whose {file} is a link out of its directory" for file in given["files"]]
+    return all_refused(names, asked["outcomes"], "invalid_format")
+
+
+check(
+    "refuses-links",
+    ask_links,
+    judge_links,
+    needs=("load_model",),
+    given={
+        "files": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"enum": ["model.json", "model.safetensors"]},
+            "description": "files that are links, each on its own",
+        }
+    },
+)
+
+BAIT = (
+    "pytorch_model.bin", "model.bin", "model.pt", "model.pth", "model.pkl", "weights.pkl", "tokenizer.pkl",
+    "model.safetensors.pkl",
+)  # fmt: skip
+"""Names under which loaders look for pickled objects."""
+PROGRAMS = ("modeling.py", "model.py", "tokenizer.py", "__init__.py", "setup.py")
+
+
+class _Payload:
+    """Unpickled, copies a directory."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self.arguments = (str(source), str(target))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return shutil.copytree, self.arguments
+
+
+def ask_canary(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Loading executes nothing that lies in the bundle.
+
+    Pickles and program text stand beside the bundle's files. Each of them, if it were executed, would make a second
+    bundle in a place where there is none; so the candidate's own answer about that place shows what happened, and the
+    evidence holds it.
+
+    Varies: nothing.
+    Compares: the generation with what the model says; the outcome of loading that place with not_found.
+    Bound: none, they are equal or they are not.
+    """
+    if given["weights"]:
+        probe = speaker(candidate.probes, SPEAKER)
+    else:
+        probe = candidate.probes.write(document(PLAIN), None)
+    canary, inner = _within(probe, "canary"), _within(probe, "bait")
+    for place in (canary.path, inner.path):
+        shutil.rmtree(place, ignore_errors=True)
+    inner.path.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        if (probe.path / name).is_file():
+            shutil.copyfile(probe.path / name, inner.path / name)
+    _lay_bait(inner.path, canary.path)
+    answer = candidate.model(inner).generate_text("ab", **GREEDY)
+    return {"answer": answer, "canary": outcome(candidate, canary)}
+
+
+def _lay_bait(place: Path, target: Path) -> None:
+    """Write files that copy a bundle to `target` when they are executed. They name this machine's paths, so they are
+    no part of the bundle's digest."""
+    source = place.with_name("source")
+    source.mkdir(exist_ok=True)
+    (source / "model.json").write_bytes(document(PLAIN))
+    for name in BAIT:
+        (place / name).write_bytes(pickle.dumps(_Payload(source, target), protocol=2))
+    for name in PROGRAMS:
+        (place / name).write_text(f"import shutil\nshutil.copytree({str(source)!r}, {str(target)!r})\n")
+    auto_map = {"AutoModel": "modeling.Model", "AutoModelForCausalLM": "modeling.Model"}
+    (place / "config.json").write_text(json.dumps({"model_type": "canary", "auto_map": auto_map}))
+
+
+def judge_canary(given: Given, asked: Asked, reference: Reference) -> Finding:
+    if asked["canary"] != "not_found":
+        message = f"after loading a bundle with pickles and programs beside it, one of them has run: {asked['canary']}"
+        return failed(message, expected="not_found", got=asked["canary"])
+    if given["weights"]:
+        return differs(SAID, asked["answer"], "a bundle with pickles and programs beside it") or passed()
+    return passed()
+
+
+check(
+    "executes-nothing",
+    ask_canary,
+    judge_canary,
+    needs=("load_model",),
+    given={"weights": {"type": "boolean", "description": "whether model.safetensors is there"}},
+)
+
+
+def ask_serves_on(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A refused bundle leaves loaded models as they were, and the next valid bundle loads.
+
+    Varies: the text that a new model says.
+    Compares: generations of a model loaded before, and of one loaded after each refusal, with what they say.
+    Bound: none, they are equal or they are not.
+    """
+    model, probes = candidate.model(speaker(candidate.probes, SPEAKER)), candidate.probes
+    outcomes = []
+    for fault in given["faults"]:
+        refused = outcome(candidate, probes.write(document(PLAIN), FAULTS[fault]()))
+        says = "".join(chr(97 + letter) for letter in draw.integers(10, 0, 25))
+        fresh = refusal_of(candidate.model, speaker(probes, {**SPEAKER, "says": [says]}))
+        answer = fresh if isinstance(fresh, Refused) else fresh.generate_text("ab", **GREEDY)
+        outcomes.append((refused, model.generate_text("ab", **GREEDY), says, answer))
+    return {"outcomes": outcomes}
+
+
+def judge_serves_on(given: Given, asked: Asked, reference: Reference) -> Finding:
+    for fault, (refused, old, says, new) in zip(given["faults"], asked["outcomes"], strict=True):
+        where = f"after weights with fault {fault!r}"
+        if refused != "invalid_format":
+            return failed(f"weights with fault {fault!r}: {refused}", expected="invalid_format", got=refused)
+        wrong = differs(SAID, old, f"{where}, the model loaded before")
+        wrong = wrong or differs({**SAID, "text": says}, new, f"{where}, a model loaded next")
+        if wrong is not None:
+            return wrong
+    return passed()
+
+
+check(
+    "serves-on",
+    ask_serves_on,
+    judge_serves_on,
+    needs=("load_model",),
+    given={"faults": {"type": "array", "minItems": 1, "items": {"enum": list(FAULTS)}, "description": "of weights"}},
+)
