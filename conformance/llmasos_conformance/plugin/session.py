@@ -1,0 +1,348 @@
+"""A pytest session with an adapter: cases are collected, asked and reported. Only such a session imports this."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmasos_conformance import adapters, checks, engine, explore, reference
+from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.engine import Bench
+from llmasos_conformance.errors import HarnessError
+from llmasos_conformance.plugin import summary
+from llmasos_conformance.plugin.request import (
+    KEY,
+    LONG,
+    PREFIX,
+    PROFILE,
+    SHORT,
+    VARIABLE,
+    Request,
+    load,
+    marker,
+    near,
+    stem,
+    suite_files,
+)
+from llmasos_conformance.probes import Library
+from llmasos_conformance.verdict import Outcome
+
+if TYPE_CHECKING:
+    from llmasos_conformance.candidate import Connection
+    from llmasos_conformance.suite import Case
+
+RECORD = "llmasos"
+"""Name of the property under which an item hands its record over."""
+
+HEADLINE = "LLMasOS self-test: not a certificate"
+
+
+class Run:
+    """One pytest session with an adapter: what is planned, the connection, and what came of each case.
+
+    Args:
+        config: of the session. request: what the command line asked.
+
+    Raises:
+        HarnessError: the suite is malformed, or the address leads nowhere.
+        pytest.UsageError: there is no such profile.
+    """
+
+    def __init__(self, config: pytest.Config, request: Request) -> None:
+        self.config, self.request = config, request
+        self.suite = load(request.root)
+        self.seed: str = config.getoption("--llmasos-seed")
+        self.explore: int = config.getoption("--llmasos-explore")
+        self.profile: str = config.getoption("--llmasos-profile")
+        self.planned, self.optional = self._plan()
+        listed = {*self.planned, *request.named}
+        self.collected: dict[str, list[Case]] = {}
+        for case in self.suite.cases.values():
+            if case.id in listed:
+                self.collected.setdefault(stem(case), []).append(case)
+        self.records: list[summary.Record] = []
+        self._bench: Bench | None = None
+        self._failed: Exception | None = None
+        self._open = contextlib.ExitStack()
+        for mark in ("must", "should", "may", *sorted({*map(marker, self.suite.requirements.values())})):
+            config.addinivalue_line("markers", f"{mark}: cases of the LLMasOS suites")
+        if not self._is_worker():
+            adapters.check_address(request.address, request.directory)
+
+    def _plan(self) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Ids that the profile lists, and those of them that a candidate may leave undeclared."""
+        if self.profile == "all":
+            return tuple(self.suite.cases), frozenset(self.suite.cases)
+        profile = self.suite.profiles.get(self.profile)
+        if profile is None:
+            alike = near(self.profile, self.suite.profiles)
+            known = ", ".join([*sorted(self.suite.profiles), "all"])
+            hint = f"; did you mean {alike[0]}?" if alike else f"; the profiles are {known}"
+            raise pytest.UsageError(f"--llmasos-profile={self.profile}: there is no such profile{hint}")
+        cases = [self.suite.cases[name] for name in profile.cases]
+        return profile.cases, frozenset(case.id for case in cases if not case.needs <= profile.requires)
+
+    def _is_worker(self) -> bool:
+        return hasattr(self.config, "workerinput")
+
+    def _distributes(self) -> bool:
+        return not self._is_worker() and getattr(self.config.option, "dist", "no") != "no"
+
+    # What pytest collects
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        root = self.request.root
+        if path == root:
+            return SuiteDirectory.from_parent(parent, path=path, name=PREFIX, nodeid=PREFIX)
+        ours = path in root.parents
+        if ours and not any(path == their or path in their.parents for their in self.request.theirs):
+            return Hop.from_parent(parent, path=path, name=PREFIX, nodeid=PREFIX)
+        return None
+
+    def pytest_report_header(self) -> list[str]:
+        how = "in a process of its own" if self.config.getoption("--llmasos-out-of-process") else "in process"
+        return [
+            f"llmasos: adapter {self.request.address} (from {self.request.source}), {how}",
+            f"llmasos: suite {self.suite.version} {self.suite.digest[:12]}, profile {self.profile}, seed {self.seed}",
+            "llmasos: self-test, not a certificate",
+        ]
+
+    # The candidate
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Connect before the first case, so that an adapter that cannot start is one paragraph and exit code 4.
+
+        Under xdist the workers connect, each for itself and with its first case.
+        """
+        ours = any(isinstance(item, CaseItem) for item in session.items)
+        if not ours or self.config.option.collectonly or self._is_worker() or self._distributes():
+            return
+        try:
+            self.bench()
+        except HarnessError as error:
+            raise pytest.UsageError(error.render()) from None
+
+    def bench(self) -> Bench:
+        """The connected candidate with its reference, made once per process."""
+        if self._failed is not None:
+            raise self._failed
+        if self._bench is None:
+            try:
+                self._bench = self._connect()
+            except Exception as error:
+                self._failed = error
+                raise
+        return self._bench
+
+    def _connect(self) -> Bench:
+        root = Path(tempfile.mkdtemp(prefix="llmasos-"))
+        self._open.callback(shutil.rmtree, root, ignore_errors=True)
+
+        def connect(address: str, **options: Any) -> Connection:
+            made: Connection = adapters.connect(address, directory=self.request.directory, **options)
+            self._open.callback(made.close)
+            return made
+
+        apart = bool(self.config.getoption("--llmasos-out-of-process"))
+        connection = connect(self.request.address, out_of_process=apart)
+        description = connection.description
+        candidate = Candidate(Live(connection), description, Library(root / "a", self.seed))
+        truth = reference.connect(description.claims, Library(root / "b", self.seed), connect)
+        restart: Callable[[], None] | None = getattr(connection, "restart", None)
+
+        def bring_back() -> None:
+            try:
+                if restart is not None:
+                    restart()
+            except HarnessError as error:
+                self._failed = error  # the cases to come cannot be judged; this one has been
+
+        return Bench(self.suite, checks.registry(), candidate, truth, self.seed, bring_back)
+
+    def judge(self, case: Case) -> tuple[Outcome, str, list[str]]:
+        """What came of a case, what a developer may want to see of it, and the capabilities that it lacked."""
+        bench = self.bench()
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # a vendor's `filterwarnings = error` is no rule of the standard
+            trial = engine.run_case(bench, case)
+            outcome = trial.outcome
+            if outcome.state == "fail" and outcome.got != "died":  # each smaller example would cost a process
+                outcome = explore.shrink(bench, case, trial)
+            elif outcome.state == "pass" and self.explore > 0:
+                outcome = explore.beyond(bench, case, trial, self.explore)
+        return outcome, trial.detail, sorted(case.needs - bench.candidate.description.capabilities)
+
+    def pytest_unconfigure(self) -> None:
+        self._open.close()
+
+    # What came of it
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """States that pytest has no word for keep their own names in every count."""
+        state = (_record_of(report) or {}).get("state")
+        if state in ("error", "inconclusive"):
+            return "error", "E", state.upper()
+        if state in ("not_declared", "not_applicable"):
+            words = state.replace("_", " ")
+            return words, "d" if state == "not_declared" else "a", words.upper()
+        return None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if (record := _record_of(report)) is not None:
+            self.records.append(record)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.config.option.collectonly:
+            return
+        terminalreporter.section(HEADLINE)
+        verdict, lines = summary.summarise(self.suite, self.planned, self.optional, self.records)
+        for line in lines:
+            terminalreporter.write_line(line)
+        colour = {"conformant": "green", "non_conformant": "red"}.get(verdict, "yellow")
+        missing = len({*self.planned} - {record["case"] for record in self.records})
+        rest = f", {missing} of {len(self.planned)} cases did not run" if missing else ""
+        terminalreporter.write_line(f"verdict: {verdict} ({self.profile}{rest})", bold=True, **{colour: True})
+        step = summary.next_step(
+            verdict,
+            self.planned,
+            self.records,
+            again=f"pytest --lf {self.command([])}".rstrip(),
+            everything=self.reproduce([]),
+            certify=self._certify(),
+        )
+        terminalreporter.write_line(f"next: {step}")
+
+    def _certify(self) -> str:
+        profile = PROFILE if self.profile == "all" else self.profile
+        return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile} --out report"
+
+    def command(self, ids: Sequence[str]) -> str:
+        """Options and ids that ask the same again."""
+        source, parts = self.request.source, list[str]()
+        if source in (LONG, SHORT, VARIABLE):  # what stands in a file or in PYTEST_ADDOPTS is there the next time
+            parts.append(f"{SHORT if source == SHORT else LONG}={self.request.address}")
+        elif not ids and KEY in source:
+            parts.append(PREFIX)
+        if self.seed != "0":
+            parts.append(f"--llmasos-seed={self.seed}")
+        if self.profile != PROFILE and not ids:
+            parts.append(f"--llmasos-profile={self.profile}")
+        if self.config.getoption("--llmasos-out-of-process"):
+            parts.append("--llmasos-out-of-process")
+        if ids and self.explore:
+            parts.append(f"--llmasos-explore={self.explore}")
+        if suites := self.config.getoption("--llmasos-suites"):
+            parts.append(f"--llmasos-suites={suites}")
+        return " ".join(shlex.quote(part) for part in [*parts, *ids])
+
+    def reproduce(self, ids: Sequence[str]) -> str:
+        return f"pytest {self.command(ids)}"
+
+
+class SuiteDirectory(pytest.Collector):
+    """The directory of the suites; its id is `llmasos:` wherever it lies.
+
+    It is no `pytest.Directory`, and no Hop is one, because pytest loads the conftest of each of those.
+    """
+
+    def collect(self) -> Iterable[pytest.Collector]:
+        for path in suite_files(self.path):
+            yield SuiteFile.from_parent(self, path=path, name=path.stem, nodeid=PREFIX + path.stem)
+
+
+class Hop(pytest.Collector):
+    """A directory on the way to the suites: it holds the next step and is never listed."""
+
+    def collect(self) -> Iterable[pytest.Collector]:
+        root = _run_of(self).request.root
+        step = self.path / root.relative_to(self.path).parts[0]
+        if step == root:
+            yield SuiteDirectory.from_parent(self, path=step, name=PREFIX, nodeid=PREFIX)
+        else:
+            yield Hop.from_parent(self, path=step, name=PREFIX, nodeid=PREFIX)
+
+
+class SuiteFile(pytest.File):
+    """One YAML file of the suites."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        run = _run_of(self)
+        for case in run.collected.get(self.path.stem, ()):
+            item: CaseItem = CaseItem.from_parent(self, name=case.id, case=case)
+            yield item
+
+
+class CaseItem(pytest.Item):
+    """One case as pytest sees it. Its id is the same on every machine and can be pasted on the command line."""
+
+    def __init__(self, *, case: Case, **rest: Any) -> None:
+        super().__init__(**rest)
+        run = _run_of(self)
+        self.case, self.run = case, run
+        self.requirement = run.suite.requirements[case.requirement]
+        self.add_marker(self.requirement.level.lower())
+        self.add_marker(marker(self.requirement))
+        self.extra_keyword_matches.update((case.requirement, case.check))
+
+    def runtest(self) -> None:
+        outcome, detail, missing = self.run.judge(self.case)
+        self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != RECORD]  # of an earlier try
+        self.user_properties.append((RECORD, summary.record(outcome, missing)))
+        if detail:
+            self.add_report_section("call", "llmasos", detail)
+        if outcome.state in ("not_declared", "not_applicable"):
+            pytest.skip(outcome.message or outcome.state.value.replace("_", " "))
+        if outcome.state != "pass":
+            raise NotRight(outcome)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, NotRight):
+            again = self.run.reproduce([self.nodeid])
+            told = summary.failure(excinfo.value.outcome, self.case, self.requirement, again)
+            return f"{told}\n{self.where()}"
+        if isinstance(excinfo.value, HarnessError):
+            return f"could not be judged: {excinfo.value.render()}"
+        return super().repr_failure(excinfo, style)
+
+    def where(self) -> str:
+        path, _, line = self.case.where.rpartition(":")
+        return f"{self.path if not Path(path).is_absolute() else path}:{line}"
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        # pytest turns the dots of a name that ends the node id into `::`; the requirement behind it prevents that.
+        line = self.case.where.rpartition(":")[2]
+        return self.path, int(line) - 1 if line.isdigit() else None, f"{self.case.id} ({self.case.requirement})"
+
+
+class NotRight(Exception):
+    """A case that failed or could not be judged, on its way to pytest."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
+def _run_of(node: pytest.Collector | pytest.Item) -> Run:
+    run = node.config.pluginmanager.get_plugin("llmasos-run")
+    assert isinstance(run, Run)
+    return run
+
+
+def _record_of(report: pytest.TestReport | pytest.CollectReport) -> summary.Record | None:
+    """Our record on a report of a call; None for setup, teardown, collection and everybody else's tests."""
+    if getattr(report, "when", None) != "call":
+        return None
+    for name, value in getattr(report, "user_properties", ()):
+        if name == RECORD:
+            return summary.parse(value)
+    return None
