@@ -917,10 +917,10 @@ class TemperatureAfterFilters(Runtime):
 
 @mutant("filters-by-default", "vllm-project/tpu-inference#1386", "API-12")
 class FiltersByDefault(Runtime):
-    """Without top_k, the forty likeliest tokens are kept."""
+    """Without top_k, top_p and min_p, filters of 40, 0.95 and 0.05 apply."""
 
     def request(self, max_length: Any, temperature: Any, options: Mapping[str, Any]) -> Request:
-        return super().request(max_length, temperature, {"top_k": 40, **options})
+        return super().request(max_length, temperature, {"top_k": 40, "top_p": 0.95, "min_p": 0.05, **options})
 
 
 @mutant("unknown-option-ignored", "esengine/DeepSeek-Reasonix#10245", "API-16")

@@ -100,7 +100,7 @@ class SoftmaxTemperature(Runtime):
         return super().scale() * 1.0001
 
 
-@mutant("softmax-drops-small", "vllm-project/vllm#49716", "NUM-1")
+@mutant("softmax-drops-small", "vllm-project/vllm#49716", "NUM-2")
 class SoftmaxDropsSmall(Runtime):
     """Attention weights below 1e-4 are skipped as if they were nothing."""
 
