@@ -144,6 +144,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest_of(contents: Mapping[str, bytes]) -> str:
+    """SHA-256 over named contents: name and bytes, sorted by name, each behind its length in 8 bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(contents):
+        for part in (name.encode(), contents[name]):
+            sha.update(len(part).to_bytes(8, "big"))
+            sha.update(part)
+    return sha.hexdigest()
+
+
 def digest_files(files: Iterable[tuple[str, Path]]) -> str:
     """One digest over named files: SHA-256 over "<sha256 of content>  <name>\\n", sorted by name.
 

@@ -17,35 +17,22 @@ exactly those codes. What follows is known without computing, with a margin that
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from llmasos_conformance.canonical import digest_of
 from llmasos_conformance.errors import SuiteError
+from llmasos_conformance.layout import files_of, silent, with_defaults
 from llmasos_conformance.protocol import Array
-
-MODEL, WEIGHTS, TOKENIZER = "model.json", "model.safetensors", "tokenizer.json"
 
 MARGIN = 64.0
 """Logit of an automaton's answer; all others have 0. At temperature 2 another is drawn once in 10¹¹ tokens."""
-
-SAFETENSORS_DTYPES: Mapping[str, str] = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int64": "I64",
-    "int32": "I32",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +42,7 @@ class Probe:
     Attributes:
         name: of the probe; "bundle-" and part of the digest for one that a question made itself.
         path: directory. Its name says nothing but the digest.
-        digest: sha256 hex over file names and bytes, see `digest_of`.
+        digest: sha256 hex over file names and bytes, see `canonical.digest_of`.
         config: `parameters` of model.json with the standard's defaults; empty if model.json has none.
         facts: what the construction guarantees, as plain data; see the probe's docstring.
     """
@@ -138,7 +125,7 @@ class Library:
         """
         if name not in self._made:
             parts = self.parts(name)
-            files = bundle_files(parts.document, parts.weights)
+            files = files_of(parts.document, parts.weights)
             self._made[name] = self._store(name, files, parts.document, parts.facts)
         return self._made[name]
 
@@ -160,15 +147,8 @@ class Library:
         tokenizer: str | bytes | None = None,
         files: Mapping[str, bytes] | None = None,
     ) -> Probe:
-        """Write a bundle that a question made itself, sound or not.
-
-        Args:
-            document: model.json, as a value or as raw bytes.
-            weights: tensors, raw bytes of model.safetensors, or None for no such file.
-            tokenizer: content of tokenizer.json; None for no such file.
-            files: further files, name -> bytes; a name may hold "/" but may not leave the bundle.
-        """
-        contents = bundle_files(document, weights, tokenizer, files)
+        """Write a bundle that a question made itself, sound or not; arguments as in `layout.files_of`."""
+        contents = files_of(document, weights, tokenizer, files)
         return self._store("", contents, document if isinstance(document, Mapping) else {}, {})
 
     def _store(
@@ -189,87 +169,6 @@ class Library:
             config=with_defaults(document.get("parameters")),
             facts=facts,
         )
-
-
-def bundle_files(
-    document: Mapping[str, Any] | bytes,
-    weights: Mapping[str, Array] | bytes | None,
-    tokenizer: str | bytes | None = None,
-    files: Mapping[str, bytes] | None = None,
-) -> dict[str, bytes]:
-    """The files of a bundle, name -> bytes; arguments as in `Library.write`.
-
-    Raises:
-        ValueError: a file name leaves the bundle, or stands for two files.
-    """
-    contents = {MODEL: document if isinstance(document, bytes) else document_bytes(document)}
-    if weights is not None:
-        contents[WEIGHTS] = weights if isinstance(weights, bytes) else safetensors_bytes(weights)
-    if tokenizer is not None:
-        contents[TOKENIZER] = tokenizer.encode() if isinstance(tokenizer, str) else tokenizer
-    for name, content in (files or {}).items():
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or str(path) != name or name in contents:
-            raise ValueError(f"{name!r} cannot name a further file of a bundle")
-        contents[name] = content
-    return contents
-
-
-def digest_of(files: Mapping[str, bytes]) -> str:
-    """sha256 hex of a bundle: per file, sorted by name, both name and bytes behind their length as 8 bytes."""
-    sha = hashlib.sha256()
-    for name in sorted(files):
-        for part in (name.encode(), files[name]):
-            sha.update(len(part).to_bytes(8, "big"))
-            sha.update(part)
-    return sha.hexdigest()
-
-
-def document_bytes(document: Mapping[str, Any]) -> bytes:
-    """model.json as the library writes it."""
-    return (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
-
-
-def safetensors_bytes(weights: Mapping[str, Array]) -> bytes:
-    """A safetensors file: 8-byte little-endian header length, JSON header, tensor bytes.
-
-    Tensors stand in the order of their names without gaps, and the header is padded with spaces to a multiple of 8, so
-    that equal weights give equal bytes.
-
-    Args:
-        weights: name -> array of a dtype in SAFETENSORS_DTYPES.
-    """
-    header: dict[str, Any] = {}
-    chunks: list[bytes] = []
-    end = 0
-    for name in sorted(weights):
-        array = np.asarray(weights[name])
-        raw = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        begin, end = end, end + len(raw)
-        dtype = SAFETENSORS_DTYPES[array.dtype.name]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
-        chunks.append(raw)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join((struct.pack("<Q", len(text)), text, *chunks))
-
-
-def with_defaults(parameters: Any) -> dict[str, Any]:
-    """`parameters` of model.json with the standard's defaults; empty if they are no complete parameters."""
-    if not isinstance(parameters, Mapping) or not isinstance(parameters.get("embedding_dim"), int):
-        return {}
-    D = parameters["embedding_dim"]
-    defaults = {
-        "num_heads": D // 64 if D % 64 == 0 else 1,
-        "feed_forward_dim": 4 * D,
-        "context_length": 1024,
-        "layer_norm_epsilon": 1e-5,
-        "activation": "gelu_tanh",
-        "tie_embeddings": True,
-        "bos_token_id": None,
-        "eos_token_ids": [],
-    }
-    return {**defaults, **parameters}
 
 
 def significant(x: npt.NDArray[np.float64]) -> Array:
@@ -523,11 +422,17 @@ _TEXT = "ab abc abcd é 中 😀 stop now; stopped, sto, non-stop. naïve 文字
 """What `script` says: words inside words for stop strings, and characters of one, two, three and four bytes."""
 
 
+def sylvester(count: int) -> npt.NDArray[np.float64]:
+    """[D, D] Sylvester's Hadamard matrix of ±1, D the first power of two that is at least `count`."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < count:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix
+
+
 def _codes(make: _Maker, count: int, D: int) -> npt.NDArray[np.float64]:
     """[count, D] orthogonal rows of ±1 and mean 0: rows of Sylvester's matrix but its first, shuffled both ways."""
-    matrix = np.ones((1, 1))
-    while len(matrix) < D:
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    matrix = sylvester(D)
     rows = 1 + make.permutation("codes", D - 1)[:count]
     assert len(rows) == count, "D orthogonal codes of mean 0 are one more than there are"
     return matrix[rows][:, make.permutation("channels", D)]
@@ -539,18 +444,7 @@ def _automaton(sizes: Sizes, head: npt.NDArray[np.float64]) -> dict[str, Array]:
     Args:
         head: [V, D] sums of codes, scaled so that an answer has the logit it shall have.
     """
-    D, F = sizes.D, sizes.F
-    shapes: dict[str, tuple[int, ...]] = {"token_embedding": (sizes.V, D), "position_embedding": (sizes.context, D)}
-    for layer in (f"layers.{i}" for i in range(sizes.L)):
-        for part in ("query", "key", "value", "output"):
-            shapes |= {f"{layer}.attention.{part}.weight": (D, D), f"{layer}.attention.{part}.bias": (D,)}
-        shapes |= {f"{layer}.feed_forward.up.weight": (D, F), f"{layer}.feed_forward.up.bias": (F,)}
-        shapes |= {f"{layer}.feed_forward.down.weight": (F, D), f"{layer}.feed_forward.down.bias": (D,)}
-    weights: dict[str, Array] = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    norms = [f"layers.{i}.{norm}" for i in range(sizes.L) for norm in ("attention_norm", "feed_forward_norm")]
-    for norm in [*norms, "final_norm"]:
-        weights[f"{norm}.weight"] = np.ones(D, np.float32)
-        weights[f"{norm}.bias"] = np.zeros(D, np.float32)
+    weights = silent(sizes.document()["parameters"])
     weights["head.weight"] = significant(head)
     return weights
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance import __version__, profiles, strictyaml
-from llmasos_conformance.canonical import compact, schema, sha256
+from llmasos_conformance.canonical import compact, digest_of, schema, sha256
 from llmasos_conformance.errors import HarnessError, SuiteError, did_you_mean
 from llmasos_conformance.profiles import Profile, frozen_profile
 from llmasos_conformance.strictyaml import Document, Problem
@@ -105,16 +104,11 @@ def find() -> Path:
 
 
 def digest(directory: Path) -> str:
-    """sha256 hex over all files of a suites directory: per file, sorted by name, name and bytes behind their lengths.
+    """sha256 hex over all files of a suites directory; see `canonical.digest_of`.
 
     A README is not part of what is asked; hidden files, caches and editors' backups are not either.
     """
-    sha = hashlib.sha256()
-    for name, path in sorted(_files(directory)):
-        for part in (name.encode(), path.read_bytes()):
-            sha.update(len(part).to_bytes(8, "big"))
-            sha.update(part)
-    return sha.hexdigest()
+    return digest_of({name: path.read_bytes() for name, path in _files(directory)})
 
 
 def _files(directory: Path) -> Iterator[tuple[str, Path]]:

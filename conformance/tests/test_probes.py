@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from llmasos_conformance import probes
+from llmasos_conformance import layout, probes
 from llmasos_conformance.errors import SuiteError
 from llmasos_conformance.probes import NAMES, Library, Probe
 
@@ -331,6 +331,6 @@ def test_a_safetensors_file_keeps_other_dtypes(tmp_path: Path) -> None:
     from safetensors.numpy import load
 
     weights = {"b": np.arange(6, dtype=np.float64).reshape(2, 3), "a": np.arange(3, dtype=np.float16)}
-    loaded = load(probes.safetensors_bytes(weights))
+    loaded = load(layout.safetensors_bytes(weights))
     assert {name: array.dtype.name for name, array in loaded.items()} == {"a": "float16", "b": "float64"}
     assert all(np.array_equal(loaded[name], weights[name]) for name in weights)

@@ -4,18 +4,15 @@ No checks live here.
 
     document(edits)      model.json as bytes: a small valid document with edits that may break it
     tensors(config)      weights that a configuration needs; every value is exact even in bfloat16
-    File, pack(tensors)  model.safetensors as bytes, from parts that can be broken on purpose
+    packed, pack         model.safetensors in parts that can be broken on purpose, and as bytes
     outcome, all_refused what comes of loading a bundle, and whether each of several is refused as it must be
     speaker(model)       a model that is made to say something: the answer to a request is known before it is asked
-
-Broken files cannot be made by a writer that refuses to break them, so this room has its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +20,8 @@ import numpy as np
 
 from llmasos_conformance.candidate import Refused, refusal_of
 from llmasos_conformance.inputs import sequence
+from llmasos_conformance.layout import TensorFile, shapes, silent, with_defaults
+from llmasos_conformance.probes import MARGIN, sylvester
 from llmasos_conformance.protocol import REFUSAL_CODES, Array
 from llmasos_conformance.verdict import Finding, failed, passed
 
@@ -115,28 +114,10 @@ def document(edits: Edits) -> bytes:
 def config(edits: Edits) -> dict[str, Any]:
     """Parameters of an edited document that is still valid, with the standard's defaults."""
     given = {path.partition(".")[2]: json.loads(v) for path, v in members(edits).items() if path.startswith("param")}
-    D = given["embedding_dim"]
-    heads = D // 64 if D % 64 == 0 else 1
-    defaults = {"num_heads": heads, "feed_forward_dim": 4 * D, "context_length": 1024, "tie_embeddings": True}
-    return defaults | given
+    return with_defaults(given)
 
 
 # ── weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a GPT-3 bundle. D model width, F hidden width, V vocabulary."""
-    V, D, F = config["vocab_size"], config["embedding_dim"], config["feed_forward_dim"]
-    made: dict[str, tuple[int, ...]] = {"token_embedding": (V, D), "position_embedding": (config["context_length"], D)}
-    for layer in (f"layers.{i}" for i in range(config["num_layers"])):
-        for norm in ("attention_norm", "feed_forward_norm"):
-            made |= {f"{layer}.{norm}.weight": (D,), f"{layer}.{norm}.bias": (D,)}
-        for part in ("query", "key", "value", "output"):
-            made |= {f"{layer}.attention.{part}.weight": (D, D), f"{layer}.attention.{part}.bias": (D,)}
-        made |= {f"{layer}.feed_forward.up.weight": (D, F), f"{layer}.feed_forward.up.bias": (F,)}
-        made |= {f"{layer}.feed_forward.down.weight": (F, D), f"{layer}.feed_forward.down.bias": (D,)}
-    made |= {"final_norm.weight": (D,), "final_norm.bias": (D,)}
-    return made if config["tie_embeddings"] else made | {"head.weight": (V, D)}
 
 
 def tensors(config: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Array]:
@@ -165,10 +146,6 @@ def _pattern(name: str, shape: tuple[int, ...]) -> Array:
     return made
 
 
-STORED: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Dtypes of the format and their bytes."""
-
-
 def stored(array: Array, dtype: str) -> bytes:
     """An array's little-endian bytes in a dtype of the format; bfloat16 is the upper half of float32."""
     if dtype == "BF16":
@@ -177,38 +154,17 @@ def stored(array: Array, dtype: str) -> bytes:
     return np.ascontiguousarray(array, dtype={"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
 
 
-class File:
-    """A safetensors file in its parts, to be put together right or wrong.
-
-    Attributes:
-        header: tensor name -> {"dtype", "shape", "data_offsets"}. data: bytes after the header.
-    """
-
-    def __init__(self, weights: Mapping[str, Array], dtype: str = "F32") -> None:
-        self.header: dict[str, dict[str, Any]] = {}
-        self.data = b""
-        for name, array in weights.items():
-            self.add(name, list(array.shape), stored(array, dtype), dtype)
-
-    def add(self, name: str, shape: list[int], raw: bytes, dtype: str = "F32") -> None:
-        offsets = [len(self.data), len(self.data) + len(raw)]
-        self.header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
-        self.data += raw
-
-    def text(self) -> str:
-        """The header, padded with blanks to a multiple of 8 bytes."""
-        text = json.dumps(self.header, separators=(",", ":"))
-        return text + " " * (-len(text) % 8)
-
-    def bytes(self, *, text: str | None = None, length: int | None = None) -> bytes:
-        """The file; `text` and `length` replace the header and what is said of its length."""
-        header = (self.text() if text is None else text).encode()
-        return struct.pack("<Q", len(header) if length is None else length) + header + self.data
+def packed(weights: Mapping[str, Array], dtype: str = "F32") -> TensorFile:
+    """A model.safetensors in its parts, all tensors stored in one dtype."""
+    file = TensorFile()
+    for name, array in weights.items():
+        file.add(name, list(array.shape), stored(array, dtype), dtype)
+    return file
 
 
 def pack(weights: Mapping[str, Array], dtype: str = "F32") -> bytes:
     """A valid model.safetensors."""
-    return File(weights, dtype).bytes()
+    return packed(weights, dtype).bytes()
 
 
 # ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -281,9 +237,6 @@ MODEL = {
 }
 """JSON Schema of a speaking model in a case's data."""
 
-LEAD = 64.0
-"""Logit of what a speaker says; all others have 0. At temperature 2 another token is drawn once in 10¹¹."""
-
 
 def ids_of(items: Sequence[str | int]) -> list[int]:
     """Texts as their bytes, ids as they are."""
@@ -302,29 +255,26 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
         law       every position has the same code, and one column of the head holds ln p
     """
     V, context = model.get("vocabulary", 260), model.get("context", 48)
-    codes = _codes(context if "says" in model else 31)
+    codes = sylvester((context if "says" in model else 31) + 1)[1:].astype(np.float32)  # the constant row has a mean
     D = codes.shape[1]
     parameters = {
         "vocab_size": V, "embedding_dim": D, "num_layers": 1, "num_heads": 1, "feed_forward_dim": 4,
         "context_length": context, "tie_embeddings": False, "bos_token_id": model.get("bos"),
         "eos_token_ids": model.get("eos", []),
     }  # fmt: skip
-    weights: dict[str, Array] = {name: np.zeros(shape, np.float32) for name, shape in shapes(parameters).items()}
-    for name in weights:
-        if name.endswith("norm.weight"):
-            weights[name] += 1
+    weights = silent(parameters)
     head = weights["head.weight"]
     if "says" in model:
         script = [ord(".")] * (model.get("after", 1) - 1) + ids_of(model["says"])
         weights["position_embedding"] = codes[:context]
         for position in range(context):
-            head[script[position] if position < len(script) else ord(".")] += codes[position] * (LEAD / D)
+            head[script[position] if position < len(script) else ord(".")] += codes[position] * (MARGIN / D)
             if "louder" in model:
-                head[model["louder"]] += codes[position] * (1.5 * LEAD / D)
+                head[model["louder"]] += codes[position] * (1.5 * MARGIN / D)
     elif "follows" in model:
         for code, (before, then) in zip(codes, (ids_of(pair) for pair in model["follows"]), strict=False):
             weights["token_embedding"][before] = code
-            head[then] += code * (LEAD / D)
+            head[then] += code * (MARGIN / D)
     else:
         weights["position_embedding"][:] = codes[0]
         head[:, 0] = -100
@@ -333,14 +283,6 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     made = {"name": "speaker", "version": "1.0", "architecture": "GPT-3", "parameters": parameters}
     tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
     return library.write(json.dumps(made).encode(), pack(weights), tokenizer=tokenizer)
-
-
-def _codes(count: int) -> Array:
-    """At least `count` rows of Sylvester's matrix, without its constant one; [D-1, D] with D a power of two."""
-    matrix = np.ones((1, 1), dtype=np.float32)
-    while len(matrix) <= count:
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    return np.ascontiguousarray(matrix[1:])
 
 
 def tokenizer_json(model: Mapping[str, Any]) -> bytes:

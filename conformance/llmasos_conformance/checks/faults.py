@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from llmasos_conformance.checks.bundles import PLAIN, File, config, stored, tensors
+from llmasos_conformance.checks.bundles import PLAIN, config, packed, stored, tensors
+from llmasos_conformance.layout import TensorFile
 from llmasos_conformance.protocol import Array
 
 
-def _file(change: Callable[[dict[str, Array]], Any] | None = None) -> File:
+def _file(change: Callable[[dict[str, Array]], Any] | None = None) -> TensorFile:
     """The small document's weights, changed before they are put into a file."""
     weights = tensors(config(PLAIN))
     if change is not None:
         change(weights)
-    return File(weights)
+    return packed(weights)
 
 
 def _with(name: str, make: Callable[[Array], Array]) -> bytes:
@@ -30,12 +31,12 @@ def _without(name: str) -> bytes:
 
 def _stored_as(name: str, dtype: str, raw: Callable[[Array], bytes]) -> bytes:
     """One tensor under another dtype, its bytes as that dtype needs them."""
-    weights, file = tensors(config(PLAIN)), File({})
+    weights, file = tensors(config(PLAIN)), TensorFile()
     for key, array in weights.items():
         if key == name:
             file.add(key, list(array.shape), raw(array), dtype)
         else:
-            file.add(key, list(array.shape), stored(array, "F32"))
+            file.add(key, list(array.shape), stored(array, "F32"), "F32")
     return file.bytes()
 
 
@@ -87,7 +88,7 @@ FAULTS: Mapping[str, Callable[[], bytes]] = {
     "missing norm": lambda: _without(_NORM),
     "missing bias": lambda: _without("layers.0.feed_forward.down.bias"),
     "missing position embedding": lambda: _without("position_embedding"),
-    "no tensors": lambda: File({}).bytes(),
+    "no tensors": lambda: TensorFile().bytes(),
     "additional tensor": lambda: _file(lambda w: w.update({"layers.1.norm": w[_NORM]})).bytes(),
     "head beside tied embeddings": lambda: _file(lambda w: w.update({"head.weight": w["token_embedding"]})).bytes(),
     "transposed": lambda: _with(_UP, np.transpose),
