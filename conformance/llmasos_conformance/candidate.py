@@ -14,6 +14,7 @@ handles or a machine's paths, so that evidence is the same on every machine.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -161,7 +162,7 @@ class Replay:
 
     def ask(self, method: str, params: Params, *, path: str = "", random: bool = False) -> Answer:
         exchange = next(self._rest, None)
-        if exchange is None or exchange.method != method or dict(exchange.params) != dict(params):
+        if exchange is None or exchange.method != method or _spelling(exchange.params) != _spelling(params):
             held = "nothing more" if exchange is None else f"{exchange.method} {dict(exchange.params)}"
             raise EvidenceMismatch(f"the case asks {method} {dict(params)!s:.200}; the evidence holds {held:.200}")
         if exchange.refusal:
@@ -289,6 +290,11 @@ def refusal_of(call: Any, *args: Any, **options: Any) -> Any:
         return call(*args, **options)
     except Refusal as refusal:
         return Refused(refusal.code)
+
+
+def _spelling(params: Params) -> str:
+    """Parameters as JSON: Python calls False, 0 and -0.0 equal, and a candidate may well not."""
+    return json.dumps(params, sort_keys=True, default=dict)
 
 
 def _generation(answer: Answer) -> Generation:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmasos_conformance import engine
-from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Refused, refusal_of
+from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Refused, Replay, refusal_of
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import Died, Malformed, ProtocolBroken, Raised, TimedOut
 from llmasos_conformance.inputs import KeyedDraw
@@ -239,3 +239,10 @@ def test_a_seed_is_drawn_where_it_is_declared_and_takes_its_word_where_not():
     assert set(seeds[0]) == {"seed"}
     assert seeds[1] == {}
     assert draws[0].integer(0, 2**32) == draws[1].integer(0, 2**32)
+
+
+@pytest.mark.parametrize("lie", [False, -0.0, 0.0, "0", None])
+def test_a_recorded_question_is_compared_by_its_spelling(lie):
+    replay = Replay([Exchange("generate_text", {"model": "m", "temperature": lie}, result={})])
+    with pytest.raises(EvidenceMismatch):
+        replay.ask("generate_text", {"model": "m", "temperature": 0})
