@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from pathlib import Path
 from llmasos_conformance import __version__, installed
 from llmasos_conformance.canonical import clean
 from llmasos_conformance.errors import HarnessError
+
+LONG, SHORT = "--llmasos-adapter", "--adapter"
+"""Our option of pytest, and the short form that is ours only where nobody else has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +85,32 @@ def _pytest() -> Iterator[Row]:
     """Who owns --adapter in this directory: ours is registered only when nobody else has it."""
     command = [sys.executable, "-m", "pytest", "--help", "-p", "no:cacheprovider"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    lines = [line.strip() for line in done.stdout.splitlines()]
+    groups = _option_groups(done.stdout)
     if done.returncode:
         yield Row("pytest", "warn", f"`pytest --help` fails here: {clean(done.stderr.strip()[-200:])}", "pytest --help")
-    elif not any(line.startswith("--llmasos-adapter") for line in lines):
+    elif LONG not in groups:
         yield Row("pytest", "warn", "the plugin is not active here", "pip install llmasos in this environment")
-    elif any(line.split("=")[0].split(" ")[0] == "--adapter" for line in lines):
+    elif groups.get(SHORT, groups[LONG]) != groups[LONG]:
         yield Row(
             "pytest", "warn", "--adapter belongs to another plugin or conftest here", "pytest --llmasos-adapter=…"
         )
     else:
         yield Row("pytest", "ok", "--adapter is free, the plugin is active")
+
+
+def _option_groups(text: str) -> dict[str, str]:
+    """The options that `pytest --help` lists, each with the headline of its group.
+
+    Headlines are not indented, options by exactly two spaces, and their texts, which may name other options, by more.
+    """
+    groups: dict[str, str] = {}
+    headline = ""
+    for line in text.splitlines():
+        if re.match(r"\S", line):
+            headline = line
+        elif re.match(r"  -", line):
+            groups |= dict.fromkeys(re.findall(r"(?:^  |, )(--?[\w-]+)", line), headline)
+    return groups
 
 
 def _writing() -> Iterator[Row]:
@@ -121,8 +140,9 @@ def _adapter(address: str) -> Iterator[Row]:
         yield Row("adapter", "ok", f"{who}, answered in {took:.2f} s, nothing stray on its standard output")
         yield Row("capabilities", "ok", ", ".join(sorted(said.capabilities)) or "none but generate_text")
         yield Row("claims", "ok", f"{said.claims.dtype}, {said.claims.determinism}")
-        for name, text in sorted(said.emulated.items()):
-            yield Row("emulated", "warn", f"{name}: {clean(text)}", "it does not count as the runtime's own")
+        if said.emulated:
+            yield Row("emulated", "warn", f"{', '.join(map(clean, sorted(said.emulated)))}: by the adapter",
+                      "reports mark what they touch; what the runtime does itself is not declared as emulated")  # fmt: skip
         lacking = [name for name in installed.profile_names(installed.suites()) if _missing(name, said.capabilities)]
         if lacking:
             yield Row("profiles", "warn", f"capabilities are missing for {', '.join(lacking)}",
