@@ -9,7 +9,8 @@ pytest has no part in it: what a verdict does not pass through cannot change it.
 interpreter of its own (`python -I`), so that neither the caller's environment nor his modules are in it. A process of
 the same user is no security boundary all the same, and the report says so.
 
-A run that is interrupted keeps what it has: the rest is `not_run`, the verdict incomplete, nothing is signed.
+A run that is interrupted keeps what it has: the rest is `not_run`, the verdict incomplete, nothing is signed. A
+candidate that hangs is asked no more after a few cases: the rest is `not_run` too, and what there is gets signed.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ from llmasos_conformance.policy import TIME_FORMAT
 from llmasos_conformance.probes import Library
 from llmasos_conformance.suite import Case, Suite
 from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_NOTHING, Outcome, State, Verdict, emulated_in
+
+MOST_TIMEOUTS = 3
+"""Cases without an answer in time, one after another, after which a candidate counts as hanging and is asked no more.
+Every further one would cost the whole time limit and a restart, and an incomplete verdict is certain already."""
 
 SEED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -90,6 +95,7 @@ class Done:
         undeclared: capabilities that the profile requires and the candidate does not declare.
         content: the statement. report_id: SHA-256 of its bytes. signed: whether there is an envelope.
         exit_code: of `llmasos certify`. lost: why the candidate could not be brought back, or "".
+        hung: why the candidate was asked no more although it came back, or "".
     """
 
     verdict: Verdict
@@ -101,6 +107,7 @@ class Done:
     outcomes: Sequence[Outcome]
     undeclared: Sequence[str]
     lost: str = ""
+    hung: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -214,6 +221,7 @@ def _finish(
         outcomes=outcomes,
         undeclared=sorted(set(profile["requires"]) - loop.bench.candidate.description.capabilities),
         lost=loop.lost,
+        hung=loop.hung,
     )
 
 
@@ -239,13 +247,15 @@ class _Loop:
 
     Attributes:
         interrupted: somebody pressed Ctrl-C or sent SIGTERM. lost: why the candidate could not be brought back.
+        hung: why it is asked no more.
     """
 
     def __init__(
         self, bench: engine.Bench, connection: Connection, store: evidence.Store, hide: Callable[[str], str]
     ) -> None:
         self.bench, self.store, self.hide = bench, store, hide
-        self.interrupted, self.lost = False, ""
+        self.interrupted, self.lost, self.hung = False, "", ""
+        self._timeouts = 0
         self._running = self._asking = False
         restart = getattr(connection, "restart", None)
         if restart is not None:
@@ -262,7 +272,7 @@ class _Loop:
         return outcomes
 
     def _one(self, case: Case) -> Outcome:
-        if self.interrupted or self.lost:
+        if self.interrupted or self.lost or self.hung:
             return self._not_run(case)
         try:
             self._asking = True
@@ -275,13 +285,25 @@ class _Loop:
             self._asking = False
         digest = self.store.add(case.id, trial.examples)
         made = trial.outcome
+        self._count_timeouts(made)
         return replace(
             made, evidence=digest, message=self.hide(made.message), expected=self.hide(made.expected),
             got=self.hide(made.got),
         )  # fmt: skip
 
+    def _count_timeouts(self, made: Outcome) -> None:
+        if made.state is State.NOT_DECLARED:  # nobody was asked
+            return
+        self._timeouts = self._timeouts + 1 if made.fault == "timeout" else 0
+        if self._timeouts == MOST_TIMEOUTS:
+            self.hung = f"{MOST_TIMEOUTS} cases in a row had no answer in time, the last with {made.message}"
+
     def _not_run(self, case: Case) -> Outcome:
-        why = "the run was interrupted" if self.interrupted else f"the candidate did not come back: {self.lost}"
+        why = f"the candidate did not come back: {self.lost}"
+        if self.interrupted:
+            why = "the run was interrupted"
+        elif self.hung:
+            why = f"not asked: {self.hung}"
         emulated = emulated_in(case.id, case.needs, self.bench.candidate.description.emulated)
         return Outcome(
             case=case.id, requirement=case.requirement, level=self.bench.suite.level(case), state=State.NOT_RUN,

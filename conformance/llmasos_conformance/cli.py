@@ -249,6 +249,9 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
     say(report.headline(done.content), fg=colour, bold=True)
     if done.lost:
         say(f"the candidate did not come back: {done.lost}", fg="yellow")
+    if done.hung:
+        left = sum(outcome.state is State.NOT_RUN for outcome in done.outcomes)
+        say(f"the candidate hangs: {done.hung}; {left} cases were not run; see --timeout", fg="yellow")
     if done.undeclared:
         say(f"the profile requires what the candidate does not declare: {', '.join(done.undeclared)}", fg="yellow")
     state = "interrupted, kept unsigned" if done.interrupted else "signed" if done.signed else "not signed"

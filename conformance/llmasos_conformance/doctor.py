@@ -142,7 +142,7 @@ def _adapter(address: str) -> Iterator[Row]:
         yield Row("claims", "ok", f"{said.claims.dtype}, {said.claims.determinism}")
         if said.emulated:
             yield Row("emulated", "warn", f"{', '.join(map(clean, sorted(said.emulated)))}: by the adapter",
-                      "reports mark what they touch; what the runtime does itself is not declared as emulated")  # fmt: skip
+                      "reports mark what they touch; declare nothing that the runtime does itself")  # fmt: skip
         lacking = [name for name in installed.profile_names(installed.suites()) if _missing(name, said.capabilities)]
         if lacking:
             yield Row("profiles", "warn", f"capabilities are missing for {', '.join(lacking)}",

@@ -374,6 +374,35 @@ Model.forward = forward
     assert (done.verdict, done.exit_code, done.signed) == (Verdict.INCOMPLETE, 3, True)
 
 
+HANGS = "def {0}(self, *args, **options): time.sleep(60)\nModel.{0} = {0}\n"
+
+
+def test_a_candidate_that_hangs_again_and_again_is_asked_no_more(order, place, tmp_path):
+    address = candidate(tmp_path, "".join(HANGS.format(name) for name in ("forward", "generate_text", "generate_ids")))
+    done = run(order(address, timeout_s=0.5))
+    found = [str(outcome.state) for outcome in done.outcomes]
+    assert len(found) > 3
+    assert found == ["error"] * 3 + ["not_run"] * (len(found) - 3)
+    assert "not asked: 3 cases in a row had no answer in time" in done.outcomes[-1].message
+    assert (done.verdict, done.exit_code, done.signed, done.lost) == (Verdict.INCOMPLETE, 3, True, "")
+    assert {code for code, _ in codes(check_result(place, done.directory, level="re-judged"))} == {"E_MODE"}
+
+
+def test_a_candidate_that_fails_a_must_and_then_hangs_is_non_conformant(order, tmp_path):
+    address = candidate(tmp_path, """
+def load_model(self, path):
+    started = os.path.exists(path + "/../seen")
+    open(path + "/../seen", "w").close()
+    if started: time.sleep(60)
+    os._exit(3)
+Mine.load_model = load_model
+""")  # fmt: skip
+    done = run(order(address, timeout_s=0.5))
+    found = [str(outcome.state) for outcome in done.outcomes]
+    assert found == ["fail", *["error"] * 3, *["not_run"] * (len(found) - 4)]
+    assert (done.verdict, done.exit_code) == (Verdict.NON_CONFORMANT, 1)
+
+
 BABBLER = """
 import json, sys
 for line in sys.stdin:
