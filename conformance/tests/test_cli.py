@@ -238,7 +238,7 @@ def test_doctor_looks_at_the_installation_and_at_an_adapter(llmasos, monkeypatch
 
 
 def test_doctor_says_what_is_wrong_with_an_adapter(llmasos, monkeypatch, tmp_path):
-    (tmp_path / "noisy.py").write_text('print("hello")\nimport sys\nsys.stdin.read()\n')
+    (tmp_path / "noisy.py").write_text('print("hello", flush=True)\nimport sys\nsys.stdin.read()\n')
     monkeypatch.chdir(tmp_path)
     code, out, _ = llmasos("doctor", "--adapter", f"cmd:{sys.executable} noisy.py")
     assert code == 4
