@@ -331,6 +331,40 @@ def test_judging_again_tells_how_far_it_is(copy, place):
     assert seen[-1][0] == seen[-1][1] == len(seen) - 1
 
 
+# ── the kit ──
+
+KITTED = """
+import llmasos
+from llmasos_conformance.adapters import kit
+
+class Model(kit.KitModel):
+    def __init__(self, bundle, path):
+        super().__init__(bundle)
+        self.inner = llmasos.load_model(path, dtype="float32")
+    def forward(self, batch):
+        return [self.inner.forward([kit.check_ids(self.config, row)])[0] for row in batch]
+
+class Mine:
+    def describe(self):
+        return {"protocol": "0.1-draft", "name": "kitted", "version": "1", "emulated": kit.emulated(),
+                "capabilities": ["load_model", "forward", "tokenize", "generate_ids", "batch", "session", "score",
+                                 "stream", "stop", "seed", "top_k", "top_p", "min_p", "logprobs"]}
+    def load_model(self, path): return Model(kit.read_bundle(path), path)
+"""
+
+
+def test_an_adapter_from_the_kit_is_certified_with_its_emulation_marked(order, place, tmp_path):
+    (tmp_path / "kitted.py").write_text(KITTED)
+    done = run(order("./kitted.py:Mine", profile="quick", suites=None))
+    assert {outcome.case: outcome.message for outcome in done.outcomes if outcome.state is not State.PASS} == {}
+    assert (done.verdict, done.exit_code, done.signed) == (Verdict.CONFORMANT, 0, True)
+    predicate = done.content["predicate"]
+    assert {"format", "arguments", "generate_text", "session"} <= predicate["candidate"]["emulated"].keys()
+    assert 0 < predicate["emulated"] < len(done.outcomes)
+    own, trust = verify.Installed.here(), policy.read_trust(place / "keys" / "trust.json")
+    assert [r.code for r in verify.verify(done.directory, now=NOW, own=own, trust=trust).reasons] == ["E_MODE"]
+
+
 # ── candidates that are wrong, die, hang or babble ──
 
 

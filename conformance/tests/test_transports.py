@@ -587,3 +587,15 @@ def test_a_generation_of_the_protocol_is_taken_in_process():
     assert connection.call("unload_model", {"model": "m1"}) == {}
     with pytest.raises(Refusal):
         connection.call("generate_text", {"model": "m1", "prompt": "a"})
+
+
+@pytest.mark.parametrize(("scheme", "said"), [("", "let describe() return"), ("cmd:", "run the command by hand")])
+def test_who_ends_while_describing_is_told_what_to_mend_in_his_own_kind_of_adapter(scheme, said, tmp_path):
+    (tmp_path / "ends.py").write_text(
+        "import os\nclass Mine:\n    def load_model(self, path): ...\n    def describe(self): os._exit(3)\n"
+        "if __name__ == '__main__': input(), os._exit(3)\n"
+    )
+    address = f"cmd:{sys.executable} ends.py" if scheme else "./ends.py:Mine"
+    with pytest.raises(AddressError, match="ended with status 3") as caught:
+        connect(address, out_of_process=True, directory=tmp_path)
+    assert said in caught.value.hint

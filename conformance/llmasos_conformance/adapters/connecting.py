@@ -49,6 +49,7 @@ def connect(
         start_timeout_s=start_timeout_s,
         cwd=str(cwd or directory or "."),
         env=env,
+        hosted=not target.command,
     )
 
 

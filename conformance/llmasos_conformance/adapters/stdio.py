@@ -43,6 +43,7 @@ class Stdio:
         command: argument vector. address: for errors.
         timeout_s: per call. start_timeout_s: until it has described itself.
         cwd: its working directory. env: its whole environment; None for this process's.
+        hosted: the command is our host with a Python adapter; for errors.
 
     Attributes:
         description: what it said of itself when it was first started.
@@ -60,7 +61,9 @@ class Stdio:
         start_timeout_s: float = 120.0,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        hosted: bool = False,
     ) -> None:
+        self._hosted = hosted
         self._command, self._address, self._cwd = tuple(command), address or " ".join(command), cwd
         self._env = None if env is None else dict(env)
         self._timeout, self._start_timeout = timeout_s, start_timeout_s
@@ -125,13 +128,19 @@ class Stdio:
             raise self._stillborn(what, "a longer start limit") from None
         except CandidateFault as fault:
             detail = "".join(f"\n    {line}" for line in fault.detail.rstrip().splitlines()[-6:])
-            hint = "" if isinstance(fault, _Unloadable) else "run the command by hand and send it a describe request"
+            hint = "" if isinstance(fault, _Unloadable) else self._remedy()
             raise self._stillborn(fault.message + detail, hint) from None
         except Refusal as refusal:
             raise self._stillborn(f"refused to describe itself: {refusal.code}", "answer every describe") from None
         except BaseException:
             self.close()
             raise
+
+    def _remedy(self) -> str:
+        """What to mend when nothing of use describes itself; there is no command to try where the host serves."""
+        if self._hosted:
+            return "let describe() return a Description of llmasos_conformance.protocol; the process must outlive it"
+        return "run the command by hand and send it a describe request"
 
     def _stillborn(self, what: str, hint: str) -> AddressError:
         if self._process is not None:
