@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -184,7 +184,8 @@ def judge_logits(
     """
     values, exact = np.asarray(got, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     finding = _unfit(label, values, exact, row)
-    return finding or _verdict(label, _compare(values, exact, honest_error(exact, honest, dtype)), row, "was due")
+    finding = finding or _verdict(label, _compare(values, exact, honest_error(exact, honest, dtype)), row, "was due")
+    return _naming_coarse(finding, label, dtype, got)
 
 
 def judge_rows(
@@ -226,13 +227,14 @@ def judge_same(
     first, second, exact = (np.asarray(x, dtype=np.float64) for x in (a, b, truth))
     finding = _unfit(label, first, exact, row) or _unfit(label, second, exact, row)
     if finding:
-        return finding
+        return _naming_coarse(finding, label, dtype, a, b)
     unit = honest_error(exact, honest, dtype)
     root = math.sqrt(2.0)
     wider = Honest(
         rms=root * unit.rms, position=root * unit.position, peak=root * unit.peak, scale=unit.scale, dtype=dtype
     )
-    return _verdict(label, _compare(first, second, wider), row, "came the other way")
+    finding = _verdict(label, _compare(first, second, wider), row, "came the other way")
+    return _naming_coarse(finding, label, dtype, a, b)
 
 
 def log_softmax(logits: Array) -> Array:
@@ -393,6 +395,16 @@ def _unfit(label: str, values: Array, exact: Array, row: int | None) -> Finding 
     if len(odd) > 1:
         message += f"; {len(odd)} of {exact.size} values are like it"
     return failed(message, expected=f"{due_value:.9g}", got=f"{value:.9g}")
+
+
+def _naming_coarse(finding: Finding, label: str, dtype: str, *came: Array) -> Finding:
+    """A failure that also says that values came in a dtype coarser than the claimed one, which may be all there is."""
+    dtypes = {np.asarray(values).dtype for values in came}
+    coarse = sorted(each.name for each in dtypes if each.itemsize < np.dtype(dtype).itemsize)
+    if finding.ok or not coarse:
+        return finding
+    said = f"the {label} came as {' and '.join(coarse)}, {dtype} is claimed"
+    return replace(finding, message=f"{finding.message}; {said}")
 
 
 def _verdict(label: str, found: Comparison, row: int | None, due: str) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -137,6 +138,23 @@ def test_two_answers_may_differ_by_root_two_of_what_each_may_err() -> None:
     assert same.figures["ratio"] == pytest.approx(7.9 / 5.9 / math.sqrt(2) * compare(one, TRUTH, HONEST).ratio_rms)
     apart = judge_same("logits", TRUTH + 0.1, TRUTH, TRUTH, HONEST, "float32")
     assert "came the other way" in apart.message
+
+
+@pytest.mark.parametrize("coarse", [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)])
+def test_a_failure_says_when_the_values_came_in_a_coarser_dtype_than_is_claimed(coarse: np.dtype) -> None:
+    said = f"; the logits came as {coarse.name}, float32 is claimed"
+    got = TRUTH.astype(coarse)
+    assert judge_logits("logits", got, TRUTH, HONEST, "float32").message.endswith(said)
+    assert judge_same("logits", got, TRUTH, TRUTH, HONEST, "float32").message.endswith(said)
+    got[2, 7] = math.inf  # what a coarse dtype makes of a large value
+    assert judge_logits("logits", got, TRUTH, HONEST, "float32").message.endswith(said)
+
+
+def test_a_failure_says_nothing_of_a_dtype_that_is_fine_enough() -> None:
+    for dtype in (np.float32, np.float64):
+        assert "claimed" not in judge_logits("logits", (TRUTH + 1).astype(dtype), TRUTH, HONEST, "float32").message
+    exact = [TRUTH.astype(np.float16).astype(float)] * 2
+    assert judge_logits("logits", TRUTH.astype(np.float16), exact[0], exact[1:], "float32").message == ""
 
 
 def test_the_floor_keeps_exact_baselines_from_asking_for_exactness() -> None:
