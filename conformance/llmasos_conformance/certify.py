@@ -301,7 +301,7 @@ class _Loop:
     def _not_run(self, case: Case) -> Outcome:
         why = f"the candidate did not come back: {self.lost}"
         if self.interrupted:
-            why = "the run was interrupted"
+            why = report.INTERRUPTED
         elif self.hung:
             why = f"not asked: {self.hung}"
         emulated = emulated_in(case.id, case.needs, self.bench.candidate.description.emulated)

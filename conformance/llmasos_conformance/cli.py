@@ -333,7 +333,12 @@ def _print_result(result: Result, path: Path, *, rejudge: bool, trusted: bool) -
     who = "signer unknown" if result.signer is None else f"signed by {result.signer.owner} ({result.signer.role})"
     words = {0: "accepted", 1: "REJECTED", 2: "MALFORMED", 3: "NOT ACCEPTED", 4: "authentic, but not conformant"}
     colour = "green" if result.exit_code == 0 else "red"
-    say(f"{words[result.exit_code]}; level reached: {result.level}; {who}", fg=colour, bold=True)
+    unsigned = [reason.code for reason in result.reasons] == ["E_UNSIGNED"]
+    say(
+        f"{'UNSIGNED' if unsigned else words[result.exit_code]}; level reached: {result.level}; {who}",
+        fg=colour,
+        bold=True,
+    )
     say(NOT_PROVEN)
     if result.reasons:
         next_step(f"llmasos explain {result.reasons[0].code}")
@@ -448,7 +453,7 @@ def explain(name: str, lang: str) -> None:
         code, *texts = REASONS[name.upper()]
         say(f"{name.upper()}: {texts[lang == 'zh']}")
         return say({"en": f"llmasos verify exits with {code}", "zh": f"llmasos verify 的退出码为 {code}"}[lang])
-    loaded = _suite()
+    loaded, name = _suite(), name.rpartition("::")[2]  # pytest prints llmasos::chapter::case
     if name in loaded.cases:
         return _explain_case(loaded, loaded.cases[name], lang)
     if name.upper() in loaded.requirements:
@@ -468,7 +473,7 @@ def _explain_case(loaded: Suite, case: Case, lang: str) -> None:
     requirement = loaded.requirements[case.requirement]
     label = {
         "en": ("asks", "needs", "given", "examples", "if it fails", "where", "run it"),
-        "zh": ("提问", "需要", "给定", "示例数", "若未通过", "位置", "运行"),
+        "zh": ("检查自身的说明(英文)", "需要", "给定", "示例数", "若未通过", "位置", "运行"),
     }[lang]
     say(case.id, bold=True)
     say(f"  {requirement.id} ({requirement.level}): {requirement.sentence[lang]}")
@@ -552,18 +557,27 @@ def generate(model: Path, prompt: str, as_json: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
 def describe(model: Path, as_json: bool) -> None:
     """Check a bundle or a model.json by the standard's rules and show what it is."""
-    from llmasos_conformance.canonical import parse
+    from llmasos_conformance.adapters.reference import describe_bundle
+    from llmasos_conformance.protocol import Refusal
 
-    with _reference(model):
-        path = model / "model.json" if model.is_dir() else model
-        document = parse(path.read_bytes(), where=path)
-    files = sorted(each.name for each in path.parent.iterdir() if each.suffix in (".safetensors", ".json", ".onnx"))
+    try:
+        bundle = describe_bundle(model)
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
+    place = model if model.is_dir() else model.parent
+    files = sorted(each.name for each in place.iterdir() if each.suffix in (".safetensors", ".json", ".onnx"))
     if as_json:
-        return print_json({"schemaVersion": "1.0", "valid": True, "files": files, "model": document})
-    say(f"{document['name']}: {document['architecture']}, model format {document['version']}", bold=True)
-    for name, value in document["parameters"].items():
-        say(f"  {name}: {value}")
-    say(f"  files: {', '.join(files)}")
+        return print_json(
+            {"schemaVersion": "1.0", "valid": True, "runs": bundle.runs, "files": files, "defaults": bundle.defaults,
+             "model": bundle.document}
+        )  # fmt: skip
+    title, *lines = bundle.lines
+    say(title, bold=True)
+    for line in (*lines, f"files: {', '.join(files)}"):
+        say(f"  {line}")
+    if not bundle.runs:
+        architecture = bundle.document["architecture"]
+        return say(f"note: the document is valid; this version reads {architecture} and does not run it", fg="yellow")
     return next_step(f"llmasos generate {shlex.quote(str(model))} 'a prompt' --max-length 20")
 
 

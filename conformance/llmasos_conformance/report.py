@@ -32,6 +32,8 @@ ENVELOPE_NAME = "report.intoto.json"
 STATEMENT_NAME = "statement.json"
 SIGNER_NAME = "signer.pub.pem"
 MARKDOWN_NAME, JUNIT_NAME = "report.md", "junit.xml"
+INTERRUPTED = "the run was interrupted"
+"""Message of every case that an interruption left out; the unsigned statement is known by it."""
 
 Entry = Mapping[str, Any]
 

@@ -123,10 +123,10 @@ def write_key(path: Path, passphrase: bytes | None = None) -> bytes:
 
 
 def check_key_file(path: Path) -> None:
-    """Complain about a key file before a long run, without reading the key.
+    """Complain about a key file before a long run. Only its first line is read, never the key.
 
     Raises:
-        SignatureError: missing, not a file, or readable by others.
+        SignatureError: missing, not a file, no private key, or readable by others.
     """
     try:
         status = path.stat()
@@ -136,10 +136,34 @@ def check_key_file(path: Path) -> None:
         ) from error
     if not stat.S_ISREG(status.st_mode):
         raise SignatureError("the key is not a file", where=path)
+    headline = _headline(path)
+    if b"PUBLIC KEY" in headline:
+        beside = path.with_name(f"{path.name.removesuffix('.pub.pem')}.pem")
+        raise SignatureError(
+            "this is a public key; the private one is needed", where=path,
+            hint=f"--key {beside}" if beside != path and beside.is_file() else "keygen calls it key.pem",
+        )  # fmt: skip
+    if not (headline.startswith(b"-----BEGIN ") and b"PRIVATE KEY" in headline):
+        raise SignatureError("not a private key", where=path, hint=_KEY_FORM)
     if os.name == "posix" and status.st_mode & 0o077:
         raise SignatureError(
             f"others can read the key (mode {status.st_mode & 0o777:04o})", where=path, hint=f"chmod 600 {path}"
         )
+
+
+_KEY_FORM = "a PKCS8 PEM file is due, as keygen writes it"
+
+
+def _headline(path: Path) -> bytes:
+    """The first line that begins a PEM block, or b""; unbuffered, so that nothing behind it is read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            while file.tell() < 4096 and (line := file.readline(128)):
+                if line.startswith(b"-----BEGIN "):
+                    return line
+    except OSError as error:
+        raise SignatureError(f"cannot open the key: {error.strerror}", where=path) from error
+    return b""
 
 
 def read_key(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
@@ -157,7 +181,7 @@ def read_key(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
         raise SignatureError(f"the key {wrong}", where=path, hint="see --passphrase-file") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         reason = "the passphrase is wrong, or the file is damaged" if b"ENCRYPTED" in data else "not a private key"
-        raise SignatureError(reason, where=path, hint="a PKCS8 PEM file is due, as keygen writes it") from error
+        raise SignatureError(reason, where=path, hint=_KEY_FORM) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SignatureError(f"an Ed25519 key is due, this is {type(key).__name__}", where=path)
     screen(public_bytes(key), where=path)

@@ -224,7 +224,7 @@ class _Climb:
         """Envelope and signature. What is parsed later are the bytes verified here."""
         if not self.file.is_file():
             if (self.directory / report.STATEMENT_NAME).is_file():
-                raise Unacceptable("E_UNSIGNED", "the run was kept without a signature", where=self.directory)
+                raise Unacceptable("E_UNSIGNED", f"unsigned: {self._why_unsigned()}", where=self.directory)
             raise ReportError("there is no report", where=self.file, hint="give the directory that certify wrote")
         if self.file.stat().st_size > MAX_BYTES:
             raise Unacceptable("E_SIZE", f"{self.file.stat().st_size} bytes; {MAX_BYTES} are the most that are read")
@@ -248,6 +248,18 @@ class _Climb:
             "E_SIGNER_UNKNOWN",
             "no trusted key signed this, and there is no key beside the report to test integrity with",
         )
+
+    def _why_unsigned(self) -> str:
+        """In the words of the unsigned statement itself, which proves nothing and earns nothing."""
+        with (self.directory / report.STATEMENT_NAME).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        try:
+            content = parse(data, floats=False)
+            validate(content, schema("report"))
+        except Unacceptable:
+            return "the run was kept without a signature, and what was kept is damaged"
+        broken_off = any(made.get("message") == report.INTERRUPTED for made in content["predicate"]["checks"])
+        return "kept from an interrupted run" if broken_off else "the run was made without a key"
 
     def _key_beside(self) -> bytes | None:
         path = self.directory / report.SIGNER_NAME

@@ -20,6 +20,7 @@ import pytest
 from llmasos_conformance import (
     adapters,
     certify,
+    cli,
     evidence,
     installed,
     isolation,
@@ -625,7 +626,11 @@ def test_without_a_key_the_statement_is_kept_unsigned(order, place):
     done = run(order(key=None))
     assert not done.signed
     assert (done.directory / report.STATEMENT_NAME).is_file()
-    assert codes(check_result(place, done.directory)) == [("E_UNSIGNED", "")]
+    result = check_result(place, done.directory)
+    assert codes(result) == [("E_UNSIGNED", "")]
+    assert result.reasons[0].message == "unsigned: the run was made without a key"
+    (done.directory / report.STATEMENT_NAME).write_text("{")
+    assert "damaged" in check_result(place, done.directory).reasons[0].message
 
 
 def test_a_wrong_passphrase_leaves_no_report_behind(order, tmp_path):
@@ -639,7 +644,7 @@ def test_a_wrong_passphrase_leaves_no_report_behind(order, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_what_ran_unsigned_and_incomplete(number, place, tmp_path):
+def test_an_interrupted_run_keeps_what_ran_unsigned_and_incomplete(number, place, tmp_path, capsys):
     mark = tmp_path / "mark"
     candidate(tmp_path, f"""
 def generate_ids(self, *args, **options):
@@ -670,3 +675,9 @@ Model.generate_ids = generate_ids
     records, _ = evidence.read(tmp_path / "report" / evidence.FILE_NAME)
     assert [record.case for record in records] == [case for case, state in outcomes.items() if state == "pass"]
     assert Path(tmp_path / "report" / report.MARKDOWN_NAME).is_file()
+    result = check_result(place, tmp_path / "report")
+    assert (result.exit_code, result.reasons[0].message) == (2, "unsigned: kept from an interrupted run")
+    assert cli.run(["verify", str(tmp_path / "report")]) == 2
+    shown = capsys.readouterr().out
+    assert "UNSIGNED" in shown
+    assert "MALFORMED" not in shown

@@ -180,6 +180,16 @@ def test_every_reason_code_can_be_explained(reason, lang, llmasos):
     assert REASONS[reason][1 + (lang == "zh")] in out
 
 
+def test_a_case_is_explained_under_the_name_that_pytest_prints(llmasos):
+    case = json.loads(llmasos("list", "--cases", "--json")[1])[0]["id"]
+    assert llmasos("explain", f"llmasos::{case.partition('.')[0]}::{case}") == llmasos("explain", case)
+
+
+def test_what_is_not_translated_says_so(llmasos):
+    case = json.loads(llmasos("list", "--cases", "--json")[1])[0]["id"]
+    assert "检查自身的说明(英文): " in llmasos("explain", case, "--lang", "zh")[1]
+
+
 def test_an_unknown_name_gets_near_ones(llmasos):
     code, _, err = llmasos("explain", "E_SIGNATURES")
     assert code == 2
@@ -215,6 +225,25 @@ def test_describe_shows_a_document_and_refuses_a_malformed_one(llmasos, model):
     assert code == 2
     assert "invalid_format" in err
     assert "weights_url" in err
+
+
+def test_describe_shows_the_defaults_that_a_document_leaves_to_the_format(llmasos, model):
+    out = llmasos("describe", model)[1]
+    assert "context 1024" in out
+    assert "num_heads=1" in out
+    said = json.loads(llmasos("describe", model, "--json")[1])
+    assert (said["runs"], said["defaults"]["context_length"], said["defaults"]["num_heads"]) == (True, 1024, 1)
+
+
+def test_describe_shows_a_document_that_this_version_reads_and_does_not_run(llmasos, model):
+    parameters = {"vocab_size": 10000, "embedding_dim": 512, "num_layers": 12}
+    model.write_text(json.dumps({**SEED_DOCUMENT, "architecture": "Transformer", "parameters": parameters}))
+    code, out, _ = llmasos("describe", model)
+    assert code == 0
+    for part in ("vocabulary 10000, width 512, 12 layers, 8 heads", "context_length=1024", "does not run it"):
+        assert part in out
+    said = json.loads(llmasos("describe", model, "--json")[1])
+    assert (said["valid"], said["runs"], said["defaults"]["num_heads"]) == (True, False, 8)
 
 
 def test_describe_of_nothing_is_an_error_with_the_path(llmasos, tmp_path):

@@ -306,6 +306,28 @@ def test_what_is_no_key_is_refused(content, tmp_path):
         signing.read_key(path)
 
 
+def test_a_public_key_is_named_as_such_before_anything_about_permissions(key, tmp_path):
+    path = tmp_path / "key.pub.pem"
+    path.write_bytes(signing.public_pem(raw(key)))
+    path.chmod(0o644)
+    with pytest.raises(SignatureError, match="this is a public key; the private one is needed") as caught:
+        signing.check_key_file(path)
+    assert caught.value.hint == f"--key {tmp_path / 'key.pem'}"
+    (tmp_path / "key.pem").unlink()
+    with pytest.raises(SignatureError) as caught:
+        signing.check_key_file(path)
+    assert "chmod" not in caught.value.render()
+
+
+def test_permissions_of_what_is_no_private_key_are_nobodys_business(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("hello\n" * 2000)
+    path.chmod(0o644)
+    with pytest.raises(SignatureError, match="not a private key") as caught:
+        signing.check_key_file(path)
+    assert "chmod" not in caught.value.render()
+
+
 def test_a_missing_key_says_how_to_make_one(tmp_path):
     with pytest.raises(SignatureError, match="keygen"):
         signing.read_key(tmp_path / "none.pem")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from os import PathLike
 from typing import Any, TypeVar
 
 import numpy as np
 
 import llmasos
+from llmasos.architectures import RUNNABLE
+from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
@@ -47,6 +50,36 @@ class ReferenceAdapter:
 
     def load_model(self, path: str) -> ReferenceModel:
         return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A valid bundle, for people and for programs.
+
+    Attributes:
+        document: model.json as written. defaults: what it leaves out, as the format fills it in.
+        runs: whether this version runs its architecture, and does not only read it. lines: all of it in words.
+    """
+
+    document: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    runs: bool
+    lines: Sequence[str]
+
+
+def describe_bundle(path: str | PathLike[str]) -> Described:
+    """Read a bundle or a model.json, whether or not this version runs it; no model is made.
+
+    Raises:
+        Refusal: the format forbids it.
+    """
+    bundle = _refusing(llmasos.read_bundle, path)
+    return Described(
+        document=dict(bundle.document),
+        defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
+        runs=bundle.config.architecture in RUNNABLE,
+        lines=bundle.describe().splitlines(),
+    )
 
 
 class ReferenceModel:
