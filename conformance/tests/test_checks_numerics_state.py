@@ -335,11 +335,13 @@ WRONG = [
     ("cache.single-steps", counting("extend", 4, piece_off), r"\(in pieces of \[1"),
     ("cache.every-split", lambda: three_ids_off, r"\(cut after 15 ids\)"),
     ("cache.fork", fork_shares, "branch of a fork"),
+    ("cache.fork.closed", counting("extend", 2, piece_off), r"behind \d+ ids, a fork of the session closed"),
     ("cache.sessions", fourth_session_off, r"session 3 of 4"),
     ("cache.overflow", overflow_as("invalid_argument"), "invalid_argument came for 2 ids behind 31 in a context of 32"),
     ("cache.overflow", refused_piece_stays, "after 2 ids too many were refused"),
     ("state.logits-after.refused", counting("forward", 1, row_off), "before: refused"),
     ("state.ids-after.sampled", counting("generate_ids", 2, ends_wrong), "was due|other way"),
+    ("state.equal-lengths", counting("forward", 2, row_off), r"\(call 2 of three with \d+ ids\)"),
     ("state.repeat.logits", counting("forward", 3, row_off), r"\(call 3, and call 0\)"),
     ("state.repeat.ids", counting("generate_ids", 3, ends_wrong), "and D2 is claimed"),
     ("state.shared-beginning", counting("generate_ids", 4, ends_wrong), r"call 4, \d+ ids"),
@@ -416,6 +418,23 @@ def test_a_wrong_candidate_fails_with_a_message_that_names_the_place(world, inst
     trial = engine.run_case(bench, installed.cases[case])
     assert trial.outcome.state is State.FAIL, (trial.outcome, trial.detail)
     assert re.search(message, trial.outcome.message), trial.outcome.message
+
+
+def swaps_first_and_last(asked, params, call):
+    """The first and the last row of a batch come in each other's place."""
+    answer, name = call(), {"forward": "logits", "generate_batch": "generations"}.get(asked)
+    if name is None or len(params["ids"][0]) != len(params["ids"][-1]):
+        return answer
+    first, *middle, last = answer[name] if len(answer[name]) > 1 else (*answer[name], None)
+    return {name: [last, *middle, first] if last is not None else [first]}
+
+
+@pytest.mark.parametrize("case", ["batch.pair", "batch.three", "batch.generate.equal-lengths"])
+def test_rows_that_come_in_each_others_place_are_named(case, world, installed):
+    outcome = engine.run_case(world(spoil=swaps_first_and_last), installed.cases[case]).outcome
+    assert outcome.state is State.FAIL
+    last = installed.cases[case].given["rows"] - 1
+    assert re.search(rf"; row 0 came as row {last}$|; row {last} came as row 0$", outcome.message), outcome.message
 
 
 def test_every_check_of_these_families_has_a_wrong_candidate(mine, installed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmasos_conformance.checks import Asked, Given, check
@@ -15,6 +16,7 @@ from llmasos_conformance.checks.rows import (
     draw_ids,
     new_ids,
     same_choice,
+    swapped,
     unlike_greedy,
 )
 from llmasos_conformance.inputs import shuffled
@@ -61,12 +63,11 @@ def judge_batch_alone(given: Given, asked: Asked, reference: Reference) -> Findi
     rows, lengths = asked["rows"], [len(row) for row in asked["rows"]]
     when = f"in a batch of lengths {lengths}, and alone"
     seen = zip(asked["places"], asked["together"], asked["alone"], strict=True)
-    return worst(
-        [
-            against_itself(reference, given["probe"], rows[i], got, due, row=i, when=when, bitwise=True)
-            for i, got, due in seen
-        ]
-    )
+    findings = []
+    for i, got, due in seen:
+        found = against_itself(reference, given["probe"], rows[i], got, due, row=i, when=when, bitwise=True)
+        findings.append(swapped(reference, given["probe"], rows, i, got, found))
+    return worst(findings)
 
 
 BATCH = {"probe": PROBE, "rows": ROWS, "length": LENGTH, "odd": ODD}
@@ -95,12 +96,13 @@ def ask_batch_order(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 def judge_batch_order(given: Given, asked: Asked, reference: Reference) -> Finding:
     order = asked["order"]
     when = f"rows in the order {order}, and in the order 0 … {len(order) - 1}"
-    findings = [
-        against_itself(
-            reference, given["probe"], asked["rows"][i], got, asked["first"][i], row=place, when=when, bitwise=True
+    rows = [asked["rows"][i] for i in order]
+    findings = []
+    for place, (i, got) in enumerate(zip(order, asked["second"], strict=True)):
+        found = against_itself(
+            reference, given["probe"], rows[place], got, asked["first"][i], row=place, when=when, bitwise=True
         )
-        for place, (i, got) in enumerate(zip(order, asked["second"], strict=True))
-    ]
+        findings.append(swapped(reference, given["probe"], rows, place, got, found))
     return worst(findings)
 
 
@@ -135,6 +137,9 @@ def judge_batch_generates(given: Given, asked: Asked, reference: Reference) -> F
         findings.append(unlike_greedy(reference, probe, row, got, label=label))
         when = f"in a batch of lengths {lengths}, and alone"
         findings.append(same_choice(reference, probe, row, got, due, label=label, when=when, exact=exact))
+        if not all(finding.ok for finding in findings[-3:]) and got != due and got in asked["alone"]:
+            came_as = f"; row {i} came as row {asked['alone'].index(got)}"
+            findings[-3:] = [replace(f, message=f"{f.message}{came_as}") if f.message else f for f in findings[-3:]]
     return worst(findings)
 
 

@@ -52,6 +52,32 @@ METHOD = {"enum": sorted(METHODS), "description": "the method asked; the case ne
 GOOD = [97, 98, 99]
 
 
+CALLS: Mapping[str, tuple[str, str]] = {
+    "forward": ("forward([{}])", "the likeliest ids by position are"),
+    "forward_batch": ("forward([[97, 98], {}, [97]])", "the likeliest ids by position, row after row, are"),
+    "score": ("score({})", "whether each log-probability is null:"),
+    "generate_ids": ("generate_ids({})", "the new ids are"),
+    "generate_batch": ("generate_batch([[97, 98], {}])", "the new ids, row after row, are"),
+    "detokenize": ("detokenize({})", "the text is"),
+    "open": ("open({})", "the likeliest ids by position are"),
+}
+"""How a message writes each call, in the contract's own words, and what the numbers of its answer are."""
+
+
+def _call(method: str, ids: Sequence[int]) -> str:
+    return CALLS[method][0].format(f"{list(ids)!s:.120}")
+
+
+def _unlike_due(method: str, got: Any, due: Answer, when: str) -> Finding | None:
+    """A failure unless the answer is what the speaker must say; `when` names call and situation."""
+    if isinstance(got, Refused):
+        return failed(f"{when}: refused with {got.code}, an answer was due", expected=due, got=got.code)
+    if list(got) != due:
+        message = f"{when}: {CALLS[method][1]} {list(got)!s:.80}, {due!s:.80} was due"
+        return failed(message, expected=due, got=got)
+    return None
+
+
 def _due(method: str, ids: Sequence[int]) -> Answer:
     """What the speaker must answer."""
     said = MODEL["says"][0].encode()
@@ -71,27 +97,30 @@ def ask_refuses_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Wrong ids are refused with the code of the requirement, and right ones after them are answered. (and ERR-1)
 
     Varies: nothing; method, ids and code stand in the case. In a batch, a good row comes first.
-    Compares: the refusal's code with the one due; the answer to right ids after each with what the model must answer.
+    Compares: the refusal's code with the one due; the answer to right ids before all and after each with what the model
+    must answer.
     Bound: none, they are equal or they are not.
     """
     model, ask = candidate.model(speaker(candidate.probes, MODEL)), METHODS[given["method"]]
+    before = refusal_of(ask, model, GOOD)  # what is wrong without any refusal is not blamed on one
     tried = [(refusal_of(ask, model, list(ids)), refusal_of(ask, model, GOOD)) for ids in given["rows"]]
-    return {"tried": tried}
+    return {"before": before, "tried": tried}
 
 
 def judge_refuses_ids(given: Given, asked: Asked, reference: Reference) -> Finding:
     code, method = given["code"], given["method"]
+    due, good = _due(method, GOOD), _call(method, GOOD)
+    if wrong := _unlike_due(method, asked["before"], due, f"{good}, before anything wrong was asked"):
+        return wrong
     for ids, (got, after) in zip(given["rows"], asked["tried"], strict=True):
-        where = f"{method} of ids {ids!s:.120}"
+        where = _call(method, ids)
         if not isinstance(got, Refused):
-            return failed(f"{where}: answered {got!s:.80}, refusal with {code} was due", expected=code, got=got)
+            message = f"{where}: answered ({CALLS[method][1]} {got!s:.80}), refusal with {code} was due"
+            return failed(message, expected=code, got=got)
         if got.code != code:
             return failed(f"{where}: refused with {got.code}, {code} was due", expected=code, got=got.code)
-        due = _due(method, GOOD)
-        if isinstance(after, Refused) or list(after) != due:
-            answer = after.code if isinstance(after, Refused) else after
-            message = f"after the refusal of {where}, ids {GOOD} gave {answer!s:.80}, {due!s:.80} was due"
-            return failed(message, expected=due, got=answer)
+        if wrong := _unlike_due(method, after, due, f"{good}, after {where} was refused"):
+            return wrong
     return passed()
 
 
@@ -128,11 +157,9 @@ def ask_takes_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
 def judge_takes_ids(given: Given, asked: Asked, reference: Reference) -> Finding:
     for ids, got in zip(given["rows"], asked["answers"], strict=True):
-        due, where = _due(given["method"], ids), f"{given['method']} of {len(ids)} ids {ids!s:.80}"
-        if isinstance(got, Refused):
-            return failed(f"{where}: refused with {got.code}, an answer was due", expected=due, got=got.code)
-        if list(got) != due:
-            return failed(f"{where}: {got!s:.80} came, {due!s:.80} was due", expected=due, got=got)
+        method = given["method"]
+        if wrong := _unlike_due(method, got, _due(method, ids), f"{_call(method, ids)} of {len(ids)} ids"):
+            return wrong
     return passed()
 
 

@@ -4,6 +4,7 @@
     new_ids         ids of an answer
     against_truth   a row of logits and the float64 reference
     against_itself  two answers of one candidate to the same question
+    swapped         a failure, and whether the answer was due to another row
     unlike_greedy   ids and the greedy choice of the reference
     same_choice     two lists of ids that should be the same greedy choice
 
@@ -124,6 +125,21 @@ def against_itself(
         message = f"{label}{place} differs in its bits, and D3 is claimed"
         return told(failed(message, expected="equal bits", got="other bits", **finding.figures), when)
     return told(finding, when)
+
+
+def swapped(
+    reference: Reference, probe: Any, rows: Sequence[Sequence[int]], i: int, got: Array, finding: Finding
+) -> Finding:
+    """A failure about row i of a batch that also says so if the answer is the one that another row was due.
+
+    Args:
+        rows: ids of the batch as it was asked. got: [T, V], the answer at place i.
+    """
+    if finding.ok:
+        return finding
+    others = (j for j, row in enumerate(rows) if j != i and len(row) == len(got))
+    j = next((j for j in others if against_truth(reference, probe, rows[j], got).ok), None)
+    return finding if j is None else replace(finding, message=f"{finding.message}; row {i} came as row {j}")
 
 
 def unlike_greedy(
