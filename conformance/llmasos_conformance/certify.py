@@ -39,7 +39,7 @@ from llmasos_conformance.candidate import Candidate, Connection, Live
 from llmasos_conformance.canonical import digest_files, encode, package_files, parse, sha256
 from llmasos_conformance.checks import registry
 from llmasos_conformance.errors import HarnessError, ReportError
-from llmasos_conformance.policy import TIME_FORMAT
+from llmasos_conformance.policy import TIME_FORMAT, obstacle
 from llmasos_conformance.probes import Library
 from llmasos_conformance.suite import Case, Suite
 from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_NOTHING, Outcome, State, Verdict, emulated_in
@@ -379,8 +379,9 @@ class _Place:
             self.path.chmod(0o755)
         except OSError as error:
             raise ReportError(
-                f"cannot write the report here: {error.strerror}", where=out, hint="choose another place with --out"
-            ) from error
+                f"cannot write the report here: {obstacle(error, out.parent)}", where=out,
+                hint="choose another place with --out",
+            ) from error  # fmt: skip
 
     def keep(self) -> Path:
         try:

@@ -112,6 +112,15 @@ def _key(entry: Mapping[str, Any], where: str) -> TrustedKey:
     )
 
 
+def obstacle(error: OSError, place: Path) -> str:
+    """Why a directory cannot be made; where a file is in the way, which one, and not that it exists."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        for above in (place, *place.parents):
+            if above.exists() and not above.is_dir():
+                return f"{above} is no directory"
+    return error.strerror or str(error)
+
+
 def keygen(
     directory: Path, *, owner: str, now: datetime, role: str = "vendor", days: int = VALID_DAYS,
     passphrase: bytes | None = None,
@@ -147,5 +156,5 @@ def keygen(
         trust = {"schemaVersion": "1.0", "keys": [entry]}
         paths["trust"].write_text(json.dumps(trust, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
-        raise SignatureError(f"cannot write the key: {error.strerror}", where=directory) from error
+        raise SignatureError(f"cannot write the key: {obstacle(error, directory)}", where=directory) from error
     return paths

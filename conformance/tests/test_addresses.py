@@ -184,3 +184,16 @@ def test_a_missing_runtime_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "torch is not installed\n  try: pip install 'llmasos[runtimes]'" in done.stderr
+
+
+def test_near_names_are_those_of_adapters_alone_with_the_closest_first(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import math, pathlib\nfrom llmasos_conformance.protocol import Adapter\nADAPTERS = 3\ndef Adapted(): ...\n"
+        "class Zebra:\n    def describe(self): ...\n    def load_model(self, path): ...\nclass MyAdapter(Zebra): ...\n"
+    )
+    with pytest.raises(AddressError) as caught:
+        connect("./mine.py:Adapters", directory=tmp_path)
+    assert caught.value.hint == "MyAdapter or Zebra"
+    (tmp_path / "empty.py").write_text("import math\n")
+    with pytest.raises(AddressError, match="define it"):
+        connect("./empty.py:mat", directory=tmp_path)

@@ -600,9 +600,10 @@ def test_a_report_is_never_overwritten(order, tmp_path):
 def test_a_place_that_cannot_be_written_is_told_before_the_run(order, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(adapters, "connect", lambda *args, **options: pytest.fail("the run began"))
-    with pytest.raises(ReportError, match="cannot write") as caught:
-        run(order(out=tmp_path / "file" / "report"))
-    assert caught.value.exit_code == 2
+    for out in (tmp_path / "file" / "report", tmp_path / "file" / "deeper" / "report"):
+        with pytest.raises(ReportError, match=f"cannot write the report here: {tmp_path / 'file'} is no directory"):
+            run(order(out=out))
+    assert ReportError.exit_code == 2
 
 
 def test_a_key_that_is_not_there_is_told_before_the_run(order, tmp_path, monkeypatch):

@@ -104,7 +104,7 @@ def test_keygen_in_a_place_that_cannot_be_written_says_so(llmasos, tmp_path):
     (tmp_path / "file").touch()
     code, _, err = llmasos("keygen", "--out", tmp_path / "file" / "keys")
     assert code == 2
-    assert "cannot write the key" in err
+    assert f"cannot write the key: {tmp_path / 'file'} is no directory" in err
 
 
 def test_keygen_refuses_an_owner_that_is_no_name(llmasos, tmp_path):

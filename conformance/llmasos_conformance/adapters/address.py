@@ -17,7 +17,7 @@ import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import reduce
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
@@ -277,8 +277,7 @@ def load(target: Target) -> Any:
     try:
         found = reduce(getattr, target.attribute.split("."), module)
     except AttributeError:
-        near = get_close_matches(target.attribute, [name for name in vars(module) if name[0] != "_"], 3, 0.5)
-        hint = " or ".join(near) or ", ".join(name for name in vars(module) if name[0] != "_")[:120] or "define it"
+        hint = " or ".join(_adapters_in(module, target.attribute)[:3]) or "define it, with describe and load_model"
         raise AddressError(f"{target.module} has no {target.attribute!r}", where=target.address, hint=hint) from None
     if isinstance(found, type) or not hasattr(found, "describe"):
         found = _make(target, found)
@@ -287,6 +286,17 @@ def load(target: Target) -> Any:
         what = f"{type(found).__name__} is no adapter: it has no method {' and no method '.join(missing)}"
         raise AddressError(what, where=target.address, hint="see llmasos_conformance.protocol.Adapter")
     return found
+
+
+def _adapters_in(module: Any, wanted: str) -> list[str]:
+    """Names in a module of what looks like an adapter, the closest to a wanted name first."""
+
+    def likely(name: str) -> bool:
+        thing = vars(module)[name]
+        return name[0] != "_" and hasattr(thing, "describe") and not getattr(thing, "_is_protocol", False)
+
+    names = filter(likely, vars(module))
+    return sorted(names, key=lambda name: SequenceMatcher(None, wanted, name).ratio(), reverse=True)
 
 
 def _make(target: Target, maker: Any) -> Any:
