@@ -159,7 +159,9 @@ def write_bundle(
     """Write a bundle, after the same checks that reading makes.
 
     The bundle is made beside its place and put there by renaming, so that no reader sees half a file. A directory that
-    already exists keeps its other files; weights or tokenizer of an older bundle in it are replaced or removed.
+    already exists keeps its other files; weights or tokenizer of an older bundle in it are replaced or removed. Its
+    model.json goes first and the new one comes last: in between, and after a write that was interrupted there, the
+    directory holds no bundle (NotFound) and never the files of two.
 
     Args:
         directory: where; made if absent, its parent must exist.
@@ -192,7 +194,9 @@ def write_bundle(
                 (scratch / name).write_bytes(content)
         read_bundle(scratch)
         target.mkdir(exist_ok=True)
-        for name in (WEIGHTS, TOKENIZER, MODEL):  # the document last: it is what makes a directory a bundle
+        # The document is what makes a directory a bundle: gone before the first file changes, back after the last.
+        (target / MODEL).unlink(missing_ok=True)
+        for name in (WEIGHTS, TOKENIZER, MODEL):
             if files[name] is None:
                 (target / name).unlink(missing_ok=True)
             else:

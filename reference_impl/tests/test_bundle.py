@@ -98,6 +98,38 @@ def test_writing_again_leaves_nothing_of_the_old_bundle(make: Callable[..., Path
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 
+@pytest.mark.parametrize("step", range(3))
+def test_a_write_that_is_cut_off_leaves_no_mixture_of_two_bundles(
+    step: int, make: Callable[..., Path], document: Any, loud_weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make(tokenizer_json=WORDS)
+    replace, done = os.replace, []
+
+    def fails(*arguments: Any, **options: Any) -> None:
+        if len(done) == step:
+            raise OSError("cut off")
+        done.append(arguments)
+        replace(*arguments, **options)
+
+    monkeypatch.setattr(os, "replace", fails)
+    weights = {name: array * 2 for name, array in loud_weights(document()).items()}
+    with pytest.raises(OSError, match="cut off"):
+        llmasos.write_bundle(directory, document(), weights, WORDS)
+    monkeypatch.undo()
+    with pytest.raises(NotFound):
+        llmasos.read_bundle(directory)
+    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+    llmasos.write_bundle(directory, document(), weights, WORDS)
+    assert llmasos.read_bundle(directory).document == document()
+
+
+def test_a_refused_bundle_leaves_the_old_one_in_place(make: Callable[..., Path], document: Any) -> None:
+    directory = make(tokenizer_json=WORDS)
+    with pytest.raises(InvalidFormat):
+        llmasos.write_bundle(directory, document(num_heads=3))
+    assert llmasos.read_bundle(directory).document == document()
+
+
 def test_a_refused_bundle_is_not_written(tmp_path: Path, document: Any, loud_weights: Any) -> None:
     weights = loud_weights(document())
     nan = {**weights, "final_norm.bias": np.full(16, np.nan)}
