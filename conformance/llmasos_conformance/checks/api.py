@@ -6,6 +6,8 @@ case. The rest asks for what several answers must have in common.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +162,59 @@ check(
     },
 )
 
+# ── context ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def ask_context(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """The context that a document names is the one that holds: what is shorter refuses, what is longer goes on.
+
+    Varies: nothing; the contexts stand in the case. Models are loaded one after the other and all asked afterwards.
+    Compares: the code of the refusal where the prompt is longer, else the text up to the end of the context.
+    Bound: none, they are equal or they are not.
+    """
+    after, prompt = given["prompt"], "x" * given["prompt"]
+    sizes = given["contexts"]
+    models = [
+        candidate.model(speaker(candidate.probes, {"says": [ALPHABET], "after": after, "context": n})) for n in sizes
+    ]
+    options = {"max_length": len(ALPHABET), "temperature": 0}
+    return {"answers": [refusal_of(model.generate_text, prompt, **options) for model in models]}
+
+
+def judge_context(given: Given, asked: Asked, reference: Reference) -> Finding:
+    held = given["prompt"]
+    for context, got in zip(given["contexts"], asked["answers"], strict=True):
+        where = f"context_length {context}, {held} tokens of prompt"
+        if context >= held:
+            due = {"text": ALPHABET[: context - held], "finish_reason": "length"}
+            wrong = differs(due, got, where)
+            if wrong is not None:
+                return wrong
+        elif not isinstance(got, Refused) or got.code != "context_overflow":
+            came = got.code if isinstance(got, Refused) else f"an answer, {got.text!r:.60}"
+            message = f"{where}: {came} came, refusal with context_overflow was due"
+            return failed(message, expected="context_overflow", got=came)
+    return passed()
+
+
+check(
+    "context-followed",
+    ask_context,
+    judge_context,
+    needs=("load_model",),
+    given={
+        "contexts": {
+            "type": "array",
+            "minItems": 2,
+            "items": {"type": "integer", "minimum": 2},
+            "description": "context_length of each model",
+        },
+        "prompt": {"type": "integer", "minimum": 1, "description": "tokens of the prompt"},
+    },
+)
+
 # ── options ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -206,6 +261,73 @@ check(
     },
 )
 
+ALPHA = 1e-12
+"""Chance that a right sampler fails one case of `law`. A suite has a handful of them, so that all of them together fail
+a right implementation in one run of 10¹¹; smaller values would only cost tokens, and ln 1/α grows slowly."""
+
+
+def divergence(a: float, b: float) -> float:
+    """a ln(a/b) + (1-a) ln((1-a)/(1-b)) for 0 <= a <= 1 and 0 < b < 1: how unlikely a share a is where b is due."""
+    return sum(x * math.log(x / y) for x, y in ((a, b), (1 - a, 1 - b)) if x > 0)
+
+
+def ask_law(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Tokens come as often as the model's law and the temperature demand.
+
+    Varies: the prompt, and the seeds where seeds are declared; else the candidate's own randomness.
+    Compares: how often each letter came with its probability p^(1/T), made to sum to 1. Equal texts count once, so that
+        an implementation that repeats a text is judged by the requirements on seeds and not here.
+    Bound: of N independent tokens a letter of probability q makes up a share of s or more (s > q), or of s or less
+        (s < q), with probability at most exp(-N · d(s, q)), where d is `divergence` (Chernoff). Each of L letters may
+        miss on two sides, so that N · d <= ln(2 L / ALPHA) for all letters fails by chance with probability below
+        ALPHA, exactly and for every N.
+    """
+    model = candidate.model(speaker(candidate.probes, {"law": given["law"], "context": given["count"] + 8}))
+    prompt = "".join(pick(draw, "abcdefgh") for _ in range(4))
+    options = {"max_length": given["count"], "temperature": given["temperature"]}
+    calls = range(given["calls"])
+    return {"texts": [model.generate_text(prompt, **options, **candidate.drawn_seed(draw)).text for _ in calls]}
+
+
+def judge_law(given: Given, asked: Asked, reference: Reference) -> Finding:
+    for text in asked["texts"]:
+        if len(text) != given["count"]:
+            message = f"{len(text)} characters came, {given['count']} were due"
+            return failed(message, expected=given["count"], got=len(text))
+    came = Counter("".join(dict.fromkeys(asked["texts"])))
+    strangers = sorted(came.keys() - given["law"].keys())
+    if strangers:
+        return failed(
+            f"{strangers[0]!r} came, which the model never says", expected=sorted(given["law"]), got=strangers
+        )
+    N, T = came.total(), given["temperature"]
+    raised = {letter: p ** (1 / T) for letter, p in given["law"].items()}
+    whole = sum(raised.values())
+    limit = math.log(2 * len(raised) / ALPHA)
+    for letter, mass in raised.items():
+        q, share = mass / whole, came[letter] / N
+        if N * divergence(share, q) > limit:
+            message = (
+                f"{letter!r} makes up {share:.3f} of {N} tokens, {q:.3f} was due at temperature {T}; "
+                f"a right sampler is so far off less than once in 1/{ALPHA:g}"
+            )
+            return failed(message, expected=f"{q:.3f}", got=f"{share:.3f}")
+    return passed()
+
+
+check(
+    "law",
+    ask_law,
+    judge_law,
+    needs=("load_model",),
+    given={
+        "law": MODEL["properties"]["law"],  # type: ignore[index]
+        "temperature": {"type": "number", "exclusiveMinimum": 0, "description": "of all requests"},
+        "count": {"type": "integer", "minimum": 1, "description": "tokens of each request"},
+        "calls": {"type": "integer", "minimum": 1, "description": "requests, each with another seed"},
+    },
+)
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 EVEN = {"law": dict.fromkeys(LETTERS, 1 / 64), "context": 64}
 """Sixty-four letters, equally likely: 32 tokens carry 192 bits, so that equal texts are no accident."""
@@ -236,11 +358,12 @@ def _unequal(a: Generation, b: Generation, what: str) -> Finding | None:
 def ask_neutral(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Options at their neutral values change nothing.
 
-    Varies: prompt, seed, and whether the model's law is even.
+    Varies: prompt, seed, and whether the model's law is even unless the case says that it is.
     Compares: the seeded result without the options with the same request and each of them.
     Bound: none, text and ids are equal or they are not.
     """
-    model = candidate.model(speaker(candidate.probes, pick(draw, (EVEN, UNEVEN))))
+    law = EVEN if given["even"] else pick(draw, (EVEN, UNEVEN))
+    model = candidate.model(speaker(candidate.probes, law))
     prompt, fixed = _prompt(draw), {"max_length": LENGTH, "temperature": given["temperature"], "seed": _seed(draw)}
     plain = model.generate_text(prompt, **fixed)
     return {"plain": plain, "with": [model.generate_text(prompt, **fixed, **options) for options in given["options"]]}
@@ -267,6 +390,7 @@ check(
             "description": "neutral options, each on its own",
         },
         "temperature": {"type": "number", "default": 1.0, "description": "of all requests"},
+        "even": {"type": "boolean", "default": False, "description": "whether all letters are equally likely"},
     },
 )
 
@@ -295,18 +419,28 @@ check("default-temperature", ask_default_temperature, judge_default_temperature,
 # ── seeds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+BY_IDS = {"type": "boolean", "default": False, "description": "ask for ids instead of text"}
+
+
+def _seeded(model: LoadedModel, prompt: str, by_ids: bool, **options: Any) -> Generation:
+    """A generation from a prompt of ASCII, or from its ids."""
+    return model.generate_ids(list(prompt.encode()), **options) if by_ids else model.generate_text(prompt, **options)
+
+
 def ask_same_seed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """The same model, request and seed give the same result, whatever was asked between.
 
-    Varies: prompt, seed, temperature, and the law of the model.
+    Varies: prompt, temperature, the law of the model, and the seed unless the case has one.
     Compares: three results of one request; before the second and third come an unseeded and another seeded request.
     Bound: none, text and ids are equal or they are not.
     """
     model = candidate.model(speaker(candidate.probes, pick(draw, (EVEN, UNEVEN))))
     prompt, seed, temperature = _prompt(draw), _seed(draw), pick(draw, (1.0, 0.5, 2.0))
+    if given["seed"] is not None:
+        seed = given["seed"]
 
     def once() -> Generation:
-        return model.generate_text(prompt, max_length=LENGTH, temperature=temperature, seed=seed)
+        return _seeded(model, prompt, given["ids"], max_length=LENGTH, temperature=temperature, seed=seed)
 
     results = [once()]
     model.sample_text(prompt, max_length=LENGTH, temperature=temperature)
@@ -324,7 +458,16 @@ def judge_same_seed(given: Given, asked: Asked, reference: Reference) -> Finding
     return passed()
 
 
-check("same-seed", ask_same_seed, judge_same_seed, needs=("load_model", "seed"))
+check(
+    "same-seed",
+    ask_same_seed,
+    judge_same_seed,
+    needs=("load_model", "seed"),
+    given={
+        "seed": {"type": ["integer", "null"], "minimum": 0, "default": None, "description": "null draws one"},
+        "ids": BY_IDS,
+    },
+)
 
 
 def ask_different_seeds(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -338,20 +481,49 @@ def ask_different_seeds(given: Given, draw: Draw, candidate: Candidate) -> Asked
     prompt, base = _prompt(draw), draw.integer(3, 2**31)
     seeds = [0, 1, 2, base, base + 1, base + 2**32, 2**52 + base, 2**53 - 1]
     options = {"max_length": LENGTH, "temperature": 1.0}
-    return {"seeds": seeds, "texts": [model.generate_text(prompt, seed=seed, **options).text for seed in seeds]}
+    made = [_seeded(model, prompt, given["ids"], seed=seed, **options) for seed in seeds]
+    return {"seeds": seeds, "results": [each.ids if given["ids"] else each.text for each in made]}
 
 
 def judge_different_seeds(given: Given, asked: Asked, reference: Reference) -> Finding:
-    seen: dict[str, int] = {}
-    for seed, text in zip(asked["seeds"], asked["texts"], strict=True):
-        if text in seen:
-            message = f"seeds {seen[text]} and {seed} give the same {len(text)} characters"
-            return failed(message, expected="different texts", got=repr(text))
-        seen[text] = seed
+    seen: list[Any] = []
+    for seed, result in zip(asked["seeds"], asked["results"], strict=True):
+        if result in seen:
+            kind, first = "ids" if given["ids"] else "characters", asked["seeds"][seen.index(result)]
+            message = f"seeds {first} and {seed} give the same {len(result)} {kind}"
+            return failed(message, expected=f"different {kind}", got=repr(result))
+        seen.append(result)
     return passed()
 
 
-check("different-seeds", ask_different_seeds, judge_different_seeds, needs=("load_model", "seed"))
+check(
+    "different-seeds", ask_different_seeds, judge_different_seeds, needs=("load_model", "seed"), given={"ids": BY_IDS}
+)
+
+
+def ask_seeded_stream(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A sampled stream with a seed gives out the text of the same request without streaming.
+
+    Varies: prompt, seed, temperature, and the law of the model.
+    Compares: the joined pieces, and the generation that closes the stream, with the request without streaming.
+    Bound: none, text and ids are equal or they are not.
+    """
+    model = candidate.model(speaker(candidate.probes, pick(draw, (EVEN, UNEVEN))))
+    prompt, options = _prompt(draw), {"max_length": LENGTH, "temperature": pick(draw, (1.0, 0.5, 2.0))}
+    options["seed"] = _seed(draw)
+    deltas, closing = model.stream_text(prompt, **options)
+    return {"deltas": deltas, "closing": closing, "plain": model.generate_text(prompt, **options)}
+
+
+def judge_seeded_stream(given: Given, asked: Asked, reference: Reference) -> Finding:
+    joined, plain = "".join(asked["deltas"]), asked["plain"]
+    if joined != plain.text:
+        message = "the pieces of a seeded stream, joined, are not the text of the same request without streaming"
+        return failed(message, expected=repr(plain.text), got=repr(joined))
+    return _unequal(plain, asked["closing"], "the end of a seeded stream, compared with no streaming") or passed()
+
+
+check("seeded-stream", ask_seeded_stream, judge_seeded_stream, needs=("load_model", "stream", "seed"))
 
 
 def ask_unseeded(given: Given, draw: Draw, candidate: Candidate) -> Asked:

@@ -151,6 +151,51 @@ def _tail(reference: Reference, probe: str, ids: Sequence[int], got: Array, when
 check("fork-apart", ask_fork, judge_fork, needs=("load_model", "session"), given={"probe": PROBE, "length": LENGTH})
 
 
+def ask_fork_closed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A session goes on as it was when a fork of it is closed and another session is opened in its place. (CACHE-7)
+
+    Varies: content and lengths of the stem, of the fork's ids, of the other session's and of what follows.
+    Compares: the session after its forks were closed, the fork before, and the other session, each with the float64
+        reference of its own ids.
+    Bound: honest error of the claimed dtype.
+    """
+    probe = given["probe"]
+    model = candidate.model(probe)
+    stem, branch = draw_ids(draw, candidate, probe, given["length"]), draw_ids(draw, candidate, probe, (1, 3))
+    other, more = draw_ids(draw, candidate, probe, given["length"]), draw_ids(draw, candidate, probe, (2, 4))
+    old = model.open(stem)
+    new = old.fork()
+    forked = new.extend(branch)
+    new.close()
+    first = old.extend(more[:1])
+    old.fork().close()
+    opened = model.open(other)
+    last = old.extend(more[1:])
+    return {
+        "stem": stem, "branch": branch, "other": other, "more": more,
+        "logits": {"fork": forked, "old": np.concatenate([first, last]), "other": opened.logits},
+    }  # fmt: skip
+
+
+def judge_fork_closed(given: Given, asked: Asked, reference: Reference) -> Finding:
+    stem, probe = asked["stem"], given["probe"]
+    told = {
+        "fork": ([*stem, *asked["branch"]], "the fork, before it is closed"),
+        "old": ([*stem, *asked["more"]], f"behind {len(stem)} ids, a fork of the session closed"),
+        "other": (asked["other"], "a session opened after a fork was closed"),
+    }
+    return worst([_tail(reference, probe, ids, asked["logits"][name], when) for name, (ids, when) in told.items()])
+
+
+check(
+    "fork-closed",
+    ask_fork_closed,
+    judge_fork_closed,
+    needs=("load_model", "session"),
+    given={"probe": PROBE, "length": LENGTH},
+)
+
+
 def ask_sessions(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Sessions that are open at the same time do not see each other. (CACHE-6)
 

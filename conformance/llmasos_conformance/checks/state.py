@@ -147,6 +147,38 @@ check(
     given={**HISTORY, "steps": STEPS},
 )
 
+
+def ask_equal_lengths(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A row is answered for its ids and not for its length. (STATE-1)
+
+    Varies: content and common length of two rows; the second is asked between two requests for the first.
+    Compares: the first row, the second and the first again, each with the float64 reference of its own ids.
+    Bound: honest error of the claimed dtype.
+    """
+    one = draw_ids(draw, candidate, given["probe"], given["length"])
+    other = draw_ids(draw, candidate, given["probe"], (len(one), len(one)))
+    other[-1] = (other[-1] + (one == other)) % vocabulary(candidate, given["probe"])
+    model, rows = candidate.model(given["probe"]), [one, other, one]
+    return {"rows": rows, "logits": [model.forward([row])[0] for row in rows]}
+
+
+def judge_equal_lengths(given: Given, asked: Asked, reference: Reference) -> Finding:
+    return worst(
+        [
+            against_truth(reference, given["probe"], ids, got, when=f"call {i} of three with {len(ids)} ids")
+            for i, (ids, got) in enumerate(zip(asked["rows"], asked["logits"], strict=True))
+        ]
+    )
+
+
+check(
+    "equal-lengths",
+    ask_equal_lengths,
+    judge_equal_lengths,
+    needs=("load_model", "forward"),
+    given={"probe": PROBE, "length": LENGTH},
+)
+
 TIMES = {"type": "integer", "minimum": 2, "description": "how often the request is made"}
 
 

@@ -391,7 +391,7 @@ class PrefixCacheCoarse(Runtime):
         return super().begin([*held[:reused], *prompt[reused:]], request)
 
 
-@mutant("answer-cached-by-length", "tenstorrent/vllm#415", "POS-3")
+@mutant("answer-cached-by-length", "tenstorrent/vllm#415", "STATE-1")
 class AnswerCachedByLength(Runtime):
     """Answers of single rows are cached under the length of the row alone."""
 
@@ -452,7 +452,67 @@ class RefusedRequestStays(Runtime):
         return logits[..., ::-1] if dirty else logits
 
 
+class CountedSlot(Slot):
+    """A slot whose fork, when closed, hands its parent's buffer on as well."""
+
+    parent: Slot | None = None
+
+    def fork(self) -> Slot:
+        twin = CountedSlot(self.runtime, self.copy())
+        twin.logits, twin.parent = self.logits, self
+        return twin
+
+    def close(self) -> None:
+        super().close()
+        if self.parent is not None:
+            self.runtime.give(self.parent.cache.reset())
+
+
+@mutant("closed-fork-frees-parent", "sgl-project/sglang#24717", "CACHE-7")
+class ClosedForkFreesParent(Runtime):
+    """Closing a fork frees the cache of the session that it came from."""
+
+    def open(self, ids: Sequence[int]) -> Slot:
+        return CountedSlot(self, self.take(1, self.config.C)).begin(ids)
+
+
+@mutant("batch-above-32", "NVIDIA/TensorRT-LLM#1999", "BAT-1")
+class BatchAbove32(Runtime):
+    """From the 33rd row of a batch on, the first id is lost."""
+
+    def run(self, rows: Sequence[Sequence[int]]) -> list[Array]:
+        return super().run([row if b < 32 else [PAD, *row[1:]] for b, row in enumerate(rows)])
+
+
+@mutant("context-at-least-48", "huggingface/transformers#585", "FMT-16")
+class ContextAtLeast48(Runtime):
+    """A context below 48 is taken for one of 48, the last position standing for those that lack."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        lacking = max(0, 48 - self.config.C)
+        table = np.pad(self.weights["position_embedding"], ((0, lacking), (0, 0)), mode="edge")
+        self.weights = {**self.weights, "position_embedding": table}
+        self.config = replace(self.config, C=self.config.C + lacking)
+
+
 # Limits, counts and reasons.
+
+
+@mutant("limit-at-256", "ggml-org/llama.cpp#7198", "API-28")
+class LimitAt256(Runtime):
+    """No generation has more than 256 tokens."""
+
+    def limit(self, prompt: Sequence[int], request: Request) -> int:
+        return min(256, super().limit(prompt, request))
+
+
+@mutant("batch-ends-at-32", "vllm-project/vllm#11898", "BAT-4")
+class BatchEndsAt32(Runtime):
+    """No row of a batch gets more than 32 tokens."""
+
+    def generate_batch(self, batch: Any, max_length: int = 100, **options: Any) -> list[Generation]:
+        return super().generate_batch(batch, min(max_length, 32) if len(batch) > 1 else max_length, **options)
 
 
 @mutant("limit-counts-prompt", "vllm-project/vllm#28172", "API-1")
@@ -563,6 +623,14 @@ class BosAlwaysAdded(Runtime):
         return row if bos is None or row == [bos] or len(row) == self.config.C else [bos, *row]
 
 
+@mutant("bos-zero-is-none", "EleutherAI/lm-evaluation-harness#1586", "API-19")
+class BosZeroIsNone(Runtime):
+    """A beginning-of-sequence token with id 0 is taken for none."""
+
+    def prompt(self, ids: Any) -> list[int]:
+        return super().prompt(ids) if self.config.bos else self.row(ids)
+
+
 @mutant("prompt-echoed", "meta-llama/llama#869", "API-3")
 class PromptEchoed(Runtime):
     """The text begins with the prompt."""
@@ -662,6 +730,22 @@ class StopSeenInPrompt(Runtime):
         prompt = self.decode(row.prompt)
         start = min(((prompt + text).find(s) for s in row.request.stop if s in prompt + text), default=None)
         return None if start is None else max(0, start - len(prompt))
+
+
+@mutant("long-stop-ignored", "mzau/mlx-knife#68", "STR-12")
+class LongStopIgnored(Runtime):
+    """Stop strings of more than 32 characters are ignored."""
+
+    def stops(self, value: Any) -> tuple[str, ...]:
+        return tuple(s for s in super().stops(value) if len(s) <= 32)
+
+
+@mutant("long-stop-leaks-in-stream", "vllm-project/vllm#3574", "STR-9")
+class LongStopLeaksInStream(Runtime):
+    """A stream holds back at most 16 characters, also for a longer stop string."""
+
+    def held(self, text: str, stop: Sequence[str]) -> int:
+        return min(16, super().held(text, stop))
 
 
 @mutant("empty-stop-accepted", "vllm-project/vllm#4589", "STR-6")
@@ -856,6 +940,49 @@ class SeedIgnored(Runtime):
         return np.random.default_rng()
 
 
+@mutant("seed-zero-is-none", "paiml/aprender#2102", "API-13")
+class SeedZeroIsNone(Runtime):
+    """Seed 0 is taken for no seed."""
+
+    def randomness(self, request: Request) -> np.random.Generator:
+        return np.random.default_rng(request.seed or None)
+
+
+@mutant("seed-ignored-for-ids", "ggml-org/llama.cpp#7381", "API-13")
+class SeedIgnoredForIds(Runtime):
+    """Generation from ids accepts a seed and does not use it."""
+
+    def generate_ids(self, ids: Any, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
+        self.request(max_length, temperature, options)
+        return super().generate_ids(ids, max_length, temperature, **{**options, "seed": None})
+
+
+@mutant("seed-constant-for-ids", "vllm-project/vllm#11898", "API-14")
+class SeedConstantForIds(Runtime):
+    """Generation from ids has one result for all seeds."""
+
+    def generate_ids(self, ids: Any, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
+        self.request(max_length, temperature, options)
+        seed = None if options.get("seed") is None else 7
+        return super().generate_ids(ids, max_length, temperature, **{**options, "seed": seed})
+
+
+@mutant("seed-ignored-in-stream", "ggml-org/llama.cpp#7381", "STR-8")
+class SeedIgnoredInStream(Runtime):
+    """A stream accepts a seed and does not use it."""
+
+    def stream_text(
+        self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any
+    ) -> Iterator[str | Generation]:
+        self.request(max_length, temperature, options)
+        yield from super().stream_text(prompt, max_length, temperature, **{**options, "seed": None})
+
+    def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
+        *_, last = super().stream_text(prompt, max_length, temperature, **options)
+        assert isinstance(last, Generation)
+        return last
+
+
 @mutant("seed-constant", "ggml-org/llama.cpp#7381", "API-14")
 class SeedConstant(Runtime):
     """All seeds are the same seed."""
@@ -904,6 +1031,40 @@ class MinPIgnored(Runtime):
 
     def filtered(self, p: Array, request: Request) -> Array:
         return super().filtered(p, replace(request, min_p=0.0))
+
+
+class OtherTemperature(Runtime):
+    """A law at another temperature than the one asked for."""
+
+    def used(self, asked: float) -> float:
+        raise NotImplementedError
+
+    def law(self, logits: Array, request: Request) -> Array:
+        return super().law(logits, replace(request, temperature=self.used(request.temperature)))
+
+
+@mutant("temperature-ignored", "vllm-project/tpu-inference#1386", "API-27")
+class TemperatureIgnored(OtherTemperature):
+    """Every temperature above 0 is taken for 1."""
+
+    def used(self, asked: float) -> float:
+        return 1.0
+
+
+@mutant("temperature-squared", "mlc-ai/mlc-llm#951", "API-27")
+class TemperatureSquared(OtherTemperature):
+    """Logits are divided by the temperature twice."""
+
+    def used(self, asked: float) -> float:
+        return asked * asked
+
+
+@mutant("law-flattened", "ggml-org/llama.cpp#4091", "API-27")
+class LawFlattened(OtherTemperature):
+    """The law is flattened to its power of 0.8, whatever the temperature."""
+
+    def used(self, asked: float) -> float:
+        return asked / 0.8
 
 
 @mutant("temperature-after-filters", "ggml-org/llama.cpp#4091", "API-11")
@@ -1055,6 +1216,20 @@ class ScoreShifted(Runtime):
         row = self.row(ids)
         law = self.log_law(self.run([row])[0])
         return [None, *(float(law[t + 1, i]) for t, i in enumerate(row[1:]))]
+
+
+@mutant("score-in-windows", "NVIDIA/Model-Optimizer#1577", "SCO-2")
+class ScoreInWindows(Runtime):
+    """Long texts are scored in windows of 192 ids, each of which forgets those before."""
+
+    def score(self, ids: Sequence[int]) -> list[float | None]:
+        row = self.row(ids)
+        first, *others = [row[i : i + 192] for i in range(0, len(row), 192)]
+        # Each later window begins with the last id of the one before, so that its own first id has something before it.
+        return [*super().score(first), *(s for i, w in enumerate(others, 1) for s in self.window(row[i * 192 - 1], w))]
+
+    def window(self, before: int, ids: Sequence[int]) -> list[float | None]:
+        return super().score([before, *ids])[1:]
 
 
 @mutant("score-first-is-zero", "vllm-project/vllm#5334", "SCO-1")
