@@ -10,8 +10,11 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import shlex
+import shutil
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,16 +36,43 @@ if TYPE_CHECKING:
     from llmasos_conformance.verify import Result
 
 EXIT_INTERRUPTED = 130
-_CODES = """\b
-Exit codes: 0 conformant, 1 non-conformant, 2 usage or configuration, 3 incomplete, 4 adapter
-unreachable or it broke the protocol, 5 nothing selected, 70 our own fault."""
+_CODES = """Exit codes: 0 conformant, 1 non-conformant, 2 usage or configuration, 3 incomplete, 4 adapter unreachable or
+it broke the protocol, 5 nothing selected, 70 our own fault."""
 
 
-def say(text: str = "", *, err: bool = False, **style: Any) -> None:
-    """Print a line; colours only on a terminal and without NO_COLOR."""
+def say(text: str = "", *, err: bool = False, wrap: bool = True, **style: Any) -> None:
+    """Print lines, on a terminal broken at its width between words; colours only there and without NO_COLOR.
+
+    Args:
+        wrap: False for commands, which one copies, and for tables.
+    """
+    stream = sys.stderr if err else sys.stdout
+    if wrap and stream is not None and stream.isatty():
+        text = _wrapped(text, shutil.get_terminal_size().columns)
     click.echo(
         click.style(text, **style) if style else text, err=err, color=False if os.environ.get("NO_COLOR") else None
     )
+
+
+_COMMAND = re.compile(r": (?:llmasos|pytest|pip|chmod) ")
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Lines of at most a terminal's width; what goes on stands two columns further in than its beginning.
+
+    A line with a command stays whole, because one copies it.
+    """
+    lines = []
+    for line in text.split("\n"):
+        if _COMMAND.search(line):
+            lines.append(line)
+            continue
+        inner = " " * (len(line) - len(line.lstrip(" ")) + 2)
+        broken = textwrap.wrap(
+            line, max(width, 40), subsequent_indent=inner, break_long_words=False, break_on_hyphens=False
+        )
+        lines += broken or [""]
+    return "\n".join(lines)
 
 
 def print_json(value: Any) -> None:
@@ -52,7 +82,7 @@ def print_json(value: Any) -> None:
 def next_step(*commands: str, err: bool = False) -> None:
     """Every command ends with what one would do next."""
     for number, command in enumerate(commands):
-        say(f"{'next:' if number == 0 else '     '} {command}", err=err, fg="cyan")
+        say(f"{'next:' if number == 0 else '     '} {command}", err=err, wrap=False, fg="cyan")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -61,9 +91,9 @@ def cli() -> None:
     """The LLMasOS standard: test implementations, certify them, check reports.
 
     \b
-    Try it:            llmasos demo
-    Test your own:     pytest --adapter=./adapter.py:Mine
-    Certify it:        llmasos certify --adapter ./adapter.py:Mine --profile quick --out report
+    Try it   llmasos demo
+    Test     pytest --adapter=./mine.py:Mine
+    Certify  llmasos certify --adapter ./mine.py:Mine --profile quick --out report
     """
 
 
@@ -130,7 +160,7 @@ def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes |
 # ── certify ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@cli.command(epilog=_CODES)
+@cli.command(epilog=_CODES, short_help="Run a profile and write a signed report.")
 @click.option(
     "--adapter",
     required=True,
@@ -273,9 +303,9 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
 
 
 @cli.command(
-    epilog="""\b
-Exit codes: 0 accepted and conformant, 1 rejected, 2 malformed or usage, 3 authentic but signer
-unknown or policy not met, 4 authentic, verdict not conformant."""
+    short_help="Check a report, and judge it again.",
+    epilog="Exit codes: 0 accepted and conformant, 1 rejected, 2 malformed or usage, 3 authentic but signer unknown or "
+    "policy not met, 4 authentic, verdict not conformant.",
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file: whose reports to believe")
@@ -350,7 +380,7 @@ def _print_result(result: Result, path: Path, *, rejudge: bool, trusted: bool) -
         next_step("nothing; whoever doubts the answers themselves certifies on a machine and with a seed of his own")
 
 
-@cli.command()
+@cli.command(short_help="Make a signing key and a trust file.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("keys"), show_default=True, help="directory for the files"
 )
@@ -393,7 +423,8 @@ def list_(what: str, lang: str, as_json: bool) -> None:
         return say(f"no {what} are installed")
     widths = [max(len(str(row[key])) for row in rows) for key in rows[0]]
     for row in rows:
-        say("  ".join(str(text).ljust(width) for text, width in zip(row.values(), widths, strict=True)).rstrip())
+        say("  ".join(str(text).ljust(width) for text, width in zip(row.values(), widths, strict=True)).rstrip(),
+            wrap=False)  # fmt: skip
     return next_step({"adapters": "llmasos doctor --adapter NAME", "profiles": "llmasos certify --profile NAME …"}.get(
         what, "llmasos explain ID"))  # fmt: skip
 
@@ -442,7 +473,7 @@ _LISTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-@cli.command()
+@cli.command(short_help="Explain a requirement, a case or a reason code.")
 @click.argument("name", metavar="ID")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 def explain(name: str, lang: str) -> None:
@@ -501,7 +532,7 @@ def _explain_requirement(loaded: Suite, name: str, lang: str) -> None:
 # ── doctor ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@cli.command()
+@cli.command(short_help="Say what is wrong with this installation.")
 @click.option("--adapter", metavar="ADDRESS", help="also start this adapter and shake hands")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON, for a bug report")
 def doctor(adapter: str | None, as_json: bool) -> int:
@@ -529,7 +560,7 @@ def doctor(adapter: str | None, as_json: bool) -> int:
 # ── the reference as a tool ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@cli.command()
+@cli.command(short_help="Continue a prompt with the reference.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("prompt")
 @click.option("--max-length", default=100, show_default=True, help="most new tokens")
@@ -549,10 +580,10 @@ def generate(model: Path, prompt: str, as_json: bool, **options: Any) -> None:
         answer = call("generate_text", {"model": handle, "prompt": prompt, **wanted})
     if as_json:
         return print_json(answer)
-    return say(answer["text"])
+    return say(answer["text"], wrap=False)
 
 
-@cli.command()
+@cli.command(short_help="Check a bundle and show what it is.")
 @click.argument("model", metavar="MODEL.json", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
 def describe(model: Path, as_json: bool) -> None:
@@ -602,7 +633,7 @@ def _reference(model: Path) -> Iterator[tuple[Callable[[str, Mapping[str, Any]],
 DEMO_PROFILES = ("core/gpt/logits", "quick")
 
 
-@cli.command()
+@cli.command(short_help="Certify the reference, and verify the report.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("llmasos-demo"), show_default=True)
 @click.option("--profile", help=f"default {DEMO_PROFILES[0]}")
 def demo(out: Path, profile: str | None) -> int:
@@ -638,7 +669,10 @@ def demo(out: Path, profile: str | None) -> int:
     return result.exit_code
 
 
-@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@cli.command(
+    short_help="Try every mutant against every case.",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def selftest(arguments: tuple[str, ...]) -> int:
     """Try every mutant, null candidate and honest variant against every case."""

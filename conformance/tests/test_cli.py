@@ -61,6 +61,30 @@ def test_the_command_without_anything_shows_where_to_begin(llmasos):
     assert "llmasos demo" in out + err
 
 
+def test_no_sentence_of_the_overview_is_cut_and_no_help_is_wider_than_the_terminal(llmasos, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    overview = llmasos("--help")[1]
+    assert "..." not in overview.partition("Commands:")[2]
+    for out in (overview, *(llmasos(command, "--help")[1] for command in COMMANDS)):
+        assert max(map(len, out.splitlines())) <= 80, out
+
+
+def test_texts_are_broken_at_the_terminals_width_and_nowhere_else(monkeypatch, capsys):
+    text = "  where: " + "word " * 30 + "\n    deeper"
+    cli.say(text)
+    assert capsys.readouterr().out == text + "\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    cli.say(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert [len(line) - len(line.lstrip()) for line in lines] == [2, 4, 4, 4]
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    cli.next_step("command " * 20)
+    cli.say("  run it: pytest " + "word " * 20)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_importing_the_commands_is_quick_and_heavy_rooms_stay_closed():
     best = 9.0
     for _ in range(3):
