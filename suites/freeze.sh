@@ -16,8 +16,9 @@ freeze quick --requires load_model --match \
   loading.path.not-found loading.tensors.shape loading.file.cut loading.safety.links loading.refused.serves-on \
   api.max-length.counts-new-tokens api.prompt.not-repeated api.temperature.zero api.temperature.refused \
   api.options.unknown api.eos.every-id api.finish-reason.stop-or-length api.context.prompt-too-long api.seed.same \
-  api.seed.zero \
-  text.round-trip.hard-texts text.stop.across-tokens text.stream.whole contracts.ids.forward contracts.types.max-length \
+  api.seed.zero text.round-trip.hard-texts text.stop.across-tokens text.stream.whole contracts.ids.forward \
+  contracts.types.max-length \
   numerics.plain numerics.small-embedding numerics.hot-attention numerics.hot-ffn numerics.last-position \
   attention.causal.future-token attention.prefix batch.ragged cache.single-steps cache.fork \
-  state.logits-after.refused state.equal-lengths state.repeat.ids greedy.largest-logit greedy.ties.twins scores.plain logprobs.greedy
+  state.logits-after.refused state.equal-lengths state.repeat.ids greedy.largest-logit greedy.ties.twins \
+  scores.plain logprobs.greedy
