@@ -19,7 +19,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 FILE_NAME = "evidence.ndjson.gz"
 MAX_TOTAL = 256 * 1024 * 1024
 """Bytes after decompression; a core run has under 20 MB, so more is a bomb or a mistake."""
+MAX_LINE = 64 * 1024 * 1024
+"""Bytes of one line; a core run's longest has 1.5 MB."""
+MAX_LINES = 100_000
+MAX_VALUES = 4_000_000
+"""Commas and brackets in a file, which bound what parsing it can take; a core run has 31,000."""
 LEVEL = 6
 
 
@@ -130,18 +135,65 @@ class Record:
     rows: Sequence[Sequence[Mapping[str, Any]]]
 
 
-def read(path: Path, *, limit: int = MAX_TOTAL) -> tuple[list[Record], str]:
-    """Read evidence strictly.
+def read(path: Path, *, signed: Sequence[str] | None = None, limit: int = MAX_TOTAL) -> tuple[list[Record], str]:
+    """Read evidence strictly, line by line.
+
+    Args:
+        signed: digests of the lines that are due, in their order. A line is parsed only when its digest is the next of
+            them, so that what nobody signed costs a hash. None takes every line.
+        limit: bytes after decompression.
 
     Returns:
         The records in the order of the file, and the root over the lines.
 
     Raises:
-        Unacceptable: E_EVIDENCE_MISSING, E_EVIDENCE_SIZE or E_EVIDENCE_FORMAT.
+        Unacceptable: E_EVIDENCE_MISSING, E_EVIDENCE_SIZE, E_EVIDENCE_FORMAT, E_EVIDENCE_DIGEST or E_EVIDENCE_CASE.
     """
+    records: list[Record] = []
+    lines: list[bytes] = []
+    values = 0
+    for number, line in enumerate(_lines(path, limit)):
+        if number >= (MAX_LINES if signed is None else len(signed)):
+            where = f"{path}:{number + 1}"
+            raise Unacceptable("E_EVIDENCE_CASE", "a line twice, or one that nobody signed", where=where)
+        if signed is not None:
+            _due(sha256(line), number, signed, path)
+        values += sum(map(line.count, (b",", b"[", b"{")))
+        if values > MAX_VALUES:
+            raise Unacceptable("E_EVIDENCE_SIZE", f"more than {MAX_VALUES} values", where=f"{path}:{number + 1}")
+        records.append(_record(line, f"{path}:{number + 1}"))
+        lines.append(line)
+    if signed is not None and len(lines) < len(signed):
+        raise Unacceptable("E_EVIDENCE_MISSING", f"{len(signed)} lines are due, here are {len(lines)}", where=path)
+    return records, merkle_root(lines)
+
+
+def _due(digest: str, number: int, signed: Sequence[str], path: Path) -> None:
+    """Complain unless a digest is the next that is due."""
+    if digest == signed[number]:
+        return
+    where = f"{path}:{number + 1}"
+    if digest in signed[:number]:
+        raise Unacceptable("E_EVIDENCE_CASE", "the line stands here again", where=where)
+    if digest in signed[number:]:
+        raise Unacceptable("E_EVIDENCE_MISSING", "the line that is due here is missing, or moved", where=where)
+    raise Unacceptable("E_EVIDENCE_DIGEST", "the line is not the one signed", where=where)
+
+
+def _lines(path: Path, limit: int) -> Iterator[bytes]:
+    """Lines without their ends, unpacked one at a time."""
+    total = 0
     try:
         with gzip.open(path) as file:
-            data = file.read(limit + 1)
+            while line := file.readline(min(MAX_LINE, limit - total) + 1):
+                total += len(line)
+                if total > limit or len(line) > MAX_LINE:
+                    raise Unacceptable(
+                        "E_EVIDENCE_SIZE", f"more than {limit} bytes when unpacked, or {MAX_LINE} in a line", where=path
+                    )
+                if not line.endswith(b"\n"):
+                    raise Unacceptable("E_EVIDENCE_FORMAT", "the last line has no end; it was cut off", where=path)
+                yield line[:-1]
     except FileNotFoundError as error:
         raise Unacceptable(
             "E_EVIDENCE_MISSING",
@@ -151,13 +203,6 @@ def read(path: Path, *, limit: int = MAX_TOTAL) -> tuple[list[Record], str]:
         ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise Unacceptable("E_EVIDENCE_FORMAT", f"not a whole gzip file: {error}", where=path) from error
-    if len(data) > limit:
-        raise Unacceptable("E_EVIDENCE_SIZE", f"more than {limit} bytes when unpacked", where=path)
-    if data and not data.endswith(b"\n"):
-        raise Unacceptable("E_EVIDENCE_FORMAT", "the last line has no end; the file was cut off", where=path)
-    lines = data.split(b"\n")[:-1]
-    records = [_record(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
-    return records, merkle_root(lines)
 
 
 def _record(line: bytes, where: str) -> Record:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import signal
 import site
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from types import FrameType
 
@@ -114,10 +116,33 @@ def close_doors() -> bool:
         return False
 
 
-def sentences(*, out_of_process: bool, closed: bool, pass_env: Sequence[str]) -> list[str]:
-    """What was isolated and what was not, as the report says it; nothing in it depends on the machine's paths."""
+def possible(said: Sequence[str], *, certified: bool) -> bool:
+    """Whether `sentences` could have said this, whole and in this order.
+
+    Args:
+        said: by a report. certified: whether the harness and the adapter had processes of their own.
+    """
+    mark = "MARK"
+    for out_of_process, isolated, closed in product((True, False), repeat=3):
+        if certified and not (out_of_process and isolated):
+            continue
+        for pass_env in ((), (mark,)):
+            due = sentences(out_of_process=out_of_process, closed=closed, pass_env=pass_env, isolated=isolated)
+            parts = (re.escape(line).replace(mark, r"[A-Za-z_]\w*(?:, [A-Za-z_]\w*)*") for line in due)
+            if len(due) == len(said) and all(map(re.fullmatch, parts, said)):
+                return True
+    return False
+
+
+def sentences(
+    *, out_of_process: bool, closed: bool, pass_env: Sequence[str], isolated: bool | None = None
+) -> list[str]:
+    """What was isolated and what was not, as the report says it; nothing in it depends on the machine's paths.
+
+    `isolated` says whether the harness had an interpreter of its own; None looks at the one that runs.
+    """
     said = []
-    if sys.flags.isolated:
+    if sys.flags.isolated if isolated is None else isolated:
         said.append("The harness ran in an interpreter of its own (python -I), without pytest and its plugins.")
     else:
         said.append("Not isolated: the harness ran inside another program.")

@@ -184,6 +184,16 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
         "'not_declared' does not fit the declared capabilities.",
         "“未声明”与所声明的能力不符。",
     ),
+    "E_NOT_RUN": (
+        REJECTED,
+        "Cases stand as not_run although nothing that ends a run happened before them.",
+        "用例标为“未运行”,但此前并无使运行终止的事件。",
+    ),
+    "E_ISOLATION": (
+        REJECTED,
+        "What the report says about isolation is not what this version of the harness writes.",
+        "关于隔离的说明并非本版本测试框架所写。",
+    ),
     "E_EMULATED": (
         REJECTED,
         "Emulated behaviour is not marked as the candidate declared it.",

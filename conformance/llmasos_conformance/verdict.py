@@ -1,12 +1,14 @@
 """The outcome algebra: what happened to a case, and what a run of cases amounts to.
 
     a MUST case failed                                         -> non_conformant
-    else a MUST case is error, inconclusive, not_run, missing,
+    else a MUST case is error, inconclusive, missing,
          or not_declared although the profile requires it      -> incomplete
+    else a case of any level is not_run                        -> incomplete
     else                                                       -> conformant
 
-A SHOULD that fails is shown and changes nothing. A skip never reads as green: `not_declared` and `not_applicable` are
-states of their own, and a run in which nothing passed is incomplete.
+A SHOULD that fails or cannot be judged is shown and changes nothing; one that was never asked would hide a failure.
+A skip never reads as green: `not_declared` and `not_applicable` are states of their own, and a run in which nothing
+passed is incomplete.
 """
 
 from __future__ import annotations
@@ -142,7 +144,9 @@ def decide(planned: Sequence[str], outcomes: Iterable[Outcome], optional: frozen
     musts = [outcome for outcome in recorded if outcome.level == "MUST"]
     if any(outcome.state is State.FAIL for outcome in musts):
         return Verdict.NON_CONFORMANT
-    undecided = {State.ERROR, State.INCONCLUSIVE, State.NOT_RUN}
+    if any(outcome.state is State.NOT_RUN for outcome in recorded):
+        return Verdict.INCOMPLETE
+    undecided = {State.ERROR, State.INCONCLUSIVE}
     for outcome in musts:
         if outcome.state in undecided or (outcome.state is State.NOT_DECLARED and outcome.case not in optional):
             return Verdict.INCOMPLETE

@@ -26,8 +26,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import evidence, installed, report, signing
-from llmasos_conformance.canonical import MAX_BYTES, Unacceptable, encode, parse, schema, sha256, validate
+from llmasos_conformance import evidence, installed, isolation, report, signing
+from llmasos_conformance.canonical import Unacceptable, encode, parse, schema, sha256, validate
 from llmasos_conformance.errors import ReportError, SignatureError, SuiteError
 from llmasos_conformance.policy import Trust, TrustedKey, moment
 from llmasos_conformance.reasons import MALFORMED, NOT_CONFORMANT, POLICY, REASONS, REJECTED
@@ -35,6 +35,8 @@ from llmasos_conformance.verdict import Verdict, emulated_in
 
 RUNGS = ("integrity", "signer", "suite", "evidence", "re-judged")
 SKEW = timedelta(seconds=300)
+MAX_ENVELOPE = 8 * 1024 * 1024
+"""Bytes; that of a profile with 300 cases has under 0.1 MB."""
 FIGURE_FACTOR = 2.0
 """Figures are errors in units of honest error. The verifier's BLAS has an honest error of its own: a little other in
 size, never twice as large."""
@@ -204,7 +206,7 @@ class _Climb:
         signer = (self.known, self.period, self.scope, self.mode)
         suite = (
             self.suite_digest, self.profile, self.reference, self.harness, self.check_set, self.levels,
-            self.declared, self.marks, self.roots, self.counts, self.verdict,
+            self.declared, self.tail, self.isolation, self.marks, self.roots, self.counts, self.verdict,
         )  # fmt: skip
         for rung, group in zip(RUNGS, (integrity, signer, suite, (self.stored,), (self.rejudge,)), strict=True):
             for step in group:
@@ -226,9 +228,11 @@ class _Climb:
             if (self.directory / report.STATEMENT_NAME).is_file():
                 raise Unacceptable("E_UNSIGNED", f"unsigned: {self._why_unsigned()}", where=self.directory)
             raise ReportError("there is no report", where=self.file, hint="give the directory that certify wrote")
-        if self.file.stat().st_size > MAX_BYTES:
-            raise Unacceptable("E_SIZE", f"{self.file.stat().st_size} bytes; {MAX_BYTES} are the most that are read")
-        envelope = signing.open_envelope(self.file.read_bytes(), where=self.file.name)
+        with self.file.open("rb") as file:
+            raw = file.read(MAX_ENVELOPE + 1)
+        if len(raw) > MAX_ENVELOPE:
+            raise Unacceptable("E_SIZE", f"more than {MAX_ENVELOPE} bytes, the most that are read")
+        envelope = signing.open_envelope(raw, where=self.file.name)
         self.payload = envelope.payload
         by_raw = {key.raw: key for key in self.trust.keys}
         verified = signing.verified_by(envelope, by_raw)
@@ -252,7 +256,7 @@ class _Climb:
     def _why_unsigned(self) -> str:
         """In the words of the unsigned statement itself, which proves nothing and earns nothing."""
         with (self.directory / report.STATEMENT_NAME).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MAX_ENVELOPE + 1)
         try:
             content = parse(data, floats=False)
             validate(content, schema("report"))
@@ -266,7 +270,8 @@ class _Climb:
         if not path.is_file():
             return None
         try:
-            return signing.read_public(path.read_bytes()[:4096].decode("ascii", errors="replace"))
+            with path.open("rb") as file:
+                return signing.read_public(file.read(4096).decode("ascii", errors="replace"))
         except SignatureError as error:
             raise Unacceptable("E_KEY", f"the key beside the report: {error.what}") from error
 
@@ -402,6 +407,32 @@ class _Climb:
                     case=made["id"],
                 )
 
+    def tail(self) -> None:
+        """A signed run has `not_run` for one reason only: a candidate that did not come back, or hangs.
+
+        So these cases are the last ones, and the case before them ended in the fault that caused it. What the fault was
+        stands in the evidence, see `stored`.
+        """
+        outcomes = [made["outcome"] for made in self.checks]
+        if "not_run" not in outcomes:
+            return
+        first = outcomes.index("not_run")
+        for made in self.checks[first:]:
+            if made["outcome"] != "not_run":
+                raise Unacceptable("E_NOT_RUN", f"{made['id']} ran after cases that did not", case=made["id"])
+        last = self.checks[first - 1] if first else None
+        ended = last is not None and (last["outcome"] == "fail" or last.get("fault") in ("protocol", "timeout"))
+        if not ended:
+            name = self.checks[first]["id"]
+            raise Unacceptable("E_NOT_RUN", f"nothing ended the run before {name}, which is not_run", case=name)
+
+    def isolation(self) -> None:
+        run = self.predicate["run"]
+        if not isolation.possible(run["isolation"], certified=run["mode"] == "certified"):
+            raise Unacceptable(
+                "E_ISOLATION", "run.isolation is not a list of sentences that this version of the harness writes"
+            )
+
     def marks(self) -> None:
         emulated = self.predicate["candidate"]["emulated"]
         for made, due in zip(self.checks, self.frozen["cases"], strict=True):
@@ -427,24 +458,33 @@ class _Climb:
     # ── evidence ──
 
     def stored(self) -> None:
-        self.records, root = evidence.read(self.directory / evidence.FILE_NAME)
-        digests = {made["id"]: made.get("evidence", "") for made in self.checks}
-        for record in self.records:
-            if not digests.get(record.case):
-                raise Unacceptable("E_EVIDENCE_CASE", f"evidence for {record.case!r:.140}, for which none was signed")
-            if record.digest != digests[record.case]:
-                raise Unacceptable("E_EVIDENCE_DIGEST", f"the evidence of {record.case} was changed", case=record.case)
-        held = [record.case for record in self.records]
         for made in self.checks:
             tried = made["outcome"] not in ("not_declared", "not_run")
-            if tried and made["id"] not in held:
+            if tried and not made.get("evidence"):
                 raise Unacceptable("E_EVIDENCE_MISSING", f"{made['id']} was tried and has no evidence", case=made["id"])
             if not tried and made.get("evidence"):
                 raise Unacceptable("E_EVIDENCE_CASE", f"{made['id']} was not tried and has evidence", case=made["id"])
-        if held != [made["id"] for made in self.checks if made.get("evidence")]:
-            raise Unacceptable("E_EVIDENCE_CASE", "evidence twice, or not in the order of the outcomes")
+        signed = [made for made in self.checks if made.get("evidence")]
+        self.records, root = evidence.read(
+            self.directory / evidence.FILE_NAME, signed=[made["evidence"] for made in signed]
+        )
+        for record, made in zip(self.records, signed, strict=True):
+            if record.case != made["id"]:
+                raise Unacceptable("E_EVIDENCE_CASE", f"the evidence of {made['id']} is about another case",
+                                   case=made["id"])  # fmt: skip
+        self._ended(signed)
         if root != self.predicate["evidenceRoot"]:
             raise Unacceptable("E_EVIDENCE_ROOT", "evidenceRoot is not the root over the evidence")
+
+    def _ended(self, signed: Sequence[Mapping[str, Any]]) -> None:
+        """A run that stopped early has the fault that stopped it as its very last exchange."""
+        if self.checks[-1]["outcome"] != "not_run":
+            return
+        last = [made for made in self.checks if made["outcome"] != "not_run"][-1]["id"]
+        row = self.records[-1].rows[-1] if signed[-1]["id"] == last else ()
+        if not row or row[-1].get("fault") not in ("died", "timeout", "protocol"):
+            raise Unacceptable("E_NOT_RUN", f"the conversation of {last} does not end in a fault that ends a run",
+                               case=last)  # fmt: skip
 
     # ── re-judged ──
 
@@ -482,7 +522,8 @@ class _Climb:
                 again = engine.rejudge(bench, loaded.cases[case], held)
             except EvidenceMismatch as error:
                 raise Unacceptable("E_CONVERSATION", f"{case}: {error.what}", case=case) from error
-            if again.state != made["outcome"] or again.example != made.get("example"):
+            earned = (again.state, again.example, again.fault)
+            if earned != (made["outcome"], made.get("example"), made.get("fault", "")):
                 raise Unacceptable(
                     "E_REJUDGE",
                     f"{case}: the report says {_decided(made['outcome'], made.get('example'))}, judged again it is "

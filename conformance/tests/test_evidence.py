@@ -157,6 +157,34 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path):
     assert caught.value.code == "E_EVIDENCE_SIZE"
 
 
+@pytest.mark.parametrize("bomb", [b"[],", b"[]\n", b"\n"])
+def test_a_bomb_of_200_mb_that_nobody_signed_is_neither_parsed_nor_held(bomb, tmp_path):
+    import tracemalloc
+    import zlib
+
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    block = bomb * (2 * 10**6 // len(bomb))
+    parts = [packer.compress(block) for _ in range(100)]
+    (tmp_path / "e.gz").write_bytes(b"".join(parts) + packer.flush())
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unacceptable) as caught:
+            evidence.read(tmp_path / "e.gz", signed=["0" * 64])
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == ("E_EVIDENCE_SIZE" if bomb == b"[]," else "E_EVIDENCE_DIGEST")
+    assert most < 3 * evidence.MAX_LINE
+
+
+def test_a_signed_line_of_too_many_values_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "MAX_VALUES", 5)
+    (tmp_path / "e.gz").write_bytes(gzip.compress(line()))
+    with pytest.raises(Unacceptable) as caught:
+        evidence.read(tmp_path / "e.gz", signed=[sha256(line()[:-1])])
+    assert caught.value.code == "E_EVIDENCE_SIZE"
+
+
 @pytest.mark.parametrize(
     "change", [lambda b: b[:-5], lambda b: b"plain", lambda b: b + b"rest", lambda b: b[:20] + b"\xff" + b[21:]]
 )

@@ -32,6 +32,16 @@ def test_an_undeclared_option_does_not_hinder():
     assert decide(["a", "b"], outcomes, optional=frozenset({"b"})) is Verdict.CONFORMANT
 
 
+def test_a_should_that_was_not_run_is_incomplete_because_it_may_hide_a_failure():
+    outcomes = [outcome("a", PASS), outcome("b", State.NOT_RUN, "SHOULD")]
+    assert decide(["a", "b"], outcomes) is Verdict.INCOMPLETE
+
+
+@pytest.mark.parametrize("state", [State.ERROR, State.INCONCLUSIVE])
+def test_a_should_that_could_not_be_judged_changes_nothing(state):
+    assert decide(["a", "b"], [outcome("a", PASS), outcome("b", state, "SHOULD")]) is Verdict.CONFORMANT
+
+
 def test_a_failed_should_changes_nothing():
     assert decide(["a", "b"], [outcome("a", PASS), outcome("b", FAIL, "SHOULD")]) is Verdict.CONFORMANT
 

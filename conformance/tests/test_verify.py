@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import evidence, installed, policy, report, signing, verify
+from llmasos_conformance import evidence, installed, isolation, policy, report, signing, verify
 from llmasos_conformance.candidate import Exchange
 from llmasos_conformance.canonical import Unacceptable, encode, sha256
 from llmasos_conformance.errors import HarnessError, ReportError, SignatureError
@@ -23,6 +23,7 @@ from llmasos_conformance.reasons import REASONS
 from llmasos_conformance.verdict import Outcome, State
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ISOLATION = isolation.sentences(out_of_process=True, closed=True, pass_env=["CUDA_HOME", "A_B"], isolated=True)
 SUITE, REFERENCE, HARNESS = "a" * 64, "b" * 64, "c" * 64
 DESCRIPTION = Description(
     name="acme",
@@ -90,7 +91,7 @@ class World:
             harness={"name": "h", "version": "1", "digest": HARNESS, "dependencies": {}},
             run={
                 "id": "0" * 32, "startedAt": "2026-11-23T09:00:00Z", "finishedAt": "2026-11-23T09:01:00Z", "seed": "7",
-                "mode": "certified", "isolation": [],
+                "mode": "certified", "isolation": ISOLATION,
             },
             environment={"os": "linux", "arch": "x", "python": "3", "threads": "1"},
         )  # fmt: skip
@@ -453,6 +454,19 @@ def renamed_emulation(content):
     check(content, 3)["emulated"] = []
 
 
+def hidden(first, **before):
+    """From a case on everything is not_run; `before` changes the case ahead of it."""
+
+    def change(content):
+        if first:
+            check(content, first - 1).update(before)
+        for made in content["predicate"]["checks"][first:]:
+            made["outcome"] = "not_run"
+            made.pop("evidence", None)
+
+    return change
+
+
 SUBSTANCE = {
     "another subject": (put("subject", 0, "digest", "sha256", "e" * 64), False, "E_SUBJECT"),
     "the adapter twice": (put("subject", 0, "name", "adapter"), False, "E_SUBJECT"),
@@ -483,8 +497,20 @@ SUBSTANCE = {
     "emulated count lowered": (put("predicate", "emulated", 0), False, "E_SUMMARY"),
     "failed though all passed": (put("predicate", "verdict", "non_conformant"), False, "E_VERDICT"),
     "evidence digest of a case changed": (put(*CHECKS, 0, "evidence", "e" * 64), True, "E_EVIDENCE_DIGEST"),
-    "evidence of a case unsigned": (drop(*CHECKS, 0, "evidence"), True, "E_EVIDENCE_CASE"),
+    "evidence of a case unsigned": (drop(*CHECKS, 0, "evidence"), True, "E_EVIDENCE_MISSING"),
     "evidence for what was not tried": (put(*CHECKS, 4, "evidence", "e" * 64), True, "E_EVIDENCE_CASE"),
+    "a failure hidden as not_run": (put(*CHECKS, 2, "outcome", "not_run"), True, "E_NOT_RUN"),
+    "all after a pass hidden as not_run": (hidden(2), True, "E_NOT_RUN"),
+    "a run that never began": (hidden(0), True, "E_NOT_RUN"),
+    "a stop after an error of the harness": (hidden(2, outcome="error", fault="harness"), True, "E_NOT_RUN"),
+    "nothing said of isolation": (put("predicate", "run", "isolation", []), False, "E_ISOLATION"),
+    "isolation invented": (put("predicate", "run", "isolation", 0, "In a vault."), False, "E_ISOLATION"),
+    "a gap in isolation left out": (drop("predicate", "run", "isolation", -1), False, "E_ISOLATION"),
+    "isolation of a self-test": (
+        put("predicate", "run", "isolation", isolation.sentences(out_of_process=False, closed=False, pass_env=())),
+        False,
+        "E_ISOLATION",
+    ),
     "evidence root changed": (put("predicate", "evidenceRoot", "e" * 64), True, "E_EVIDENCE_ROOT"),
 }  # fmt: skip
 
@@ -496,7 +522,7 @@ def test_a_lie_signed_by_a_trusted_key_is_rejected(name, world):
     assert (world.codes(), world.verify().exit_code) == ([code], 1)
 
 
-@pytest.mark.parametrize("state", ["fail", "error", "inconclusive", "not_run"])
+@pytest.mark.parametrize("state", ["fail", "error", "inconclusive"])
 def test_a_must_that_did_not_pass_under_a_conformant_verdict_is_rejected(state, world):
     def change(content):
         check(content, 0)["outcome"] = state
@@ -518,6 +544,36 @@ def test_an_edited_profile_is_not_the_one_of_the_run(world):
     assert world.codes() == ["E_PROFILE"]
 
 
+@pytest.mark.parametrize("fault", ["died", "timeout", "protocol"])
+def test_a_run_that_stopped_at_a_fault_is_authentic_and_incomplete(fault, world):
+    store = evidence.Store(world.directory / evidence.FILE_NAME)
+    digest = store.add("t.one", [[Exchange("tokenize", {"model": "m", "text": "a"}, fault=fault)]])
+    root = store.close()
+
+    def change(content):
+        made = {"outcome": "fail"} if fault == "died" else {"outcome": "error", "fault": fault}
+        hidden(1, **made, evidence=digest)(content)
+        content["predicate"]["evidenceRoot"] = root
+
+    world.resign(change, consistent=True)
+    assert (world.codes(), world.verify().exit_code) == ([], 4)
+
+
+@pytest.mark.parametrize("end", [{"fault": "raised"}, {"refusal": "unsupported"}, {"result": {"ids": [1]}}])
+@pytest.mark.parametrize("made", [{"outcome": "fail"}, {"outcome": "error", "fault": "timeout"}])
+def test_a_run_that_stopped_without_a_fault_in_its_last_conversation_is_rejected(made, end, world):
+    store = evidence.Store(world.directory / evidence.FILE_NAME)
+    digest = store.add("t.one", [[Exchange("tokenize", {"model": "m", "text": "a"}, **end)]])
+    root = store.close()
+
+    def change(content):
+        hidden(1, **made, evidence=digest)(content)
+        content["predicate"]["evidenceRoot"] = root
+
+    world.resign(change, consistent=True)
+    assert world.codes() == ["E_NOT_RUN"]
+
+
 # ── evidence ──
 
 
@@ -528,7 +584,7 @@ def lines_of(world):
 EVIDENCE = {
     "an answer edited": (lambda rows: [rows[0].replace(b"[1,2]", b"[1,3]"), *rows[1:]], "E_EVIDENCE_DIGEST"),
     "a line missing": (lambda rows: rows[1:], "E_EVIDENCE_MISSING"),
-    "two lines swapped": (lambda rows: [rows[1], rows[0], *rows[2:]], "E_EVIDENCE_CASE"),
+    "two lines swapped": (lambda rows: [rows[1], rows[0], *rows[2:]], "E_EVIDENCE_MISSING"),
     "a line twice": (lambda rows: [rows[0], *rows], "E_EVIDENCE_CASE"),
     "a line under another case": (
         lambda rows: [rows[0].replace(b"t.one", b"t.two", 1), *rows[1:]],
@@ -539,7 +595,8 @@ EVIDENCE = {
         lambda rows: [*rows, rows[0].replace(b"t.one", b"t.stream", 1)],
         "E_EVIDENCE_CASE",
     ),
-    "a blank": (lambda rows: [rows[0] + b" ", *rows[1:]], "E_EVIDENCE_FORMAT"),
+    "the last line missing": (lambda rows: rows[:-1], "E_EVIDENCE_MISSING"),
+    "a blank": (lambda rows: [rows[0] + b" ", *rows[1:]], "E_EVIDENCE_DIGEST"),
 }
 
 
