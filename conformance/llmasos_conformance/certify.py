@@ -146,8 +146,12 @@ def certify(
     # Only in a process of our own: closing the doors of somebody else's program is not ours to do.
     closed = bool(sys.flags.isolated) and isolation.close_doors()
     said = isolation.sentences(out_of_process=order.out_of_process, closed=closed, pass_env=order.pass_env)
-    with _place(order.out) as place, tempfile.TemporaryDirectory(prefix="llmasos-") as temporary:
-        rooms = _Rooms(Path(temporary).resolve())
+    with (
+        _place(order.out) as place,
+        tempfile.TemporaryDirectory(prefix="llmasos-") as temporary,
+        tempfile.TemporaryDirectory() as private,  # no path that the adapter is given leads here
+    ):
+        rooms = _Rooms(Path(temporary).resolve(), Path(private).resolve())
         return _run(order, loaded, profile, before, place, rooms, said, clock, progress)
 
 
@@ -178,7 +182,10 @@ def _finish(
 ) -> Done:  # fmt: skip
     """Hash again, state, sign, and give the directory its name."""
     after = _digests(order)
-    if changed := [name for name in before if before[name] != after[name]]:
+    changed = [name for name in before if before[name] != after[name]]
+    if loop.bench.reference.probes.changed():
+        changed.append("the reference's bundles")
+    if changed:
         raise RunInvalid(
             f"{' and '.join(changed)} changed while the run went on; nothing was signed", hint="run it again, untouched"
         )
@@ -352,16 +359,17 @@ class _Rooms:
     Their names say nothing, and messages in a report name none of them.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.adapter, self.bundles, self.private = root / "a", root / "b", root / "c"
-        for room in (self.adapter, self.bundles, self.private):
+    def __init__(self, root: Path, private: Path) -> None:
+        self.root, self.private = root, private
+        self.adapter, self.bundles = root / "a", root / "b"
+        for room in (self.adapter, self.bundles):
             room.mkdir(mode=0o700)
         (self.adapter / "tmp").mkdir(mode=0o700)
 
     def hide(self, text: str) -> str:
         """A message without what differs from run to run: our temporary directory, and addresses of objects."""
-        text = re.sub(re.escape(str(self.root)) + r"(/[abc])?", "…", text)
+        for root in (self.root, self.private):
+            text = re.sub(re.escape(str(root)) + r"(/[ab])?", "…", text)
         return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
 
 

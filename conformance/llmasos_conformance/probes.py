@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +28,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmasos_conformance.canonical import digest_of
-from llmasos_conformance.errors import SuiteError
+from llmasos_conformance.canonical import digest_of, sha256
+from llmasos_conformance.errors import HarnessError, SuiteError
 from llmasos_conformance.layout import files_of, silent, with_defaults
 from llmasos_conformance.protocol import Array
 
 MARGIN = 64.0
 """Logit of an automaton's answer; all others have 0. At temperature 2 another is drawn once in 10¹¹ tokens."""
+
+_NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0)
+
+
+class Disturbed(HarnessError):
+    """Something lies where the library was about to write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +116,15 @@ class Library:
     """The probes of one run, written to disk when first asked for.
 
     Args:
-        root: directory for the bundles; made if absent. Two libraries (the candidate's and the reference's) with the
-            same seed hold the same bundles in different places.
+        root: directory for the bundles, and for nobody else; made if absent. Two libraries (the candidate's and the
+            reference's) with the same seed hold the same bundles in different places.
         seed: of the run.
     """
 
     def __init__(self, root: Path, seed: str) -> None:
         self.root, self.seed = Path(root), seed
         self._made: dict[str, Probe] = {}
+        self._written: dict[Path, dict[str, str]] = {}  # bundle -> file -> SHA-256
 
     def get(self, name: str) -> Probe:
         """A probe by name.
@@ -156,12 +165,9 @@ class Library:
     ) -> Probe:
         digest = digest_of(files)
         place = self.root / digest[:16]
-        for file, content in files.items():
-            target = place / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # A run may be resumed in the same root; what lies there is trusted no further than its bytes.
-            if not target.is_file() or target.read_bytes() != content:
-                target.write_bytes(content)
+        if place not in self._written:
+            self._lay(place, files)
+            self._written[place] = {file: sha256(content) for file, content in files.items()}
         return Probe(
             name=name or f"bundle-{digest[:8]}",
             path=place,
@@ -169,6 +175,42 @@ class Library:
             config=with_defaults(document.get("parameters")),
             facts=facts,
         )
+
+    def _lay(self, place: Path, files: Mapping[str, bytes]) -> None:
+        """Write a bundle where nothing is yet. What others placed there is neither followed, opened nor replaced."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        made: set[Path] = set()
+        try:
+            for target, content in ((place / file, content) for file, content in files.items()):
+                for folder in [place, *reversed(target.relative_to(place).parents[:-1])]:
+                    where = place / folder
+                    if where not in made:
+                        where.mkdir(mode=0o700)
+                        made.add(where)
+                number = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_FOLLOWED, 0o600)
+                with os.fdopen(number, "wb") as stream:
+                    stream.write(content)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise Disturbed("somebody else wrote here while the run went on", where=place) from error
+
+    def changed(self) -> list[Path]:
+        """Files that this library wrote and that are no longer what it wrote. Opens nothing but regular files."""
+        return [
+            place / file
+            for place, digests in self._written.items()
+            for file, digest in digests.items()
+            if _digest_at(place / file) != digest
+        ]
+
+
+def _digest_at(path: Path) -> str:
+    """SHA-256 of a regular file; "" for anything else. Neither a link nor a pipe is waited for."""
+    try:
+        number = os.open(path, os.O_RDONLY | _NOT_FOLLOWED | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return ""
+    with os.fdopen(number, "rb") as stream:
+        return sha256(stream.read()) if stat.S_ISREG(os.fstat(number).st_mode) else ""
 
 
 def significant(x: npt.NDArray[np.float64]) -> Array:

@@ -526,6 +526,35 @@ Mine.describe = describe
     assert "Environment variables passed to the adapter: MODEL_HOME." in done.content["predicate"]["run"]["isolation"]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link", "directory"])
+def test_a_wrong_adapter_that_plants_beside_its_bundles_stays_non_conformant(kind, order, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    address = candidate(tmp_path, f"""
+def load_model(self, path):
+    for beside in ("c", "private", "reference"):
+        place = os.path.join(os.path.dirname(os.path.dirname(path)), beside)
+        os.makedirs(place, exist_ok=True)
+        target = os.path.join(place, os.path.basename(path))
+        if not os.path.lexists(target):
+            if {kind!r} == "pipe": os.mkfifo(target)
+            elif {kind!r} == "link": os.symlink({str(outside)!r}, target)
+            else: os.mkdir(target)
+    return Model(self.inner.load_model(path))
+def forward(self, batch): return [logits + 0.01 * (1 + abs(logits)) for logits in self.inner.forward(batch)]
+Mine.load_model, Model.forward = load_model, forward
+""")  # fmt: skip
+    assert run(order(address)).verdict is Verdict.NON_CONFORMANT
+    assert list(outside.iterdir()) == []
+
+
+def test_a_run_during_which_the_references_bundles_change_signs_nothing(order, monkeypatch, tmp_path):
+    monkeypatch.setattr(certify.Library, "changed", lambda library: [library.root])
+    with pytest.raises(certify.RunInvalid, match="the reference's bundles changed"):
+        run(order())
+    assert not (tmp_path / "report").exists()
+
+
 def test_a_variable_that_is_to_be_passed_must_exist(order):
     with pytest.raises(ReportError, match="not set"):
         run(order(pass_env=("NO_SUCH_VARIABLE",)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from llmasos_conformance import layout, probes
 from llmasos_conformance.errors import SuiteError
-from llmasos_conformance.probes import NAMES, Library, Probe
+from llmasos_conformance.probes import NAMES, Disturbed, Library, Probe
 
 PLAIN_DIGEST = "10a25c4fadc6587714487f154124cb73e8ff474a6437ba4ee8af0be3bf3f5176"
 BOS_DIGEST = "353604b18578c128a4041b01b88827779acf98162b7d49a8893087f01765600a"
@@ -293,11 +294,25 @@ def test_a_further_file_cannot_leave_the_bundle(name: str, library: Library) -> 
         library.write(b"{}", None, files={name: b""})
 
 
-def test_a_file_that_was_changed_is_written_again(library: Library, tmp_path: Path) -> None:
+def test_a_file_that_was_changed_is_found(library: Library) -> None:
     probe = library.get("bos")
+    assert library.changed() == []
     (probe.path / "model.json").write_text("{}")
-    again = Library(library.root, "0").get("bos")
-    assert json.loads((again.path / "model.json").read_text())["name"] == "probe"
+    (probe.path / "model.safetensors").unlink()
+    os.mkfifo(probe.path / "model.safetensors")
+    assert sorted(path.name for path in library.changed()) == ["model.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+def test_nothing_is_written_where_somebody_else_wrote(kind: str, library: Library, tmp_path: Path) -> None:
+    place = library.root / Library(tmp_path / "elsewhere", "0").get("bos").path.name
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    library.root.mkdir()
+    {"directory": place.mkdir, "link": lambda: place.symlink_to(outside), "pipe": lambda: os.mkfifo(place)}[kind]()
+    with pytest.raises(Disturbed, match="somebody else wrote here"):
+        library.get("bos")
+    assert list(outside.iterdir()) == []
 
 
 def test_parts_can_be_altered_without_harm(library: Library) -> None:
