@@ -11,6 +11,7 @@ the seed alone. A failure on certified inputs is never lost. If Hypothesis finds
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,9 @@ from llmasos_conformance.engine import Bench, Trial
 from llmasos_conformance.inputs import Draw, HypothesisDraw
 from llmasos_conformance.suite import Case
 from llmasos_conformance.verdict import Finding, Outcome, State
+
+NO_ANSWER = ("raised: ", "malformed: ", "died: ", "a valid request was refused: ")
+"""How the engine's messages begin where the candidate gave no answer that could be judged."""
 
 SEARCH_EXAMPLES = 50
 """Examples that Hypothesis may draw to find a failure that the certified inputs have already shown."""
@@ -71,35 +75,50 @@ class Example:
     calls: Sequence[Exchange]
     size: tuple[int, tuple[int, ...]]
 
-    def render(self) -> str:
-        """What was asked, what was drawn, and what went wrong, a line each."""
-        drawn = "; ".join(f"{short(value)} of {low}..{high}" for low, high, value in self.drawn)
+    def render(self, *, draws: bool = False) -> str:
+        """What was asked, with `draws` what was drawn, and what went wrong, a line each."""
+        drawn = "; ".join(f"{short(value)} of {low}..{high}" for low, high, value in self.drawn) if draws else ""
         lines = [*asked(self.calls), *([f"drawn: {drawn:.300}"] if drawn else []), self.finding.message]
         return "\n".join(line for line in lines if line)
 
 
-def shrink(bench: Bench, case: Case, trial: Trial) -> Outcome:
+def kind(finding: Finding) -> tuple[State, str, bool]:
+    """What sort of failure this is. A smaller example of another sort would explain something else.
+
+    Of what is no answer, the message up to its first digit; of a wrong answer, what was wrong and whether it was
+    measured.
+    """
+    message = finding.message
+    if message.startswith(NO_ANSWER):
+        return finding.state, re.split(r"\d", message, maxsplit=1)[0], False
+    word = re.match(r"\W*([^\W\d]*)", message)
+    return finding.state, word[1] if word else "", "ratio" in finding.figures
+
+
+def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False) -> Outcome:
     """The outcome of a failed trial, with the smallest failing input that could be found.
 
     Args:
         trial: a trial of this case whose state is FAIL.
+        draws: show what was drawn, too.
     """
     number = trial.outcome.example or 0
     again = ask(bench, case, bench.draw(case, number))
     if again.finding.state is not State.FAIL:
         note = f"(example {number} did not fail when asked a second time: the candidate's answers are not repeatable)"
-        return replace(trial.outcome, minimal=f"{again.render()}\n{note}".strip())
-    found = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}) if again.drawn else None
+        return replace(trial.outcome, minimal=f"{again.render(draws=draws)}\n{note}".strip())
+    found = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding) if again.drawn else None
     smallest = min((again, found) if found is not None else (again,), key=lambda example: example.size)
-    return replace(trial.outcome, minimal=smallest.render())
+    return replace(trial.outcome, minimal=smallest.render(draws=draws))
 
 
-def beyond(bench: Bench, case: Case, trial: Trial, examples: int) -> Outcome:
+def beyond(bench: Bench, case: Case, trial: Trial, examples: int, *, draws: bool = False) -> Outcome:
     """The outcome of a passed trial, or a fail if further examples find one.
 
     Args:
         trial: a trial of this case whose state is PASS.
         examples: how many more to draw. A case that draws nothing has no more.
+        draws: show what was drawn, too.
     """
     probe = Recorder(bench.draw(case, case.examples))
     first = ask(bench, case, probe)
@@ -116,7 +135,7 @@ def beyond(bench: Bench, case: Case, trial: Trial, examples: int) -> Outcome:
         expected=finding.expected,
         got=finding.got,
         figures=dict(finding.figures),
-        minimal=found.render(),
+        minimal=found.render(draws=draws),
     )
 
 
@@ -140,9 +159,12 @@ class _Bad(Exception):
     """This example fails; Hypothesis, make it smaller."""
 
 
-def search(bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[State]) -> Example | None:
+def search(
+    bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[State], like: Finding | None = None
+) -> Example | None:
     """The smallest example of a bad state that Hypothesis finds, or None.
 
+    It is of the kind of `like`, or else of the kind of the first one found: shrinking never drifts to another failure.
     Derandomised and without a database: the same candidate gets the same examples in every run.
     """
     import hypothesis
@@ -170,7 +192,8 @@ def search(bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[
             if spent > SHRINK_CALLS or time.monotonic() - since > SHRINK_SECONDS:
                 raise _Enough
         example = ask(bench, case, HypothesisDraw(data))
-        if example.finding.state in bad:
+        model = like or (best.finding if best is not None else example.finding)
+        if example.finding.state in bad and kind(example.finding) == kind(model):
             if best is None:
                 since = time.monotonic()
             if best is None or example.size < best.size:

@@ -94,6 +94,8 @@ def test_a_failure_shrinks_to_the_smallest_input_and_says_what_was_asked_and_dra
     assert trial.outcome.state is State.FAIL
     minimal = explore.shrink(made.bench, made.case, trial).minimal.splitlines()
     assert minimal[0] in ("tokenize text='aab'", "tokenize text='x'")
+    assert minimal[1] == "ids differ"
+    minimal = explore.shrink(made.bench, made.case, trial, draws=True).minimal.splitlines()
     assert minimal[1] in ("drawn: 3 of 1..12; [0, 0, 1] of 0..25", "drawn: 1 of 1..12; [23] of 0..25")
     assert minimal[2] == "ids differ"
 
@@ -102,6 +104,20 @@ def test_nothing_but_the_minimal_input_of_an_outcome_changes(world):
     made = world(lambda text: len(text) > 4)
     trial = made.trial()
     assert replace(explore.shrink(made.bench, made.case, trial), minimal="") == trial.outcome
+
+
+def test_a_smaller_failure_of_another_kind_is_not_shown_as_the_minimal_one(world):
+    def wrong(text):
+        if len(text) < 3:
+            raise Died("exit status 1")
+        return len(text) > 4
+
+    made = world(wrong, examples=20)
+    made.connection.wrong = lambda text: len(text) > 4
+    trial = made.trial()
+    made.connection.wrong = wrong
+    minimal = explore.shrink(made.bench, made.case, trial).minimal
+    assert minimal == "tokenize text='aaaaa'\nids differ"
 
 
 def test_the_same_candidate_is_asked_the_same_every_time(world):

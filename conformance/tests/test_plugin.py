@@ -112,6 +112,33 @@ class Noisy(Mine):
         warnings.warn("deprecated in the vendor's own code", DeprecationWarning)
 
 
+class Always(Mine):
+    def wrong(self, text):
+        return True
+
+
+class Raising(Mine):
+    def wrong(self, text):
+        raise ValueError("no such text")
+
+
+class Hanging(Mine):
+    def load_model(self, path):
+        import time
+
+        time.sleep(60)
+
+
+class Mute(Mine):
+    def describe(self):
+        raise OSError("nothing to say")
+
+
+class Boasting(Mine):
+    def describe(self):
+        return {**super().describe(), "capabilities": ["tokenise"]}
+
+
 class Unmade(Mine):
     def __init__(self):
         raise OSError("no licence file")
@@ -332,18 +359,23 @@ def test_a_failure_reads_from_verdict_to_place(vendor, wrong):
     order = [
         "fail: ids differ (TXT-2)",
         "TXT-2 SHOULD",
+        "example",
         "expected",
         "got",
         "figures",
-        "example",
         "minimal       tokenize text='aab'",
-        "drawn: 3 of 1..12; [0, 0, 1] of 0..25",
         "reproduce",
         f"{vendor.suites / 'demo.yaml'}:",
     ]
     places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in order]
     assert places == sorted(places)
     assert "FAILED llmasos:demo::demo.dotted.again" in wrong.out
+    assert re.search(r"example +\d+ of 20; expected, got and figures are of this one", wrong.out)
+    assert "drawn:" not in wrong.out
+
+
+def test_what_was_drawn_is_shown_to_who_asks_twice_for_more(vendor):
+    assert "drawn: 3 of 1..12; [0, 0, 1] of 0..25" in vendor.pytest(WRONG, "-vv", *BARE).out
 
 
 def test_the_reproduce_line_reproduces(vendor, wrong):
@@ -370,7 +402,34 @@ def test_what_is_not_declared_keeps_its_name_and_a_green_run_without_it_is_incom
 
 def test_a_part_of_the_profile_is_incomplete_and_says_how_much_did_not_run(vendor):
     ran = vendor.pytest(MINE, "-k", "again", *BARE)
-    assert "verdict: incomplete (core/gpt/logits, 2 of 3 cases did not run)" in ran.out
+    assert "no verdict: 1 of 3 cases of core/gpt/logits ran\n" in ran.out
+    assert "next: judge the rest" in ran.out
+
+
+def test_a_pasted_case_outside_the_profile_is_said_to_be_outside_and_is_reproduced_with_all(vendor):
+    pasted = "llmasos:more::more.outside-the-profile"
+    ran = vendor.pytest("--adapter=./adapter.py:Always", pasted, *BARE)
+    assert "no verdict: 0 of 3 cases of core/gpt/logits ran; not in this profile: more.outside-the-profile" in ran.out
+    assert f"--llmasos-profile=all --llmasos-suites={vendor.suites} {pasted}" in ran.out
+    assert "--lf --adapter=./adapter.py:Always --llmasos-profile=all" in ran.out
+
+
+def test_what_raised_has_no_effect_of_the_case_but_its_own(vendor):
+    raised, wrong = (vendor.pytest(f"--adapter=./adapter.py:{name}", *BARE).out for name in ("Raising", "Always"))
+    assert "fail: raised: " in raised
+    assert "Text is garbled." not in raised
+    assert "Text is garbled." in wrong
+
+
+def test_a_candidate_that_never_answers_is_left_alone_after_three_time_outs(vendor):
+    ran = vendor.pytest(
+        "--adapter=./adapter.py:Hanging", "--llmasos-out-of-process", "--llmasos-timeout=0.3",
+        "--llmasos-profile=all", "-k", "bytes or again or outside or breaks", *BARE,
+    )  # fmt: skip
+    assert len(re.findall("^could not be judged: the candidate did not answer 3 times", ran.out, re.M)) == 1
+    assert len(re.findall("^could not be judged: load_model: ", ran.out, re.M)) == 3
+    assert "no verdict: 4 of 5 cases of all ran" in ran.out
+    assert "--llmasos-timeout=0.3" in ran.out
 
 
 def test_all_that_is_required_passing_is_conformant_and_the_next_step_is_certify(vendor):
@@ -447,6 +506,9 @@ def test_an_address_in_the_environment_alone_takes_nothing_over_and_says_so(vend
         ([MINE, "--llmasos-profile=quik"], "did you mean quick"),
         (["--adapter=./adapter.py:Min"], "Mine"),
         (["--adapter=./adapter.py:Unmade"], "no licence file"),
+        (["--adapter=./adapter.py:Mute"], "nothing to say"),
+        (["--adapter=./adapter.py:Boasting"], "tokenize"),
+        ([MINE, "--llmasos-timeout=0"], "above 0"),
     ],
 )
 def test_what_leads_nowhere_is_exit_code_4_with_near_names_and_no_trace(vendor, arguments, hint):
@@ -455,6 +517,7 @@ def test_what_leads_nowhere_is_exit_code_4_with_near_names_and_no_trace(vendor, 
     assert hint in ran.out
     assert "INTERNALERROR" not in ran.out
     assert "_pytest" not in ran.out
+    assert not re.search("verdict|judge the rest|self-test", ran.out.partition("not a certificate")[2])
 
 
 def test_under_xdist_the_controller_imports_no_adapter_and_a_bad_one_is_no_crash(vendor):
@@ -462,7 +525,7 @@ def test_under_xdist_the_controller_imports_no_adapter_and_a_bad_one_is_no_crash
     ran = vendor.pytest("--adapter=./adapter.py:Unmade", "-n2", *BARE)
     assert ran.code == 1
     assert "could not be judged" in ran.out
-    assert "verdict: incomplete" in ran.out
+    assert "no verdict: 0 of 3 cases of core/gpt/logits ran" in ran.out
     assert "INTERNALERROR" not in ran.out
     assert 1 <= len(list(vendor.root.glob("imported-*"))) <= 2
 
@@ -472,6 +535,7 @@ def test_help_and_version_survive_a_bad_address(vendor):
     ran = vendor.pytest("--adapter=nowhere", "--help")
     assert ran.code == 0
     assert "--llmasos-adapter" in ran.out
+    assert not re.search(r"^\s*--adapter", vendor.pytest("--help").out, re.MULTILINE)
 
 
 # Somebody else's --adapter
@@ -546,3 +610,56 @@ def test_the_examples_adapter_passes_quick_serially_and_under_xdist(example):
         name: state for name, state in serial.states.items() if name.startswith("llmasos:attention")
     }
     assert spread.states
+
+
+# What is most telling
+
+
+@pytest.fixture
+def failing():
+    from llmasos_conformance.plugin import summary
+
+    def make(*cases):
+        """Failing records; each case is (name, message, figures)."""
+        keys = ("case", "message", "figures")
+        return summary.ranked([{"state": "fail", **dict(zip(keys, case, strict=True))} for case in cases])
+
+    return lambda *cases: [record["case"] for record in make(*cases)]
+
+
+def test_the_most_telling_failure_is_no_answer_then_the_loudest_logits_then_behaviour(failing):
+    behaviour, silent = ("b", "ids differ", {}), ("s", "malformed: logits", {"ratio": 1e9})
+    quiet, loud, worst = (
+        ("q", "off", {"ratio": 9.0}),
+        ("l", "off", {"ratio": 1e5}),
+        ("n", "off", {"ratio": float("nan")}),
+    )
+    assert failing(behaviour, quiet, loud, silent, worst) == ["s", "n", "l", "q", "b"]
+
+
+def test_many_wrong_logits_come_before_a_missing_answer(failing):
+    numeric = [(f"n{i}", "off", {"ratio": float(i)}) for i in range(11)]
+    assert failing(("s", "raised: oops", {}), *numeric)[0] == "n10"
+    assert failing(("s", "raised: oops", {}), *numeric[1:])[0] == "s"
+
+
+def test_many_failures_are_summed_up_and_the_loudest_is_to_be_read_first():
+    from llmasos_conformance import suite
+    from llmasos_conformance.plugin import summary
+
+    loaded = suite.load()
+    cases = {case.requirement: case for case in loaded.cases.values()}
+    names = sorted(cases)[:12]
+    records = [
+        {"case": cases[name].id, "requirement": name, "level": "MUST", "state": "fail", "message": "off",
+         "figures": {"ratio": 10.0**i}, "missing": [], "emulated": []}
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    _, lines = summary.summarise(loaded, [record["case"] for record in records], frozenset(), records)
+    told = [line for line in lines if line.startswith(("logits", "failing"))]
+    loudest = cases[names[-1]].id
+    assert told[0].startswith(f"logits are off in 12 cases; the loudest is {loudest}: ")
+    assert told[0].endswith(": read this one first")
+    assert told[1].startswith(f"failing: {names[-1]} (")
+    assert told[-1] == "failing: and 4 more requirements"
+    assert len(told) == 10

@@ -39,6 +39,7 @@ from llmasos_conformance.plugin.request import (
     PREFIX,
     PROFILE,
     SHORT,
+    TIMEOUT_S,
     VARIABLE,
     Request,
     load,
@@ -61,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ADDRESS",
         default=None,
         help="run the installed suites against this adapter: name, package.module:attribute, ./file.py:attribute, "
-        "'cmd:./program --flag' or @profile. The short form --adapter works where no other plugin has it.",
+        "'cmd:./program --flag' or @profile; short form where no other plugin has it: '--adapter'",
     )
     group.addoption(
         "--llmasos-profile",
@@ -76,6 +77,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=0,
         help="draw N further examples for every drawn case that passed (Hypothesis), default 0",
+    )
+    group.addoption(
+        "--llmasos-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=TIMEOUT_S,
+        help=f"how long the adapter may take for one answer, default {TIMEOUT_S:g}; a limit for processes, in process "
+        "a late answer counts as none",
     )
     group.addoption("--llmasos-out-of-process", action="store_true", help="host the adapter in a process of its own")
     group.addoption("--llmasos-suites", metavar="DIRECTORY", default=None, help=argparse.SUPPRESS)  # for suite authors

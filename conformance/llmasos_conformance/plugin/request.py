@@ -19,6 +19,8 @@ PREFIX = "llmasos:"
 SHORT, LONG, VARIABLE, KEY = "--adapter", "--llmasos-adapter", "LLMASOS_ADAPTER", "llmasos_adapter"
 PROFILE = "core/gpt/logits"
 """What a bare run asks; `all` asks every case of the installed suites."""
+TIMEOUT_S = 30.0
+"""Per call; the default of `adapters.connect`, which is too heavy to import here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

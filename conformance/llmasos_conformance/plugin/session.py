@@ -24,6 +24,7 @@ from llmasos_conformance.plugin.request import (
     PREFIX,
     PROFILE,
     SHORT,
+    TIMEOUT_S,
     VARIABLE,
     Request,
     load,
@@ -33,7 +34,7 @@ from llmasos_conformance.plugin.request import (
     suite_files,
 )
 from llmasos_conformance.probes import Library
-from llmasos_conformance.verdict import Outcome
+from llmasos_conformance.verdict import Outcome, State
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Connection
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 RECORD = "llmasos"
 """Name of the property under which an item hands its record over."""
+
+SILENCES = 3
+"""After as many time-outs in a row nobody is asked any more: each costs the whole limit."""
 
 HEADLINE = "LLMasOS self-test: not a certificate"
 
@@ -61,6 +65,10 @@ class Run:
         self.suite = load(request.root)
         self.seed: str = config.getoption("--llmasos-seed")
         self.explore: int = config.getoption("--llmasos-explore")
+        self.timeout_s: float = config.getoption("--llmasos-timeout")
+        if not self.timeout_s > 0:
+            raise pytest.UsageError(f"--llmasos-timeout={self.timeout_s:g}: a number of seconds above 0 is due")
+        self.draws = config.getoption("verbose") >= 2
         self.profile: str = config.getoption("--llmasos-profile")
         self.planned, self.optional = self._plan()
         listed = {*self.planned, *request.named}
@@ -71,6 +79,8 @@ class Run:
         self.records: list[summary.Record] = []
         self._bench: Bench | None = None
         self._failed: Exception | None = None
+        self._silences = 0
+        self._stillborn = False
         self._open = contextlib.ExitStack()
         for mark in ("must", "should", "may", *sorted({*map(marker, self.suite.requirements.values())})):
             config.addinivalue_line("markers", f"{mark}: cases of the LLMasOS suites")
@@ -130,6 +140,7 @@ class Run:
         try:
             self.bench()
         except HarnessError as error:
+            self._stillborn = True
             raise pytest.UsageError(error.render()) from None
 
     def bench(self) -> Bench:
@@ -154,7 +165,7 @@ class Run:
             return made
 
         apart = bool(self.config.getoption("--llmasos-out-of-process"))
-        connection = connect(self.request.address, out_of_process=apart)
+        connection = connect(self.request.address, out_of_process=apart, timeout_s=self.timeout_s)
         description = connection.description
         candidate = Candidate(Live(connection), description, Library(root / "a", self.seed))
         truth = reference.connect(description.claims, Library(root / "b", self.seed), connect)
@@ -172,15 +183,25 @@ class Run:
     def judge(self, case: Case) -> tuple[Outcome, str, list[str]]:
         """What came of a case, what a developer may want to see of it, and the capabilities that it lacked."""
         bench = self.bench()
+        missing = sorted(case.needs - bench.candidate.description.capabilities)
+        if self._silences >= SILENCES and not missing:
+            level, message = bench.suite.level(case), f"the candidate did not answer {SILENCES} times in a row"
+            silent = Outcome(
+                case=case.id, requirement=case.requirement, level=level, state=State.ERROR, message=message,
+                fault="timeout",
+            )  # fmt: skip
+            return silent, "", []
         with warnings.catch_warnings():
             warnings.simplefilter("default")  # a vendor's `filterwarnings = error` is no rule of the standard
             trial = engine.run_case(bench, case)
             outcome = trial.outcome
             if outcome.state == "fail" and outcome.got != "died":  # each smaller example would cost a process
-                outcome = explore.shrink(bench, case, trial)
+                outcome = explore.shrink(bench, case, trial, draws=self.draws)
             elif outcome.state == "pass" and self.explore > 0:
-                outcome = explore.beyond(bench, case, trial, self.explore)
-        return outcome, trial.detail, sorted(case.needs - bench.candidate.description.capabilities)
+                outcome = explore.beyond(bench, case, trial, self.explore, draws=self.draws)
+        if not missing:
+            self._silences = self._silences + 1 if outcome.fault == "timeout" else 0
+        return outcome, trial.detail, missing
 
     def pytest_unconfigure(self) -> None:
         self._open.close()
@@ -202,21 +223,24 @@ class Run:
             self.records.append(record)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.config.option.collectonly:
+        if self.config.option.collectonly or self._stillborn:
             return
         terminalreporter.section(HEADLINE)
         verdict, lines = summary.summarise(self.suite, self.planned, self.optional, self.records)
         for line in lines:
             terminalreporter.write_line(line)
         colour = {"conformant": "green", "non_conformant": "red"}.get(verdict, "yellow")
-        missing = len({*self.planned} - {record["case"] for record in self.records})
-        rest = f", {missing} of {len(self.planned)} cases did not run" if missing else ""
-        terminalreporter.write_line(f"verdict: {verdict} ({self.profile}{rest})", bold=True, **{colour: True})
+        said = summary.conclusion(verdict, self.profile, self.planned, self.records)
+        terminalreporter.write_line(said, bold=True, **{colour if said.startswith("verdict") else "yellow": True})
+        if not self.records:
+            return
+        failing = {record["case"] for record in self.records if record["state"] == "fail"}
+        beyond = [] if failing <= {*self.planned} else ["--llmasos-profile=all"]
         step = summary.next_step(
             verdict,
             self.planned,
             self.records,
-            again=f"pytest --lf {self.command([])}".rstrip(),
+            again=f"pytest --lf {self.command([], beyond)}".rstrip(),
             everything=self.reproduce([]),
             certify=self._certify(),
         )
@@ -226,8 +250,8 @@ class Run:
         profile = PROFILE if self.profile == "all" else self.profile
         return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile} --out report"
 
-    def command(self, ids: Sequence[str]) -> str:
-        """Options and ids that ask the same again."""
+    def command(self, ids: Sequence[str], further: Sequence[str] = ()) -> str:
+        """Options and ids that ask the same again; `further` replaces the profile."""
         source, parts = self.request.source, list[str]()
         if source in (LONG, SHORT, VARIABLE):  # what stands in a file or in PYTEST_ADDOPTS is there the next time
             parts.append(f"{SHORT if source == SHORT else LONG}={self.request.address}")
@@ -235,8 +259,14 @@ class Run:
             parts.append(PREFIX)
         if self.seed != "0":
             parts.append(f"--llmasos-seed={self.seed}")
-        if self.profile != PROFILE and not ids:
-            parts.append(f"--llmasos-profile={self.profile}")
+        default = self.suite.profiles.get(PROFILE)
+        if ids and not {each.rpartition("::")[2] for each in ids} <= {*(default.cases if default else ())}:
+            further = ["--llmasos-profile=all"]
+        elif self.profile != PROFILE and not ids and not further:
+            further = [f"--llmasos-profile={self.profile}"]
+        parts += further
+        if self.timeout_s != TIMEOUT_S:
+            parts.append(f"--llmasos-timeout={self.timeout_s:g}")
         if self.config.getoption("--llmasos-out-of-process"):
             parts.append("--llmasos-out-of-process")
         if ids and self.explore:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmasos_conformance import verdict
+from llmasos_conformance.explore import NO_ANSWER
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import Outcome, State
 
@@ -16,6 +18,12 @@ Record = Mapping[str, Any]
 """What is kept of an outcome; see `record`."""
 
 WORST = ("fail", "error", "inconclusive", "not_run", "not_declared", "not_applicable", "waived", "pass")
+SHOWN = 8
+"""Failing requirements, and cases of each, that are listed; the most telling come first."""
+
+MANY = 10
+"""With more wrong logits than this, one fault is behind most of them: the loudest says which."""
+
 COLUMNS = ("pass", "fail", "error", "inconclusive", "not_declared", "not_applicable", "not_run")
 
 
@@ -56,14 +64,17 @@ def failure(outcome: Outcome, case: Case, requirement: Requirement, again: str) 
     head = {"fail": "fail", "error": "could not be judged"}.get(outcome.state, "inconclusive, could not be judged")
     message, *more = (outcome.message or "no reason was given").splitlines()
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
+    example = "" if outcome.example is None else f"{outcome.example} of {case.examples}"
+    if outcome.minimal and example:
+        example += "; expected, got and figures are of this one"
     rows = [
         ("", "\n".join(more)),
         (f"{requirement.id} {requirement.level}", sentence),
-        ("effect", case.effect.get("en", "")),
+        ("effect", "" if unanswered(outcome.message) or outcome.state is not State.FAIL else case.effect.get("en", "")),
+        ("example", example),
         ("expected", outcome.expected),
         ("got", outcome.got),
         ("figures", figures),
-        ("example", "" if outcome.example is None else f"{outcome.example} of {case.examples}"),
         ("minimal", outcome.minimal),
         ("reproduce", again),
     ]
@@ -103,11 +114,8 @@ def summarise(
         state = worst[name].state.value if name in worst else "not_run"
         chapter = suite.requirements[suite.cases[name].requirement].chapter
         table.setdefault(chapter, Counter())[state] += 1
-    lines = _table(table)
-    failing = [name for name in (*planned, *extra) if name in worst and worst[name].state is State.FAIL]
-    for requirement in sorted({worst[name].requirement for name in failing}):
-        cases = ", ".join(name for name in failing if worst[name].requirement == requirement)
-        lines.append(f"failing: {requirement} ({suite.requirements[requirement].level}) in {cases}")
+    lines = _table({chapter: row for chapter, row in table.items() if set(row) != {"not_run"}})
+    lines += _failing(suite, ranked(records))
     if len(outcomes) > len(worst):
         lines.append("some cases ran more than once; a verdict needs one answer to each")
     if names := sorted({name for record in records for name in record["missing"]}):
@@ -116,6 +124,24 @@ def summarise(
     if emulated := sorted({name for record in asked for name in record["emulated"]}):
         lines.append(f"emulated by the adapter, not the runtime: {', '.join(emulated)}")
     return decided.value, lines
+
+
+def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequence[Record]) -> str:
+    """The line of the verdict. A part of a profile has one only if a MUST of the profile fails in it."""
+    asked = {record["case"] for record in records}
+    beside = sorted(asked - {*planned})
+    outside = f"; not in this profile: {', '.join(beside[:3])}" if beside else ""
+    outside += f" and {len(beside) - 3} more" if len(beside) > 3 else ""
+    ran = len(asked & {*planned})
+    if ran == len(planned):
+        return f"verdict: {verdict} ({profile}{outside})"
+    share = f"{ran} of {len(planned)} cases"
+    failing = any(
+        record["state"] == "fail" and record["level"] == "MUST" and record["case"] in planned for record in records
+    )
+    if failing:
+        return f"verdict: {verdict} ({profile}, {share} ran{outside})"
+    return f"no verdict: {share} of {profile} ran{outside}"
 
 
 def next_step(
@@ -127,8 +153,8 @@ def next_step(
         again, everything, certify: commands that repeat the failures, ask all that was planned, and certify.
     """
     states = {record["case"]: record["state"] for record in records}
-    if failing := [case for case, state in states.items() if state == "fail"]:
-        return f"llmasos explain {failing[0]}, or repeat the failures: {again}"
+    if failing := ranked(records):
+        return f"llmasos explain {failing[0]['case']}, or repeat the failures: {again}"
     if {"error", "inconclusive"} & set(states.values()):
         return "mend what could not be judged; until then nobody can say"
     if not {*planned} <= set(states):
@@ -136,6 +162,56 @@ def next_step(
     if verdict == "conformant":
         return certify
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
+
+
+def unanswered(message: str) -> bool:
+    """Whether a failure is no wrong answer but none: raised, malformed, died, refused."""
+    return message.startswith(NO_ANSWER)
+
+
+def loudness(record: Record) -> float | None:
+    """By how many honest errors logits are off; None where nothing was measured. NaN is the loudest."""
+    ratio = record["figures"].get("ratio")
+    if ratio is None or unanswered(record["message"]):
+        return None
+    return float("inf") if math.isnan(ratio) else float(ratio)
+
+
+def ranked(records: Sequence[Record]) -> list[Record]:
+    """Failing cases once each, the most telling first.
+
+    What was not answered comes first, then wrong logits, the loudest first, then wrong behaviour, which may follow from
+    either. The probe built for a fault is louder by orders of magnitude than those that it merely touches. Where many
+    logits are off, they come before a few missing answers.
+    """
+    failing = list({record["case"]: record for record in records if record["state"] == "fail"}.values())
+    silent = [record for record in failing if unanswered(record["message"])]
+    numeric = [record for record in failing if loudness(record) is not None]
+    numeric.sort(key=lambda record: -(loudness(record) or 0.0))
+    rest = [record for record in failing if not unanswered(record["message"]) and loudness(record) is None]
+    first = [*numeric, *silent] if len(numeric) > max(MANY, len(silent)) else [*silent, *numeric]
+    return [*first, *rest]
+
+
+def _failing(suite: Suite, failing: Sequence[Record]) -> list[str]:
+    """The failing requirements with their cases, as many as a person reads."""
+    lines = []
+    numeric = [record for record in failing if loudness(record) is not None]
+    if len(numeric) > MANY:
+        loudest = numeric[0]
+        sentence = suite.requirements[loudest["requirement"]].sentence.get("en", "").rstrip(".")
+        lines.append(
+            f"logits are off in {len(numeric)} cases; the loudest is {loudest['case']}: {sentence}: read this one first"
+        )
+    cases: dict[str, list[str]] = {}
+    for record in failing:
+        cases.setdefault(record["requirement"], []).append(record["case"])
+    for name, names in [*cases.items()][:SHOWN]:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        lines.append(f"failing: {name} ({suite.requirements[name].level}) in {', '.join(names[:SHOWN])}{more}")
+    if len(cases) > SHOWN:
+        lines.append(f"failing: and {len(cases) - SHOWN} more requirements")
+    return lines
 
 
 def _table(rows: Mapping[str, Counter[str]]) -> list[str]:
