@@ -193,13 +193,28 @@ def merkle_root(leaves: Sequence[bytes]) -> str:
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and marks by category, nothing to the eye."""
+_MOST_MARKS = 8
+
+
+def legible(text: str) -> str:
+    """The text with U+FFFD for whatever is no visible character, and for every mark after eight on one letter."""
+    made, marks = [], 0
+    for char in text:
+        category = unicodedata.category(char)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        made.append("\ufffd" if category in _UNSAFE or char in _INVISIBLE or marks > _MOST_MARKS else char)
+    return "".join(made)
+
+
 def clean(text: str, limit: int = 500) -> str:
     """Text that cannot steer a terminal, reorder a line or flood a report.
 
     Controls, formatting characters (bidirectional overrides among them) and surrogates become U+FFFD; a longer text
     is cut and says so.
     """
-    safe = "".join("\ufffd" if unicodedata.category(char) in _UNSAFE else char for char in text.replace("\n", " / "))
+    safe = legible(text.replace("\n", " / "))
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 

@@ -82,6 +82,11 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
         "The statement breaks the closed schema of reports.",
         "声明不符合报告的封闭模式。",
     ),
+    "E_TEXT": (
+        MALFORMED,
+        "A text holds characters that deceive the eye: control, formatting, private, unassigned, or invisible ones.",
+        "文本中含有误导视觉的字符:控制、格式、私用、未分配或不可见字符。",
+    ),
     "E_CANONICAL": (
         MALFORMED,
         "The statement's bytes are not the canonical form of its content.",

@@ -61,18 +61,18 @@ def candidate_record(description: Description) -> dict[str, Any]:
 
     def texts(mapping: Mapping[str, str]) -> dict[str, str]:
         return {
-            re.sub(r"[^A-Za-z0-9 ._@/+-]", "-", str(key))[:120] or "-": clean(str(text))
+            re.sub(r"[^A-Za-z0-9 ._@/+-]", "-", str(key))[:120] or "-": clean(str(text)) or "-"
             for key, text in mapping.items()
         }
 
     return {
-        "name": clean(description.name, 120),
-        "version": clean(description.version, 120),
+        "name": clean(description.name, 120) or "-",
+        "version": clean(description.version, 120) or "-",
         "capabilities": sorted(description.capabilities),
         "claims": {"dtype": description.claims.dtype, "determinism": description.claims.determinism},
         "emulated": texts(description.emulated),
         "runtime": texts(description.runtime),
-        "architectures": [clean(name, 120) for name in description.architectures],
+        "architectures": [clean(name, 120) or "-" for name in description.architectures],
     }
 
 
@@ -182,9 +182,14 @@ def statement(facts: Facts, profile: Mapping[str, Any], outcomes: Sequence[Outco
 def headline(content: Mapping[str, Any]) -> str:
     """One line: who, in which profile, what came out."""
     predicate = content["predicate"]
-    counts = ", ".join(f"{count} {state}" for state, count in predicate["summary"].items() if count)
+    added = sum(1 for made in predicate["checks"] if made["outcome"] == State.PASS and made["emulated"])
+    marks = {State.PASS: f", {added} of them with behaviour that the adapter adds"} if added else {}
+    counts = ", ".join(
+        f"{count} {state}{marks.get(State(state), '')}" for state, count in predicate["summary"].items() if count
+    )
     who = predicate["candidate"]
-    return f"{predicate['verdict']}: {who['name']} {who['version']}, profile {predicate['suite']['profile']} ({counts})"
+    name, profile = clean(f"{who['name']} {who['version']}"), clean(predicate["suite"]["profile"])
+    return f"{predicate['verdict']}: {name}, profile {profile} ({counts})"
 
 
 def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
@@ -226,7 +231,8 @@ def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
 
 def _cell(text: str) -> str:
     """Foreign text inside Markdown: no markup, no links, no table breaks."""
-    return re.sub(r"([\\`*_{}\[\]<>|#!~])", r"\\\1", text)
+    text = re.sub(r"([\\`*_{}\[\]<>|#!~&@])", r"\\\1", text)
+    return re.sub(r"(?i)(https?|ftp|mailto|xmpp):|(www)\.", lambda m: f"{m[1]}\\:" if m[1] else f"{m[2]}\\.", text)
 
 
 def junit(content: Mapping[str, Any]) -> str:

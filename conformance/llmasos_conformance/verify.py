@@ -18,6 +18,7 @@ standard library and `cryptography`.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from llmasos_conformance import evidence, installed, isolation, report, signing
-from llmasos_conformance.canonical import Unacceptable, encode, parse, schema, sha256, validate
+from llmasos_conformance.canonical import Unacceptable, clean, encode, legible, parse, schema, sha256, validate
 from llmasos_conformance.errors import ReportError, SignatureError, SuiteError
 from llmasos_conformance.policy import Trust, TrustedKey, moment
 from llmasos_conformance.reasons import MALFORMED, NOT_CONFORMANT, POLICY, REASONS, REJECTED
@@ -43,10 +44,17 @@ size, never twice as large."""
 FIGURE_NOISE = 3.2
 """What honest computations differ by at most, in units of honest error (the calibration behind `numerics.KAPPA_MAX`).
 The verifier's float64 truth is one of them: for a candidate that claims float64, less than this says nothing."""
+FIGURE_FLOOR = 0.5
+"""The same for one that claims float32, whose errors are far above those of the float64 truth."""
+HONEST_UNITS = frozenset({"ratio", "position", "peak"})
+SHARE_TOLERANCE = 1e-3
+"""Relative, for shares and counts: they follow from the recorded answers, not from anybody's rounding."""
 
 NOT_PROVEN = (
-    "Not proven: that what is deployed is what was tested, that the answers were computed and not remembered, that the "
-    "machine was as stated, or how many runs were made before this one was shown."
+    "Not proven: that the recorded answers are the candidate's at all (whoever holds the key can write what he likes "
+    "into the evidence), that what is deployed is what was tested, that the answers were computed and not remembered, "
+    "that the machine and the times were as stated (they are the signer's word), or how many runs were made before "
+    "this one was shown."
 )
 
 
@@ -283,6 +291,7 @@ class _Climb:
         validate(value, schema("report"))
         if encode(value) != self.payload:
             raise Unacceptable("E_CANONICAL", "the statement's bytes are not the canonical form of its content")
+        _texts(value)
         self.content = value
         self.result.content, self.result.report_id = value, sha256(self.payload)
 
@@ -532,7 +541,12 @@ class _Climb:
                 )
             stated = {name: float(text) for name, text in made["figures"].items()}
             due = {name: float(report.figure(value)) for name, value in again.figures.items()}
-            wrong = [name for name in stated.keys() | due.keys() if not _near(stated.get(name), due.get(name))]
+            dtype = self.predicate["candidate"]["claims"]["dtype"]
+            wrong = [
+                name
+                for name in stated.keys() | due.keys()
+                if not _near(stated.get(name), due.get(name), noise=_noise(name, dtype))
+            ]
             if wrong:
                 name = min(wrong)
                 raise Unacceptable(
@@ -544,15 +558,35 @@ class _Climb:
             self.on_case(len(self.checks), len(self.checks))
 
 
+def _texts(value: Any) -> None:
+    """Complain of a text with something in it that no harness writes and an eye does not see."""
+    if isinstance(value, str) and legible(value) != value:
+        raise Unacceptable("E_TEXT", f"{clean(value, 80)!r} holds characters that deceive the eye")
+    if isinstance(value, dict):
+        _texts([*value.keys(), *value.values()])
+    elif isinstance(value, list):
+        for inner in value:
+            _texts(inner)
+
+
 def _decided(state: object, example: int | None) -> str:
     return f"{state}" if example is None else f"{state} at example {example}"
 
 
-def _near(stated: float | None, due: float | None) -> bool:
-    """Whether two figures say the same."""
+def _noise(name: str, dtype: str) -> float | None:
+    """What a figure may differ by, in units of honest error; None for a share or count, which has no such unit."""
+    if name not in HONEST_UNITS:
+        return None
+    return FIGURE_NOISE if dtype == "float64" else FIGURE_FLOOR
+
+
+def _near(stated: float | None, due: float | None, *, noise: float | None) -> bool:
+    """Whether two figures say the same; see `_noise`."""
     if stated is None or due is None:
         return False
     if stated == due or (stated != stated and due != due):
         return True
     low, high = sorted((abs(stated), abs(due)))
-    return high - low <= FIGURE_NOISE or high <= low * FIGURE_FACTOR
+    if noise is None:
+        return high < math.inf and abs(stated - due) <= SHARE_TOLERANCE * high
+    return high - low <= noise or high <= low * FIGURE_FACTOR

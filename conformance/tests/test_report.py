@@ -1,6 +1,7 @@
 """Statements: canonical, free of floats, equal for equal runs; and what people and CI are shown of them."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -152,6 +153,32 @@ def test_the_page_shows_verdict_failure_emulation_and_isolation_without_foreign_
     assert "bytes, by the adapter" in page
     assert "a sentence" in page
     assert "ratio 1.23e+00" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "due"),
+    [
+        ("a&lt;b", r"a\&lt;b"), ("@somebody", r"\@somebody"), ("see https://x.example", r"see https\://x.example"),
+        ("HTTP://x", r"HTTP\://x"), ("www.x.example", r"www\.x.example"), ("<b>", r"\<b\>"), ("ids: 3", "ids: 3"),
+    ],
+)  # fmt: skip
+def test_foreign_text_is_neither_markup_nor_a_link_nor_a_call_for_somebody(text, due):
+    assert report._cell(text) == due
+
+
+def test_the_headline_counts_what_the_adapter_adds_and_is_clean():
+    content = deepcopy(CONTENT)
+    content["predicate"]["checks"][0]["emulated"] = ["forward"]
+    content["predicate"]["candidate"]["name"] = "a\x1b[2J"
+    line = report.headline(content)
+    assert "1 pass, 1 of them with behaviour that the adapter adds" in line
+    assert "\x1b" not in line
+    assert "adapter" not in report.headline(CONTENT)  # its only emulated case failed
+
+
+def test_a_description_without_texts_still_fits_the_schema():
+    empty = report.candidate_record(replace(DESCRIPTION, name="", version="", runtime={"numpy": ""}))
+    assert (empty["name"], empty["version"], empty["runtime"]) == ("-", "-", {"numpy": "-"})
 
 
 def test_junit_counts_what_is_not_a_pass_and_never_hides_it():

@@ -23,7 +23,9 @@ from llmasos_conformance.reasons import REASONS
 from llmasos_conformance.verdict import Outcome, State
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-ISOLATION = isolation.sentences(out_of_process=True, closed=True, pass_env=["CUDA_HOME", "A_B"], isolated=True)
+ISOLATION = isolation.sentences(
+    out_of_process=True, open_because="", adopted=True, pass_env=["CUDA_HOME", "A_B"], isolated=True
+)
 SUITE, REFERENCE, HARNESS = "a" * 64, "b" * 64, "c" * 64
 DESCRIPTION = Description(
     name="acme",
@@ -467,6 +469,9 @@ def hidden(first, **before):
     return change
 
 
+SELF_TEST = isolation.sentences(
+    out_of_process=False, open_because=isolation.OPEN[-1], adopted=False, pass_env=(), isolated=False
+)
 SUBSTANCE = {
     "another subject": (put("subject", 0, "digest", "sha256", "e" * 64), False, "E_SUBJECT"),
     "the adapter twice": (put("subject", 0, "name", "adapter"), False, "E_SUBJECT"),
@@ -507,7 +512,7 @@ SUBSTANCE = {
     "isolation invented": (put("predicate", "run", "isolation", 0, "In a vault."), False, "E_ISOLATION"),
     "a gap in isolation left out": (drop("predicate", "run", "isolation", -1), False, "E_ISOLATION"),
     "isolation of a self-test": (
-        put("predicate", "run", "isolation", isolation.sentences(out_of_process=False, closed=False, pass_env=())),
+        put("predicate", "run", "isolation", SELF_TEST),
         False,
         "E_ISOLATION",
     ),
@@ -711,20 +716,52 @@ def test_every_exit_code_of_a_reason_is_one_of_the_table():
 
 
 @pytest.mark.parametrize(
-    ("stated", "due", "same"),
+    ("name", "dtype", "stated", "due", "same"),
     [
-        (0.0, 1.05, True),  # two honest float64 references, on two builds of BLAS
-        (3.0, 6.0, True),
-        (40.0, 79.0, True),
-        (0.5, 4.0, False),
-        (90.0, 0.5, False),
-        (float("inf"), float("inf"), True),
-        (float("nan"), float("nan"), True),
-        (float("nan"), 1.0, False),
-        (float("inf"), 9.0, False),
-        (None, 0.0, False),
-        (0.0, None, False),
+        ("peak", "float64", 0.0, 1.05, True),  # two honest float64 references, on two builds of BLAS
+        ("ratio", "float64", 3.0, 6.0, True),
+        ("ratio", "float64", 40.0, 79.0, True),
+        ("ratio", "float64", 0.5, 4.0, False),
+        ("ratio", "float64", 90.0, 0.5, False),
+        ("ratio", "float64", float("inf"), float("inf"), True),
+        ("ratio", "float64", float("nan"), float("nan"), True),
+        ("ratio", "float64", float("nan"), 1.0, False),
+        ("ratio", "float64", float("inf"), 9.0, False),
+        ("ratio", "float64", None, 0.0, False),
+        ("ratio", "float64", 0.0, None, False),
+        ("position", "float32", 0.1, 0.6, True),
+        ("position", "float32", 0.6, 1.2, True),
+        ("position", "float32", 0.9, 3.0, False),
+        ("share", "float64", 0.5, 0.5004, True),
+        ("share", "float64", 0.5, 0.51, False),
+        ("share", "float32", 0.0, 0.1, False),
+        ("share", "float32", 0.0, 0.0, True),
+        ("share", "float32", float("inf"), 1.0, False),
     ],
 )
-def test_figures_agree_within_what_two_references_differ_by(stated, due, same):
-    assert verify._near(stated, due) is same
+def test_figures_agree_within_what_two_references_differ_by_and_shares_agree_outright(name, dtype, stated, due, same):
+    assert verify._near(stated, due, noise=verify._noise(name, dtype)) is same
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\u061cb", "a\u00adb", "a\u180eb", "a\ufff9b", "a\U000e0041b", "a\u034fb", "a\u3164b", "a\ue000b", "a\u0378b",
+        "a\U000f0000b", "a\U0010ffffb", "a" + "\u0301" * 9, "a\u2800b", "",
+    ],
+)  # fmt: skip
+def test_a_text_that_deceives_the_eye_is_malformed(text, world):
+    world.resign(put("predicate", "candidate", "version", text))
+    assert world.codes()[0] in ("E_SCHEMA", "E_TEXT")
+    assert world.verify().exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["1.0", "模型 2", "é", "e\u0301", "👍🏽", "ไม้"])
+def test_an_honest_text_in_any_script_is_accepted(text, world):
+    world.resign(put("predicate", "candidate", "version", text), consistent=True)
+    assert world.verify().accepted
+
+
+def test_what_is_not_proven_names_the_answers_and_the_times():
+    assert "that the recorded answers are the candidate's at all" in verify.NOT_PROVEN
+    assert "the times" in verify.NOT_PROVEN
