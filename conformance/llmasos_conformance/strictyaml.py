@@ -134,6 +134,11 @@ _NUMBER_ELSEWHERE = re.compile(
 )
 _DATE_ELSEWHERE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?")
 _EXPONENT = re.compile(r"([-+]?)([0-9]+)(?:\.([0-9]*))?[eE]([-+]?)([0-9]+)")
+_UNREAD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that change the direction of a line, so that it reads as something else than it says."""
+_MOST_DIGITS = 400
+"""Of a number; a float64 has 309 before its point."""
 _UNREADABLE = object()
 
 
@@ -169,7 +174,10 @@ class _Reader:
             self.problems.append(Problem(f"{self.shown}{place}", "", f"not YAML: {reason}"))
             return _UNREADABLE
         except yaml.YAMLError as error:
-            self.problems.append(Problem(self.shown, "", f"not YAML: {error}"))
+            found = _UNREAD.search(text)  # a character that YAML forbids, which the parser tells without a line
+            line = text.count("\n", 0, found.start()) + 1 if found else 1
+            what = f"the character {found[0]!r}, which no text may hold" if found else str(error)
+            self.problems.append(Problem(f"{self.shown}:{line}", "", f"not YAML: {what}"))
             return _UNREADABLE
         next(events)  # the stream starts
         if isinstance(next(events), yaml.StreamEndEvent):
@@ -203,6 +211,7 @@ class _Reader:
         if event.tag is not None:
             self._refuse(event, path, f"tags are not read; remove {event.tag}")
         if isinstance(event, yaml.ScalarEvent):
+            self._look(event, path)
             return event.value if event.style in _QUOTED else self._plain(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []
@@ -234,6 +243,7 @@ class _Reader:
             self._skip(event, events)
             return ""
         name: str = event.value
+        self._look(event, (*path, name))
         if event.style in _QUOTED:
             return name
         if name == "<<":
@@ -242,11 +252,18 @@ class _Reader:
             self._refuse(event, (*path, name), f"a key must be a text; quote it: '{name}'")
         return name
 
+    def _look(self, event: Any, path: Place) -> None:
+        if found := _TURNS.search(event.value):
+            self._refuse(event, path, f"the text holds U+{ord(found[0]):04X}, which turns the direction of a line")
+
     def _plain(self, event: Any, path: Place) -> Any:
         """The value of an unquoted scalar."""
         text: str = event.value
         if text in _WORDS:
             return _WORDS[text]
+        if len(text) > _MOST_DIGITS and text.lstrip("-")[:1].isdigit() and _NUMBER_ELSEWHERE.fullmatch(text):
+            self._refuse(event, path, f"a number of {len(text)} characters; {_MOST_DIGITS} are the most that are read")
+            return None
         if _INTEGER.fullmatch(text):
             return int(text, 16 if "x" in text else 10)
         if _REAL.fullmatch(text) and math.isfinite(float(text)):

@@ -263,6 +263,9 @@ def test_lines_are_the_same_with_and_without_the_c_parser(
         (CASES, CASES + "---\nx: 1\n", "suites/attention.yaml:15: a second document starts here; a file holds one"),
         (CASES, "- a\n", "suites/attention.yaml:1: expected a mapping, found a list"),
         ("given: {probe: plain,", "given: {deep: " + "[" * 40 + "]" * 40 + ", probe: plain,", "nested deeper than 32 levels"),
+        ("examples: 4", "examples: " + "9" * 5000, "a number of 5000 characters; 400 are the most that are read"),
+        (CASES, CASES + "# \x00\n", "suites/attention.yaml:15: not YAML: the character '\\x00', which no text may hold"),
+        ("en: ", "en: \u202e", "the text holds U+202E, which turns the direction of a line"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_strict_yaml_is_refused(old: str, new: str, message: str, write: Write) -> None:
