@@ -16,7 +16,9 @@ candidate that hangs is asked no more after a few cases: the rest is `not_run` t
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
+import os
 import re
 import secrets
 import shlex
@@ -144,36 +146,46 @@ def certify(
         raise Nothing(f"the profile {order.profile} has no cases", where=directory)
     before = _digests(order)
     # Only in a process of our own: closing the doors of somebody else's program is not ours to do.
-    closed = bool(sys.flags.isolated) and isolation.close_doors()
-    said = isolation.sentences(out_of_process=order.out_of_process, closed=closed, pass_env=order.pass_env)
+    own = bool(sys.flags.isolated)
+    adopted = own and isolation.adopt()
+    said = isolation.sentences(
+        out_of_process=order.out_of_process, adopted=adopted, pass_env=order.pass_env,
+        open_because=isolation.close_doors() if own else isolation.ANOTHER_PROGRAM,
+    )  # fmt: skip
     with (
         _place(order.out) as place,
         tempfile.TemporaryDirectory(prefix="llmasos-") as temporary,
         tempfile.TemporaryDirectory() as private,  # no path that the adapter is given leads here
     ):
         rooms = _Rooms(Path(temporary).resolve(), Path(private).resolve())
-        return _run(order, loaded, profile, before, place, rooms, said, clock, progress)
+        return _run(order, loaded, profile, before, place, rooms, said, clock, progress, adopted=adopted)
 
 
 def _run(
     order: Order, loaded: Suite, profile: Mapping[str, Any], before: Mapping[str, str], place: _Place, rooms: _Rooms,
-    said: list[str], clock: Callable[[], datetime], progress: Progress,
+    said: list[str], clock: Callable[[], datetime], progress: Progress, *, adopted: bool,
 ) -> Done:  # fmt: skip
     started, seed = clock(), order.seed or secrets.token_hex(16)
     connection = _connect(order, rooms)
+
+    def end() -> None:
+        connection.close()
+        if adopted:
+            isolation.end_children()
+
     try:
         description = connection.description
         truth = references.connect(description.claims, Library(rooms.private, seed), adapters.connect)
         candidate = Candidate(Live(connection), description, Library(rooms.bundles, seed))
         bench = engine.Bench(suite=loaded, checks=registry(), candidate=candidate, reference=truth, seed=seed)
         with evidence.Store(place.path / evidence.FILE_NAME) as store:
-            loop = _Loop(bench, connection, store, rooms.hide)
+            loop = _Loop(bench, connection, store, rooms.hide, end)
             with loop.signals():
                 outcomes = loop.run([loaded.cases[case["id"]] for case in profile["cases"]], progress)
-                connection.close()  # the key is opened below, and nobody of the candidate is there to look
+                end()  # the key is opened below, and nobody of the candidate is there to look
                 return _finish(order, loaded, profile, before, place, said, loop, outcomes, started, clock)
     finally:
-        connection.close()
+        end()
 
 
 def _finish(
@@ -189,6 +201,7 @@ def _finish(
         raise RunInvalid(
             f"{' and '.join(changed)} changed while the run went on; nothing was signed", hint="run it again, untouched"
         )
+    signed = order.key is not None and not loop.interrupted
     facts = report.Facts(
         candidate=report.candidate_record(loop.bench.candidate.description),
         adapter=before["adapter"],
@@ -211,12 +224,11 @@ def _finish(
             "finishedAt": clock().strftime(TIME_FORMAT),
             "seed": loop.bench.seed,
             "mode": "certified" if order.out_of_process and sys.flags.isolated else "self-test",
-            "isolation": said,
+            "isolation": [*said, isolation.KEY_SENTENCE] if signed else said,
         },
         environment=installed.environment_record(),
     )
     payload = report.statement(facts, profile, outcomes, loop.store.close())
-    signed = order.key is not None and not loop.interrupted
     content = _write(place.path, payload, order if signed else None)
     return Done(
         verdict=Verdict(content["predicate"]["verdict"]),
@@ -258,9 +270,14 @@ class _Loop:
     """
 
     def __init__(
-        self, bench: engine.Bench, connection: Connection, store: evidence.Store, hide: Callable[[str], str]
+        self,
+        bench: engine.Bench,
+        connection: Connection,
+        store: evidence.Store,
+        hide: Callable[[str], str],
+        end: Callable[[], None],
     ) -> None:
-        self.bench, self.store, self.hide = bench, store, hide
+        self.bench, self.store, self.hide, self._end = bench, store, hide, end
         self.interrupted, self.lost, self.hung = False, "", ""
         self._timeouts = 0
         self._running = self._asking = False
@@ -318,6 +335,7 @@ class _Loop:
         )  # fmt: skip
 
     def _bring_back(self, restart: Callable[[], None]) -> None:
+        self._end()  # also what an ended adapter left behind
         try:
             restart()
         except HarnessError as error:
@@ -383,7 +401,7 @@ class _Place:
                 raise ReportError("there is something already, and reports are never overwritten", where=out,
                                   hint="give a new directory with --out")  # fmt: skip
             out.parent.mkdir(parents=True, exist_ok=True)
-            self.path = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+            self.path = Path(tempfile.mkdtemp(prefix=f".{out.name}.{os.getpid()}.", suffix=".part", dir=out.parent))
             self.path.chmod(0o755)
         except OSError as error:
             raise ReportError(
@@ -403,6 +421,12 @@ class _Place:
                 f"cannot give the report its name: {error.strerror}; it is in {kept}", where=self.out
             ) from error
         return self.out
+
+
+def sweep(out: Path, pid: int) -> None:
+    """Remove what the process `pid` left of a report that was to be at `out`."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.{pid}.*.part"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -194,7 +194,13 @@ def certify(
     if not sys.flags.isolated and not in_process:
         from llmasos_conformance import isolation
 
-        return isolation.rerun(click.get_current_context().find_root().obj, pass_env)
+        try:
+            return isolation.rerun(click.get_current_context().find_root().obj, pass_env)
+        except isolation.Killed as killed:
+            from llmasos_conformance.certify import sweep
+
+            sweep(out, killed.pid)
+            raise
     from llmasos_conformance import certify as rooms
 
     order = rooms.Order(

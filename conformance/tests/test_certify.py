@@ -145,6 +145,7 @@ def test_a_certified_run_is_isolated_signed_and_accepted_to_the_last_rung(certif
 
 def test_what_was_isolated_and_what_was_not_stands_in_the_report(certified):
     said = " ".join(statement_of(certified[0])["predicate"]["run"]["isolation"])
+    assert isolation.KEY_SENTENCE in said
     for part in ("python -I", "without pytest", "another process", "scrubbed environment", "no security boundary"):
         assert part in said
 
@@ -553,6 +554,51 @@ def test_a_run_during_which_the_references_bundles_change_signs_nothing(order, m
     with pytest.raises(certify.RunInvalid, match="the reference's bundles changed"):
         run(order())
     assert not (tmp_path / "report").exists()
+
+
+def certify_command(place, *more):
+    return [
+        sys.executable, "-m", "llmasos_conformance.cli", "certify", "--adapter", "./fault.py:Mine", "--profile", "tiny",
+        "--suites", str(place / "suites"), "--out", "report", "--json", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
+def test_what_an_adapter_leaves_behind_ends_with_the_run(place, tmp_path):
+    mark = tmp_path / "mark"
+    candidate(tmp_path, f"""
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open({str(mark)!r}, "w") as file: file.write(str(os.getpid()))
+        for number in range(3): os.close(number)
+        time.sleep(600)
+    os._exit(0)
+""")  # fmt: skip
+    done = subprocess.run(
+        certify_command(place), cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not Path("/proc", mark.read_text()).exists()
+    kept = json.loads((tmp_path / "report" / report.STATEMENT_NAME).read_bytes())
+    said = " ".join(kept["predicate"]["run"]["isolation"])
+    assert "Processes that the adapter left behind were ended" in said
+    closed = "was not closed: it ran as root." if os.geteuid() == 0 else "memory was closed"
+    assert closed in said
+    assert "signing key" not in said
+
+
+def test_a_run_that_is_killed_says_so_and_leaves_no_part(place, tmp_path):
+    candidate(tmp_path, """
+def forward(self, batch): os.kill(os.getppid(), 9); os._exit(0)
+Model.forward = forward
+""")  # fmt: skip
+    done = subprocess.run(
+        certify_command(place), cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 70, done.stderr
+    assert "ended by SIGKILL" in done.stderr
+    assert not [path for path in tmp_path.iterdir() if "report" in path.name]
 
 
 def test_a_variable_that_is_to_be_passed_must_exist(order):

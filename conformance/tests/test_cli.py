@@ -421,6 +421,14 @@ def test_signals_reach_the_isolated_interpreter_and_its_exit_code_comes_back(mon
     assert isolation.rerun(["explain", "E_NOTHING_LIKE_THIS"]) == 2
 
 
+def test_the_isolated_interpreter_reads_no_compiled_files_and_finds_our_packages_first(monkeypatch, tmp_path):
+    code = f"import sys; open({str(tmp_path / 'seen')!r}, 'w').write(f'{{sys.pycache_prefix}} {{sys.path[0]}}')"
+    before = isolation._BOOT.partition("from ")[0]
+    monkeypatch.setattr(isolation, "_BOOT", before + code)
+    assert isolation.rerun([]) == 0
+    assert (tmp_path / "seen").read_text() == f"{os.devnull} {isolation.roots()[0]}"
+
+
 def test_the_isolated_interpreter_sees_nothing_of_the_callers_environment(monkeypatch, tmp_path):
     started = time.monotonic()
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
