@@ -164,6 +164,10 @@ class _Reader:
         except UnicodeDecodeError as error:
             self.problems.append(Problem(f"{self.shown}:{raw[: error.start].count(10) + 1}", "", "not UTF-8"))
             return _UNREADABLE
+        for found in _TURNS.finditer(text):  # as such; written as an escape it shows what it is, and may be data
+            line = text.count("\n", 0, found.start()) + 1
+            what = f"the text holds U+{ord(found[0]):04X}, which turns the direction of a line; write it as an escape"
+            self.problems.append(Problem(f"{self.shown}:{line}", "", what))
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             events = iter(list(yaml.parse(text, Loader=loader)))
@@ -174,9 +178,9 @@ class _Reader:
             self.problems.append(Problem(f"{self.shown}{place}", "", f"not YAML: {reason}"))
             return _UNREADABLE
         except yaml.YAMLError as error:
-            found = _UNREAD.search(text)  # a character that YAML forbids, which the parser tells without a line
-            line = text.count("\n", 0, found.start()) + 1 if found else 1
-            what = f"the character {found[0]!r}, which no text may hold" if found else str(error)
+            forbidden = _UNREAD.search(text)  # a character that YAML forbids, which the parser tells without a line
+            line = text.count("\n", 0, forbidden.start()) + 1 if forbidden else 1
+            what = f"the character {forbidden[0]!r}, which no text may hold" if forbidden else str(error)
             self.problems.append(Problem(f"{self.shown}:{line}", "", f"not YAML: {what}"))
             return _UNREADABLE
         next(events)  # the stream starts
@@ -211,7 +215,6 @@ class _Reader:
         if event.tag is not None:
             self._refuse(event, path, f"tags are not read; remove {event.tag}")
         if isinstance(event, yaml.ScalarEvent):
-            self._look(event, path)
             return event.value if event.style in _QUOTED else self._plain(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []
@@ -243,7 +246,6 @@ class _Reader:
             self._skip(event, events)
             return ""
         name: str = event.value
-        self._look(event, (*path, name))
         if event.style in _QUOTED:
             return name
         if name == "<<":
@@ -251,10 +253,6 @@ class _Reader:
         elif not isinstance(self._plain(event, (*path, name)), str):
             self._refuse(event, (*path, name), f"a key must be a text; quote it: '{name}'")
         return name
-
-    def _look(self, event: Any, path: Place) -> None:
-        if found := _TURNS.search(event.value):
-            self._refuse(event, path, f"the text holds U+{ord(found[0]):04X}, which turns the direction of a line")
 
     def _plain(self, event: Any, path: Place) -> Any:
         """The value of an unquoted scalar."""

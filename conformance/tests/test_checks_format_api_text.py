@@ -35,10 +35,11 @@ def world(tmp_path_factory, installed):
     root = tmp_path_factory.mktemp("probes")
     honest = adapters.connect("reference")
     held = reference.connect(honest.description.claims, Library(root / "reference", "0"), adapters.connect)
+    probes = Library(root / "candidate", "0")
 
     def run(case, spoil=None):
         made = Spoilt(adapters.connect("reference"), spoil or pass_on)
-        candidate = Candidate(Live(made), made.description, Library(root / "candidate", "0"))
+        candidate = Candidate(Live(made), made.description, probes)
         bench = engine.Bench(installed, checks.registry(), candidate, held, "0")
         return engine.run_case(bench, installed.cases[case])
 

@@ -38,7 +38,7 @@ def mine(installed):
 def world(tmp_path_factory, installed):
     """address, spoil, claims -> bench; `spoil(method, params, call)` stands between harness and reference."""
     root = tmp_path_factory.mktemp("probes")
-    held = {}
+    probes, held = Library(root / "candidate", "0"), {}
 
     def make(address="reference", spoil=None, **claims):
         made = Spoilt(adapters.connect(address), spoil or pass_on, claims)
@@ -48,7 +48,7 @@ def world(tmp_path_factory, installed):
             held[dtype] = reference.connect(Claims(dtype=dtype), library, adapters.connect)
         known = held[dtype]
         known.claims = made.description.claims
-        candidate = Candidate(Live(made), made.description, Library(root / "candidate", "0"))
+        candidate = Candidate(Live(made), made.description, probes)
         return engine.Bench(installed, checks.registry(), candidate, known, "0")
 
     return make
