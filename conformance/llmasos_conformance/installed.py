@@ -102,8 +102,8 @@ def harness_record() -> dict[str, Any]:
 def environment_record() -> dict[str, str]:
     """The predicate's `environment`."""
     return {
-        "os": platform.system().lower(),
-        "arch": platform.machine(),
+        "os": platform.system().lower() or "unknown",
+        "arch": platform.machine() or "unknown",
         "python": platform.python_version(),
         "threads": os.environ.get("OMP_NUM_THREADS") or "default",
     }
