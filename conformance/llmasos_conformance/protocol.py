@@ -26,7 +26,7 @@ contract travels as JSON-RPC lines; see `wire`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -165,9 +165,6 @@ class Adapter(Protocol):
 
     def describe(self) -> Description | Mapping[str, Any]: ...
     def load_model(self, path: str) -> Model: ...
-
-
-Deltas = Iterable[str]
 
 
 def logits_like(value: Any) -> Array:
