@@ -97,6 +97,15 @@ def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None =
     return p
 
 
+def log_of(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None = None) -> Float64:
+    """Natural logarithms of the law at temperature 1 without filters: bias and what may be chosen count.
+
+    Returns:
+        [V] float64, -inf where excluded.
+    """
+    return ops.log_softmax(_admissible(logits, sampler, allowed))
+
+
 def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None) -> Float64:
     """Logits with bias, and -inf where an id may not be chosen; [V] float64."""
     z = logits.astype(np.float64)

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 import llmasos
-from llmasos.architectures import RUNNABLE
 from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
@@ -58,17 +57,16 @@ class Described:
 
     Attributes:
         document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        runs: whether this version runs its architecture, and does not only read it. lines: all of it in words.
+        lines: all of it in words.
     """
 
     document: Mapping[str, Any]
     defaults: Mapping[str, Any]
-    runs: bool
     lines: Sequence[str]
 
 
 def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json, whether or not this version runs it; no model is made.
+    """Read a bundle or a model.json; no model is made.
 
     Raises:
         Refusal: the format forbids it.
@@ -77,7 +75,6 @@ def describe_bundle(path: str | PathLike[str]) -> Described:
     return Described(
         document=dict(bundle.document),
         defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        runs=bundle.config.architecture in RUNNABLE,
         lines=bundle.describe().splitlines(),
     )
 
