@@ -84,7 +84,8 @@ def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None =
         return p
     with np.errstate(over="ignore"):  # a tiny temperature sends the rest to -inf, as it should
         p = ops.softmax((z - np.max(z)) / sampler.temperature)
-    order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
+    # Likeliest first, ties by id; by logits, because exponentials may round different ones to one.
+    order = np.argsort(-z, kind="stable")
     kept = p[order]
     if 0 < sampler.top_k < len(kept):
         kept[sampler.top_k :] = 0.0
