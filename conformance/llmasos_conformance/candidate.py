@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmasos_conformance.errors import CandidateFault, Died, HarnessError, Malformed, ProtocolBroken, Raised, TimedOut
-from llmasos_conformance.protocol import Array, Description, Generation, Refusal
+from llmasos_conformance.protocol import Array, Description, Encoding, Generation, Refusal
 
 if TYPE_CHECKING:
     from llmasos_conformance.inputs import Draw
@@ -201,12 +201,21 @@ class LoadedModel:
     def detokenize(self, ids: Sequence[int]) -> str:
         return str(self._ask("detokenize", ids=list(ids))["text"])
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
-        """Logits [T, V] of every row."""
-        return list(self._ask("forward", ids=[list(row) for row in batch])["logits"])
+    def forward(self, batch: Sequence[Sequence[int]], **beside: Sequence[Sequence[int]]) -> list[Array]:
+        """Logits [T, V] of every row; `sources` or `types` beside them where the architecture takes them."""
+        return list(
+            self._ask("forward", ids=_rows(batch), **{name: _rows(rows) for name, rows in beside.items()})["logits"]
+        )
 
-    def score(self, ids: Sequence[int]) -> list[float | None]:
-        return list(self._ask("score", ids=list(ids))["logprobs"])
+    def encode(self, batch: Sequence[Sequence[int]], **beside: Sequence[Sequence[int]]) -> list[Encoding]:
+        answer = self._ask("encode", ids=_rows(batch), **{name: _rows(rows) for name, rows in beside.items()})
+        return [Encoding(hidden=h, pooled=p) for h, p in zip(answer["hidden"], answer["pooled"], strict=True)]
+
+    def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float | None]]:
+        return list(self._ask("fill_mask", ids=list(ids), **options)["fills"])
+
+    def score(self, ids: Sequence[int], **beside: Sequence[int]) -> list[float | None]:
+        return list(self._ask("score", ids=list(ids), **{name: list(row) for name, row in beside.items()})["logprobs"])
 
     def generate_text(self, prompt: str, **options: Any) -> Generation:
         return _generation(self._ask("generate_text", prompt=prompt, **options))
@@ -232,8 +241,8 @@ class LoadedModel:
         answer = self._ask("stream_text", prompt=prompt, **options)
         return list(answer["deltas"]), _generation(answer["generation"])
 
-    def open(self, ids: Sequence[int]) -> LoadedSession:
-        answer = self._ask("open", ids=list(ids))
+    def open(self, ids: Sequence[int], **beside: Sequence[int]) -> LoadedSession:
+        answer = self._ask("open", ids=list(ids), **{name: list(row) for name, row in beside.items()})
         return LoadedSession(self._link, answer["session"], answer["logits"])
 
 
@@ -282,6 +291,10 @@ class Candidate:
         """The option `seed` where the candidate declares it, so that two runs keep the same evidence; else nothing."""
         seed = draw.integer(0, 2**31 - 1)
         return {"seed": seed} if "seed" in self.description.capabilities else {}
+
+
+def _rows(batch: Sequence[Sequence[int]]) -> list[list[int]]:
+    return [list(row) for row in batch]
 
 
 def refusal_of(call: Any, *args: Any, **options: Any) -> Any:

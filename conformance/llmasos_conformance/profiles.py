@@ -81,12 +81,16 @@ def disagreements(
     Args:
         name: what its file is called. entries: case id -> entry, of every case.
     """
-    from llmasos_conformance.protocol import CAPABILITIES  # imports NumPy, which `llmasos verify` starts without
+    from llmasos_conformance.protocol import (
+        ARCHITECTURES,
+        CAPABILITIES,
+    )  # imports NumPy, which `llmasos verify` starts without
 
     if document["profile"] != name:
         yield "profile", f"{document['profile']!r} lies in the file of {name!r}"
-    for wanted in sorted(set(document["requires"]) - CAPABILITIES.keys()):
-        yield "requires", f"there is no capability {wanted!r}{did_you_mean(wanted, CAPABILITIES)}"
+    known = (*CAPABILITIES, *ARCHITECTURES)
+    for wanted in sorted(set(document["requires"]) - set(known)):
+        yield "requires", f"there is no capability {wanted!r}{did_you_mean(wanted, known)}"
     ids = [kept["id"] for kept in document["cases"]]
     if len(set(ids)) != len(ids):
         yield "cases", "a case stands twice"

@@ -67,6 +67,11 @@ CONVERSATIONS = {
     "extend": ({**SESSION, "ids": [1, 2]}, {"logits": TENSOR}),
     "fork": (SESSION, {"session": "s2"}),
     "close": (SESSION, {}),
+    "encode": (
+        {**MODEL, "ids": [[1, 2], [3, 4]], "types": [[0, 0], [1, 0]]},
+        {"hidden": [TENSOR, TENSOR], "pooled": TENSOR},
+    ),
+    "fill_mask": ({**MODEL, "ids": [1, 2], "count": 2}, {"fills": [[{"id": 3, "logprob": -0.5}]]}),
 }
 JUNK = [
     None, True, 0, 1, -1, 2**31, 2**31 - 1, 1.0, -0.5, math.inf, "", "x", "\ud800", "a\nb", "x" * 257, "F16", "stop",

@@ -90,6 +90,8 @@ class InProcess:
         if method == "open":
             logits = _attribute(value, "logits")
             return {"session": self._keep(self._sessions, "s", value), "logits": logits}
+        if method == "encode":
+            return _encoded(value)
         if method == "forward":
             # One array [B, T, V] is a list of rows, too.
             return {"logits": list(np.asarray(value)) if getattr(value, "ndim", 0) == 3 else value}
@@ -138,6 +140,7 @@ _MEMBER: Mapping[str, str] = {
     "detokenize": "text",
     "score": "logprobs",
     "generate_batch": "generations",
+    "fill_mask": "fills",
 }
 """Where a plain return value stands in the answer."""
 
@@ -153,6 +156,15 @@ def _attribute(session: Any, name: str) -> Any:
         if not hasattr(session, needed):
             raise Malformed(f"open() returned {type(session).__name__}, which has no {needed!r}")
     return _vendor(getattr, session, name)
+
+
+def _encoded(value: Any) -> dict[str, Any]:
+    """Encodings of the rows as the wire carries them: hidden states one by one, pooled vectors as one array [B, D]."""
+    try:
+        hidden, pooled = [row.hidden for row in value], [np.asarray(row.pooled) for row in value]
+        return {"hidden": hidden, "pooled": np.stack(pooled) if pooled else np.zeros((0, 1))}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Malformed(f"encode() returned {type(value).__name__}, a list of Encodings was due: {error}") from None
 
 
 def _streamed(ask: Callable[..., Any], prompt: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,16 @@ import llmasos
 from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
-from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
+from llmasos_conformance.protocol import (
+    ARCHITECTURES,
+    CAPABILITIES,
+    Array,
+    Claims,
+    Description,
+    Encoding,
+    Generation,
+    Refusal,
+)
 
 T = TypeVar("T")
 DTYPES = ("float64", "float32")
@@ -45,6 +54,7 @@ class ReferenceAdapter:
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),
             runtime={"numpy": np.__version__},
+            architectures=ARCHITECTURES,
         )
 
     def load_model(self, path: str) -> ReferenceModel:
@@ -110,14 +120,21 @@ class ReferenceModel:
     def detokenize(self, ids: Sequence[int]) -> str:
         return _refusing(self._model.detokenize, ids)
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
-        return _refusing(self._model.forward, batch)
+    def forward(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Array]:
+        return _refusing(self._model.forward, batch, **beside)
 
-    def score(self, ids: Sequence[int]) -> list[float | None]:
-        return _refusing(self._model.score, ids)
+    def encode(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Encoding]:
+        made = _refusing(self._model.encode, batch, **beside)
+        return [Encoding(hidden=row.hidden, pooled=row.pooled) for row in made]
 
-    def open(self, ids: Sequence[int]) -> ReferenceSession:
-        return ReferenceSession(_refusing(self._model.open_session, ids))
+    def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
+        return _refusing(self._model.fill_mask, ids, **options)
+
+    def score(self, ids: Sequence[int], **beside: Any) -> list[float | None]:
+        return _refusing(self._model.score, ids, **beside)
+
+    def open(self, ids: Sequence[int], **beside: Any) -> ReferenceSession:
+        return ReferenceSession(_refusing(self._model.open_session, ids, **beside))
 
 
 class ReferenceSession:

@@ -56,7 +56,7 @@ class TransformersAdapter:
         return Description(
             name="transformers-gpt2",
             version=transformers.__version__,
-            capabilities=frozenset(CAPABILITIES),
+            capabilities=frozenset(CAPABILITIES) - {"beams", "encode", "fill_mask"},
             claims=Claims(dtype=self.dtype, determinism="D1"),
             emulated={
                 **kit.emulated(*native),

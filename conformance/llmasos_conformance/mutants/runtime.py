@@ -619,7 +619,7 @@ class Serving:
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset(CAPABILITIES),
+            capabilities=frozenset(CAPABILITIES) - {"beams", "encode", "fill_mask"},
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
         )
