@@ -31,7 +31,7 @@ What depends on the architecture: a decoder (GPT-3, Llama) continues what it is 
 and writes the target; its `forward` takes `sources=`, a source per row, and its `open` and `score` take `source=`, and
 the ids are targets that begin with decoder_start_token_id. BERT has `forward`, `encode` and `fill_mask`, which take
 `types=`, token types, and refuses to generate with `unsupported`. What looks inside or learns takes `source=`,
-`sources=` or `types=` likewise. `gradients` and `train_step` also take `labels=`: per position the id to predict, or -1.
+`sources=` or `types=` likewise. `gradients` and `train_step` also take `labels=`, the id to predict per position or -1.
 BERT needs them; others have the next id by default. The last hidden state has passed the final norm, if there is one.
 
 Only NumPy and typing are imported here, so that a vendor's adapter may import this module at no cost. The same
