@@ -589,32 +589,6 @@ def generate(model: Path, prompt: str, as_json: bool, **options: Any) -> None:
     return say(answer["text"], wrap=False)
 
 
-@cli.command(short_help="Check a bundle and show what it is.")
-@click.argument("model", metavar="MODEL.json", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="print as JSON")
-def describe(model: Path, as_json: bool) -> None:
-    """Check a bundle or a model.json by the standard's rules and show what it is."""
-    from llmasos_conformance.adapters.reference import describe_bundle
-    from llmasos_conformance.protocol import Refusal
-
-    try:
-        bundle = describe_bundle(model)
-    except Refusal as refusal:
-        raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
-    place = model if model.is_dir() else model.parent
-    files = sorted(each.name for each in place.iterdir() if each.suffix in (".safetensors", ".json", ".onnx"))
-    if as_json:
-        return print_json(
-            {"schemaVersion": "1.0", "valid": True, "files": files, "defaults": bundle.defaults,
-             "model": bundle.document}
-        )  # fmt: skip
-    title, *lines = bundle.lines
-    say(title, bold=True)
-    for line in (*lines, f"files: {', '.join(files)}"):
-        say(f"  {line}")
-    return next_step(f"llmasos generate {shlex.quote(str(model))} 'a prompt' --max-length 20")
-
-
 @cli.command(short_help="Make a bundle from a few numbers and a seed.")
 @click.argument("out", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option("--architecture", required=True, help="Transformer, GPT-3, BERT or Llama")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 import llmasos
-from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import (
@@ -60,34 +59,6 @@ class ReferenceAdapter:
 
     def load_model(self, path: str) -> ReferenceModel:
         return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A valid bundle, for people and for programs.
-
-    Attributes:
-        document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        lines: all of it in words.
-    """
-
-    document: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    lines: Sequence[str]
-
-
-def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json; no model is made.
-
-    Raises:
-        Refusal: the format forbids it.
-    """
-    bundle = _refusing(llmasos.read_bundle, path)
-    return Described(
-        document=dict(bundle.document),
-        defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        lines=bundle.describe().splitlines(),
-    )
 
 
 def new_bundle(
