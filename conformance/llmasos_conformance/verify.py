@@ -361,13 +361,22 @@ class _Climb:
             )
 
     def profile(self) -> None:
-        name = self.predicate["suite"]["profile"]
+        """The profile in force; for a report of an earlier suite that the trust file accepts, also a superseded one."""
+        name, digest = self.predicate["suite"]["profile"], self.predicate["suite"]["profileDigest"]
+        earlier = self.predicate["suite"]["digest"] != self.own.suite_digest
         try:
-            self.frozen = installed.frozen_profile(self.own.suites, name)
+            self.frozen = installed.frozen_profile(self.own.suites, name, digest if earlier else "")
         except SuiteError as error:
             raise Unacceptable("E_PROFILE", error.what) from error
-        if installed.profile_digest(self.frozen) != self.predicate["suite"]["profileDigest"]:
+        if installed.profile_digest(self.frozen) != digest:
             raise Unacceptable("E_PROFILE", f"the profile {name} was frozen with other content here")
+        withdrawn = installed.withdrawn_cases(self.own.suites) if earlier else {}
+        for case in self.frozen["cases"]:
+            if case["id"] in withdrawn:
+                since = withdrawn[case["id"]]
+                self.result.notes.append(
+                    f"{case['id']} was withdrawn in {since}; the verdict of this report counts it still"
+                )
 
     def reference(self) -> None:
         self._pinned("reference", "E_REFERENCE", self.trust.references, self.own.reference_digest)
