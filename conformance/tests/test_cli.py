@@ -46,7 +46,19 @@ def isolated(*words, cwd=None):
     )
 
 
-COMMANDS = ["certify", "verify", "keygen", "list", "explain", "doctor", "generate", "describe", "demo"]
+COMMANDS = [
+    "certify",
+    "verify",
+    "keygen",
+    "list",
+    "explain",
+    "doctor",
+    "generate",
+    "describe",
+    "demo",
+    "standard",
+    "coverage",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
