@@ -471,19 +471,15 @@ def changes(directory: Path | None = None) -> list[str]:
     for name, profile in loaded.profiles.items():
         if profile.version in register["profiles"].get(name, {}):
             continue
-        last = profiles.superseded(place, name)[-1:]
-        before = {case for path in last for case in frozen_profile(path).cases}
-        new = [case for case in profile.cases if case not in before]
-        gone = sorted(before - {*profile.cases})
-        lines.append(f"profile {name} {profile.version}: asks {len(new)} new cases: {', '.join(new) or '-'}")
-        lines += [f"profile {name} {profile.version}: asks no more: {', '.join(gone)}"] if gone else []
+        earlier = profiles.superseded(place, name)
+        lines += _since(frozen_profile(earlier[-1]) if earlier else None, profile)
     tested: dict[str, list[str]] = {}
     for case in loaded.cases.values():
         if case.id not in register["cases"]:
             tested.setdefault(case.requirement, []).append(case.id)
     for each in loaded.requirements.values():
         if each.id not in register["requirements"]:
-            how = "untestable" if each.untestable else f"{len(tested.get(each.id, ()))} cases"
+            how = "untestable" if each.untestable else _cases(len(tested.get(each.id, ())))
             lines.append(f"new requirement {each.id} ({each.level}), {how}: {each.sentence['en']}")
         elif each.id in tested:
             lines.append(f"new cases of {each.id} ({each.level}): {', '.join(tested[each.id])}")
@@ -495,6 +491,27 @@ def changes(directory: Path | None = None) -> list[str]:
     for each in loaded.requirements.values():
         lines += [f"erratum to {each.id}: {erratum.why['en']}" for erratum in _fresh(each, register)]
     return lines
+
+
+def _since(before: Profile | None, now: Profile) -> list[str]:
+    """What a profile asks and requires that its last published version did not, and what it asks no more."""
+    title = f"profile {now.name} {now.version}"
+    if before is None:
+        return [f"new {title}, {_cases(len(now.cases))}"]
+    return [
+        f"{title}: {what}: {', '.join(names)}"
+        for what, names in (
+            ("asks also", [case for case in now.cases if case not in before.cases]),
+            ("requires also", sorted(now.requires - before.requires)),
+            ("asks no more", [case for case in before.cases if case not in now.cases]),
+            ("requires no more", sorted(before.requires - now.requires)),
+        )
+        if names
+    ]
+
+
+def _cases(number: int) -> str:
+    return "1 case" if number == 1 else f"{number} cases"
 
 
 # ── profiles ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,11 +6,12 @@ A small suite of two requirements is published as 0.1.0, changed, and published 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import installed, profiles, published, suite
+from llmasos_conformance import installed, plugin, profiles, published, strictyaml, suite
 from llmasos_conformance.canonical import Unacceptable, schema, validate
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import HarnessError, SuiteError
@@ -384,12 +385,15 @@ def test_changes_name_first_what_a_candidate_that_passed_could_newly_fail(
     out.edit(out.ledger, "en: A word is short.", "en: A word should be short.")
     note = "errata: [{since: 0.2.0, was: {en: A word is short., zh: 词应当短。}, why: {en: Plainer., zh: 更明白。}}]"
     out.edit(out.ledger, "level: SHOULD", f"level: SHOULD, {note}")
-    out.freeze(version="0.2.0")
+    suite.freeze("quick", requires=["tokenize"], version="0.2.0", directory=out.root, replace=True)
+    suite.freeze("core/words", match=["words.plain"], version="0.2.0", directory=out.root)
     assert suite.changes(out.root) == [
-        "profile quick 0.2.0: asks 2 new cases: words.new, words.four",
+        "new profile core/words 0.2.0, 1 case",
+        "profile quick 0.2.0: asks also: words.new, words.four",
+        "profile quick 0.2.0: requires also: tokenize",
         "profile quick 0.2.0: asks no more: words.long",
         "new cases of WRD-1 (MUST): words.new",
-        "new requirement WRD-4 (MUST), 1 cases: Four is four.",
+        "new requirement WRD-4 (MUST), 1 case: Four is four.",
         "withdrawn words.long: It asked for too much.",
         "erratum to WRD-2: Plainer.",
     ]
@@ -405,7 +409,32 @@ def test_the_command_publishes_the_version_of_the_package(
     assert "cannot follow" in capsys.readouterr().err
 
 
-# ── the shipped suites ──
+# ── what pytest says of it ──
+
+
+def test_a_withdrawn_case_that_is_named_on_the_command_line_says_why_it_is_gone(standard: Standard) -> None:
+    standard.edit(standard.cases, "given: {text: longer}", f"given: {{text: longer}}, {GONE}")
+    for name in ("llmasos:words::words.long", "llmasos:words.long"):
+        with pytest.raises(pytest.UsageError, match=r"withdrawn in 0\.2\.0: It asked for too much"):
+            plugin._path(name, standard.root)
+
+
+# ── the shipped suites, and what is written about them ──
+
+
+@pytest.mark.parametrize("name", ["suite-life.md", "suite-life.zh.md"])
+def test_the_entries_that_the_document_shows_are_accepted(name: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / name).read_text(encoding="utf-8")
+    entries = re.findall(r"```yaml\n(.+?)```", text, re.DOTALL)
+    assert len(entries) == 2
+    for entry, kind, head in zip(
+        entries,
+        ("requirement", "suite"),
+        ("chapter: x\ntitle: {en: x, zh: x}\nrequirements:\n", "suite: x\ntitle: {en: x, zh: x}\ncases:\n"),
+        strict=True,
+    ):
+        document = strictyaml.read(f"{head}{entry}".encode(), name, strictyaml.validator(schema(kind)))
+        assert document.problems == ()
 
 
 def test_no_shipped_profile_lists_what_is_withdrawn_and_no_promise_is_broken() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from llmasos_conformance.coverage import Table
 from llmasos_conformance.standard import place
-from llmasos_conformance.standard.pages import address, book, chapters, cover, pages
+from llmasos_conformance.standard.pages import address, all_pages, book, chapters, cover
 from llmasos_conformance.suite import Suite
 
 __all__ = ["address", "chapters", "render", "write"]
@@ -36,7 +36,7 @@ def render(loaded: Suite, langs: Sequence[str] = ("en", "zh"), table: Table | No
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     made = {"index.html": cover(loaded, langs, style)}
     for lang in langs:
-        made.update(pages(book(loaded, lang, [other for other in langs if other != lang], table, style)))
+        made.update(all_pages(book(loaded, lang, [other for other in langs if other != lang], table, style)))
     return made
 
 

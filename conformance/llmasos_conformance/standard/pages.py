@@ -123,7 +123,7 @@ def book(loaded: Suite, lang: str, others: Sequence[str], table: Table | None, s
     )  # fmt: skip
 
 
-def pages(made: Book) -> Iterator[tuple[str, str]]:
+def all_pages(made: Book) -> Iterator[tuple[str, str]]:
     """Name and text of every page of one language."""
     yield f"{made.lang}/index.html", index(made)
     for chapter in made.order:
