@@ -739,16 +739,13 @@ def describe(model: Path, as_json: bool) -> None:
     files = sorted(each.name for each in place.iterdir() if each.suffix in (".safetensors", ".json", ".onnx"))
     if as_json:
         return print_json(
-            {"schemaVersion": "1.0", "valid": True, "runs": bundle.runs, "files": files, "defaults": bundle.defaults,
+            {"schemaVersion": "1.0", "valid": True, "files": files, "defaults": bundle.defaults,
              "model": bundle.document}
         )  # fmt: skip
     title, *lines = bundle.lines
     say(title, bold=True)
     for line in (*lines, f"files: {', '.join(files)}"):
         say(f"  {line}")
-    if not bundle.runs:
-        architecture = bundle.document["architecture"]
-        return say(f"note: the document is valid; this version reads {architecture} and does not run it", fg="yellow")
     return next_step(f"llmasos generate {shlex.quote(str(model))} 'a prompt' --max-length 20")
 
 

@@ -119,14 +119,18 @@ def disagreements(
         name: what its file is called. entries: case id -> entry, of every case, withdrawn ones too.
         withdrawn: case id -> version. superseded: version under which the file lies; empty for a profile in force.
     """
-    from llmasos_conformance.protocol import CAPABILITIES  # imports NumPy, which `llmasos verify` starts without
+    from llmasos_conformance.protocol import (
+        ARCHITECTURES,
+        CAPABILITIES,
+    )  # imports NumPy, which `llmasos verify` starts without
 
     if document["profile"] != name:
         yield "profile", f"{document['profile']!r} lies in the file of {name!r}"
     if superseded and document["version"] != superseded:
         yield "version", f"{document['version']} lies among those of {superseded}"
-    for wanted in sorted(set(document["requires"]) - CAPABILITIES.keys()):
-        yield "requires", f"there is no capability {wanted!r}{did_you_mean(wanted, CAPABILITIES)}"
+    known = (*CAPABILITIES, *ARCHITECTURES)
+    for wanted in sorted(set(document["requires"]) - set(known)):
+        yield "requires", f"there is no capability {wanted!r}{did_you_mean(wanted, known)}"
     ids = [kept["id"] for kept in document["cases"]]
     if len(set(ids)) != len(ids):
         yield "cases", "a case stands twice"

@@ -91,7 +91,7 @@ class Case:
         id: never reused. requirement: id of the ledger. check: name of the check that judges it.
         given: data for the check, defaults filled in.
         examples: how many certified inputs are drawn; 1 for a case that draws nothing.
-        needs: capabilities, the check's and the case's own.
+        needs: capabilities, the check's and the case's own, and the architecture of the bundles that it loads.
         effect: "en"/"zh": what a failure means for users.
         where: file:line.
         withdrawn: None for one in force. One that is withdrawn is not held against its check, which may be gone.
@@ -309,11 +309,19 @@ def _add_cases(
             check=entry["check"],
             given=given,
             examples=entry.get("examples", 1),
-            needs=frozenset(entry.get("needs", ())) | (check.needs if check else frozenset()),
+            needs=_needs(document.value, entry, check),
             effect=entry.get("effect", {}),
             where=place,
             withdrawn=withdrawn,
         )
+
+
+def _needs(document: Mapping[str, Any], entry: Mapping[str, Any], check: Check | None) -> frozenset[str]:
+    """What a case needs. One that loads a bundle needs the bundle's architecture, GPT-3 unless case or suite say."""
+    needs = frozenset(entry.get("needs", ())) | (check.needs if check else frozenset())
+    if "load_model" not in needs:
+        return needs
+    return needs | {entry.get("architecture", document.get("architecture", "GPT-3"))}
 
 
 def _wrong_names(
@@ -595,14 +603,15 @@ def freeze(
     Raises:
         SuiteError: the suites are malformed, a pattern matches nothing, a name is unknown, or the profile exists.
     """
-    from llmasos_conformance.protocol import CAPABILITIES
+    from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES
 
     place = directory or find()
     suite = _load(place, checks, thaw=False)  # an older profile that has become stale must not stand in the way
-    needed, offered = sorted(set(requires)), frozenset(within) or frozenset(CAPABILITIES)
+    needed, offered = sorted(set(requires)), frozenset(within) or frozenset(CAPABILITIES) | frozenset(ARCHITECTURES)
+    known = (*CAPABILITIES, *ARCHITECTURES)
     for capability in (*needed, *sorted(offered)):
-        if capability not in CAPABILITIES:
-            raise SuiteError(f"there is no capability {capability!r}{did_you_mean(capability, CAPABILITIES)}")
+        if capability not in known:
+            raise SuiteError(f"there is no capability {capability!r}{did_you_mean(capability, known)}")
     for pattern in match:
         if not any(fnmatchcase(case, pattern) for case in suite.cases):
             raise SuiteError(f"no case matches {pattern!r}{did_you_mean(pattern, suite.cases)}")

@@ -419,9 +419,10 @@ class _Climb:
                                        case=made["id"])  # fmt: skip
 
     def declared(self) -> None:
-        capabilities = set(self.predicate["candidate"]["capabilities"])
+        candidate = self.predicate["candidate"]
+        offered = {*candidate["capabilities"], *candidate["architectures"]}
         for made, due in zip(self.checks, self.frozen["cases"], strict=True):
-            missing = set(due["needs"]) - capabilities
+            missing = set(due["needs"]) - offered
             if made["outcome"] == "waived":
                 raise Unacceptable("E_WAIVED", f"{made['id']} is waived, and nobody can waive it", case=made["id"])
             if (made["outcome"] == "not_declared") != bool(missing) and made["outcome"] != "not_run":

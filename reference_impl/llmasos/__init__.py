@@ -22,13 +22,14 @@ from llmasos.errors import (
     UnsupportedVersion,
 )
 from llmasos.generation import Generation
-from llmasos.model import Model, Session, generate_text, load_model
+from llmasos.model import Encoding, Model, Session, generate_text, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Bundle",
     "ContextOverflow",
+    "Encoding",
     "Generation",
     "InvalidArgument",
     "InvalidFormat",

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from llmasos import strictjson, weights
-from llmasos.architectures import RUNNABLE
 from llmasos.config import ModelConfig, applied_defaults
 from llmasos.errors import InvalidArgument, InvalidFormat, NotFound
 from llmasos.ops import Array
@@ -53,19 +52,17 @@ class Bundle:
     tokenizer: Tokenizer | None
 
     def describe(self) -> str:
-        """What the bundle is, for a person: sizes, defaults applied, and whether this version runs it."""
+        """What the bundle is, for a person: sizes, weights, tokenizer, defaults applied."""
         config = self.config
-        runs = config.architecture in RUNNABLE
         defaults = [f"{name}={json.dumps(getattr(config, name))}" for name in applied_defaults(self.document)]
         lines = [
             f"{config.name}: {config.architecture}, format {config.version}",
             f"sizes: vocabulary {config.vocab_size}, width {config.embedding_dim}, {config.num_layers} layers, "
             f"{config.num_heads} heads, hidden {config.feed_forward_dim}, context {config.context_length}",
-            f"parameters: {weights.parameter_count(config):,}" if runs else "parameters: not known to this version",
+            f"parameters: {weights.parameter_count(config):,}",
             f"weights: {'model.safetensors' if self.weights is not None else f'from seed {config.seed}'}",
             f"tokenizer: {_tokenizer_name(self.tokenizer)}",
             f"defaults applied: {', '.join(defaults) or 'none'}",
-            f"runs here: {'yes' if runs else 'no, this version runs ' + ', '.join(RUNNABLE)}",
         ]
         return "\n".join(lines)
 
@@ -138,8 +135,8 @@ def _read(path: Path, limit: int) -> bytes | None:
 
 
 def _read_weights(path: Path, config: ModelConfig) -> dict[str, Array] | None:
-    """The bundle's weights; None if it holds none. Of an architecture that does not run, only the format is judged."""
-    expected = weights.expected_tensors(config) if config.architecture in RUNNABLE else None
+    """The bundle's weights; None if it holds none."""
+    expected = weights.expected_tensors(config)
     try:
         if config.weights_sha256 is not None and weights.sha256_of(path) != config.weights_sha256:
             raise InvalidFormat(f"{WEIGHTS} has another digest", f"{MODEL} weights.sha256", "fetch the file again")

@@ -84,7 +84,8 @@ def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None =
         return p
     with np.errstate(over="ignore"):  # a tiny temperature sends the rest to -inf, as it should
         p = ops.softmax((z - np.max(z)) / sampler.temperature)
-    order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
+    # Likeliest first, ties by id; by logits, because exponentials may round different ones to one.
+    order = np.argsort(-z, kind="stable")
     kept = p[order]
     if 0 < sampler.top_k < len(kept):
         kept[sampler.top_k :] = 0.0
@@ -95,6 +96,15 @@ def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None =
     kept[kept < sampler.min_p * kept[0]] = 0.0
     p[order] = kept / kept.sum()
     return p
+
+
+def log_of(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None = None) -> Float64:
+    """Natural logarithms of the law at temperature 1 without filters: bias and what may be chosen count.
+
+    Returns:
+        [V] float64, -inf where excluded.
+    """
+    return ops.log_softmax(_admissible(logits, sampler, allowed))
 
 
 def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None) -> Float64:

@@ -10,11 +10,19 @@ from typing import Any, TypeVar
 import numpy as np
 
 import llmasos
-from llmasos.architectures import RUNNABLE
 from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
-from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
+from llmasos_conformance.protocol import (
+    ARCHITECTURES,
+    CAPABILITIES,
+    Array,
+    Claims,
+    Description,
+    Encoding,
+    Generation,
+    Refusal,
+)
 
 T = TypeVar("T")
 DTYPES = ("float64", "float32")
@@ -46,6 +54,7 @@ class ReferenceAdapter:
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),
             runtime={"numpy": np.__version__},
+            architectures=ARCHITECTURES,
         )
 
     def load_model(self, path: str) -> ReferenceModel:
@@ -58,17 +67,16 @@ class Described:
 
     Attributes:
         document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        runs: whether this version runs its architecture, and does not only read it. lines: all of it in words.
+        lines: all of it in words.
     """
 
     document: Mapping[str, Any]
     defaults: Mapping[str, Any]
-    runs: bool
     lines: Sequence[str]
 
 
 def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json, whether or not this version runs it; no model is made.
+    """Read a bundle or a model.json; no model is made.
 
     Raises:
         Refusal: the format forbids it.
@@ -77,7 +85,6 @@ def describe_bundle(path: str | PathLike[str]) -> Described:
     return Described(
         document=dict(bundle.document),
         defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        runs=bundle.config.architecture in RUNNABLE,
         lines=bundle.describe().splitlines(),
     )
 
@@ -113,14 +120,39 @@ class ReferenceModel:
     def detokenize(self, ids: Sequence[int]) -> str:
         return _refusing(self._model.detokenize, ids)
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
-        return _refusing(self._model.forward, batch)
+    def forward(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Array]:
+        return _refusing(self._model.forward, batch, **beside)
 
-    def score(self, ids: Sequence[int]) -> list[float | None]:
-        return _refusing(self._model.score, ids)
+    def encode(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Encoding]:
+        made = _refusing(self._model.encode, batch, **beside)
+        return [Encoding(hidden=row.hidden, pooled=row.pooled) for row in made]
 
-    def open(self, ids: Sequence[int]) -> ReferenceSession:
-        return ReferenceSession(_refusing(self._model.open_session, ids))
+    def hidden_states(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.hidden_states, ids, **beside)
+
+    def attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.attention, ids, **beside)
+
+    def cross_attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.cross_attention, ids, **beside)
+
+    def gradients(self, batch: Sequence[Sequence[int]], **beside: Any) -> tuple[float, dict[str, Array]]:
+        return _refusing(self._model.gradients, batch, **beside)
+
+    def train_step(
+        self, batch: Sequence[Sequence[int]], learning_rate: Any, **beside: Any
+    ) -> tuple[float, ReferenceModel]:
+        loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
+        return loss, ReferenceModel(model)
+
+    def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
+        return _refusing(self._model.fill_mask, ids, **options)
+
+    def score(self, ids: Sequence[int], **beside: Any) -> list[float | None]:
+        return _refusing(self._model.score, ids, **beside)
+
+    def open(self, ids: Sequence[int], **beside: Any) -> ReferenceSession:
+        return ReferenceSession(_refusing(self._model.open_session, ids, **beside))
 
 
 class ReferenceSession:

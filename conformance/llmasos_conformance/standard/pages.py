@@ -25,7 +25,7 @@ from llmasos_conformance.canonical import clean
 from llmasos_conformance.checks import Check, registry
 from llmasos_conformance.coverage import Standing, Table
 from llmasos_conformance.errors import SuiteError
-from llmasos_conformance.protocol import CAPABILITIES
+from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES
 from llmasos_conformance.standard.markup import Html, el, join, listing, sentence
 from llmasos_conformance.standard.words import CAPABILITIES_ZH, LANGUAGES, LEVELS, TEXTS, VERDICTS, WORDS
 from llmasos_conformance.suite import Case, Requirement, Suite, Withdrawal
@@ -632,6 +632,9 @@ def _capabilities(made: Book) -> Html:
     for name, text in CAPABILITIES.items():
         texts = {"en": text} | ({"zh": CAPABILITIES_ZH[name]} if name in CAPABILITIES_ZH else {})
         rows.append([el("dt", el("code", name), id=_anchor("capability", name)), el("dd", made.either(texts))])
+    for name in ARCHITECTURES:  # needed like a capability by every case that loads such a bundle
+        meaning = made.texts["runs bundles"].format(name)
+        rows.append([el("dt", el("code", name), id=_anchor("capability", name)), el("dd", meaning)])
     return el("dl", rows)
 
 

@@ -25,7 +25,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "checks": "Checks",
         "profiles": "Profiles",
         "profile": "Profile",
-        "capabilities": "Capabilities",
+        "capabilities": "Capabilities and architectures",
+        "runs bundles": "runs bundles of the architecture {}",
         "words": "Words",
         "meaning": "Meaning",
         "all": "All chapters",
@@ -100,7 +101,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "checks": "检查",
         "profiles": "档案",
         "profile": "档案",
-        "capabilities": "能力",
+        "capabilities": "能力与架构",
+        "runs bundles": "运行架构为 {} 的模型包",
         "words": "术语",
         "meaning": "含义",
         "all": "全部各章",
@@ -198,6 +200,13 @@ CAPABILITIES_ZH: Mapping[str, str] = {
     "top_p": "核过滤",
     "min_p": "min-p 过滤",
     "logprobs": "所生成记号的对数概率",
+    "beams": "束搜索",
+    "encode": "编码器的隐藏状态与池化输出",
+    "fill_mask": "编码器在掩码处填入的内容",
+    "hidden_states": "进入第一个模块以及离开每个模块的状态",
+    "attention": "每一层的注意力权重",
+    "gradients": "编号序列的损失，及其对模型包中每个张量的梯度",
+    "train_step": "一步梯度下降",
 }
 """What a capability is, in Chinese; one that is missing is shown in English, as the protocol has it."""
 
