@@ -535,13 +535,13 @@ def _explain_requirement(loaded: Suite, name: str, lang: str) -> None:
     requirement = loaded.requirements[name]
     say(f"{requirement.id} ({requirement.level}), {requirement.chapter}", bold=True)
     say(f"  {requirement.sentence[lang]}")
-    say({"en": "  source: ", "zh": "  来源:"}[lang] + requirement.source)
+    say({"en": "  source: ", "zh": "  来源:"}[lang] + requirement.source.get(lang, requirement.source["en"]))
     _say_withdrawn(requirement.withdrawn, lang)
     for erratum in requirement.errata:
         say({"en": "  reworded in ", "zh": "  改写于 "}[lang] + f"{erratum.since}: {erratum.why[lang]}")
     if requirement.untestable:
-        why = requirement.untestable.get(lang, requirement.untestable["en"])
-        say({"en": "  untestable: ", "zh": "  不可测试:"}[lang] + why)
+        reason = requirement.untestable.get(lang, requirement.untestable["en"])
+        say({"en": "  untestable: ", "zh": "  不可测试:"}[lang] + reason)
     cases = [case.id for case in loaded.cases.values() if case.requirement == name]
     say({"en": "  cases: ", "zh": "  用例:"}[lang] + (", ".join(cases) or "-"))
     say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + _in_document(loaded, name, lang))

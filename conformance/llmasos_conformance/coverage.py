@@ -337,7 +337,8 @@ def lines(made: Table, lang: str = "en") -> Iterator[str]:
         said = [f"{name} {'/'.join(outcome.get(each, '·') for each in cases)}" for name, cases in line.cases.items()]
         said += [word["more"].format(len(line.elsewhere))] if line.elsewhere else []
         if line.standing is Standing.UNTESTABLE:
-            said.append(f"{word['why']}: {line.requirement.untestable.get(lang) or line.requirement.untestable['en']}")
+            reason = line.requirement.untestable
+            said.append(f"{word['why']}: {reason.get(lang, reason['en'])}")
         row = (line.requirement.id, line.requirement.level, STANDINGS[lang][line.standing])
         yield f"  {row[0]:<9}{row[1]:<7}{_padded(row[2], 15)}{word['sep'].join(said)}".rstrip()
     yield ""

@@ -66,9 +66,9 @@ class Requirement:
 
     Attributes:
         level: MUST, SHOULD or MAY. chapter: its place in the standard.
-        sentence: "en"/"zh" -> text. source: where it comes from, or what it settles.
+        sentence: "en"/"zh" -> text. source: where it comes from, or what it settles, "en" and perhaps "zh" -> text.
         where: file:line.
-        untestable: why no case tests it, "en" and perhaps "zh" -> text; empty for one that cases test.
+        untestable: why no case tests it, as `source`; empty for one that cases test.
         withdrawn: None for one in force. errata: oldest first.
     """
 
@@ -76,7 +76,7 @@ class Requirement:
     level: str
     chapter: str
     sentence: Mapping[str, str]
-    source: str
+    source: Mapping[str, str]
     where: str = ""
     untestable: Mapping[str, str] = field(default_factory=dict)
     withdrawn: Withdrawal | None = None
@@ -264,12 +264,17 @@ def _add_requirements(
             level=entry["level"],
             chapter=document.value["chapter"],
             sentence={"en": entry["en"], "zh": entry["zh"]},
-            source=entry["source"],
+            source=_remark(entry["source"]),
             where=place,
-            untestable={"en": reason} if isinstance(reason := entry.get("untestable", {}), str) else reason,
+            untestable=_remark(entry.get("untestable", {})),
             withdrawn=_withdrawal(entry),
             errata=tuple(Erratum(**erratum) for erratum in entry.get("errata", ())),
         )
+
+
+def _remark(said: str | Mapping[str, str]) -> Mapping[str, str]:
+    """A text in English alone, or in both languages."""
+    return {"en": said} if isinstance(said, str) else said
 
 
 def _withdrawal(entry: Mapping[str, Any]) -> Withdrawal | None:

@@ -165,7 +165,7 @@ def test_several_runs_stand_beside_each_other_in_the_order_given(place: SimpleNa
 
 
 REQUIREMENT = Requirement(
-    id="WRD-1", level="MUST", chapter="words", sentence={"en": "A word.", "zh": "一个词。"}, source="here"
+    id="WRD-1", level="MUST", chapter="words", sentence={"en": "A word.", "zh": "一个词。"}, source={"en": "here"}
 )
 GONE = Withdrawal(since="0.1.0", why={"en": "x", "zh": "y"})
 
@@ -190,9 +190,14 @@ def test_outcomes_amount_to_a_standing(said: list[str], due: Standing) -> None:
 
 
 def test_a_requirement_without_a_case_cannot_be_called_tested() -> None:
-    plain = Requirement(id="WRD-2", level="MUST", chapter="words", sentence=REQUIREMENT.sentence, source="here")
+    plain = Requirement(id="WRD-2", level="MUST", chapter="words", sentence=REQUIREMENT.sentence, source={"en": "here"})
     untestable = Requirement(
-        id="WRD-3", level="MUST", chapter="words", sentence=REQUIREMENT.sentence, source="x", untestable={"en": "no"}
+        id="WRD-3",
+        level="MUST",
+        chapter="words",
+        sentence=REQUIREMENT.sentence,
+        source={"en": "x"},
+        untestable={"en": "no"},
     )
     assert coverage.standing(plain, {}) is Standing.NOT_LISTED
     assert coverage.standing(untestable, {}) is Standing.UNTESTABLE
@@ -201,7 +206,7 @@ def test_a_requirement_without_a_case_cannot_be_called_tested() -> None:
 
 def test_a_withdrawn_requirement_is_withdrawn_whatever_came_out() -> None:
     gone = Requirement(
-        id="WRD-2", level="MUST", chapter="words", sentence=REQUIREMENT.sentence, source="here", withdrawn=GONE
+        id="WRD-2", level="MUST", chapter="words", sentence=REQUIREMENT.sentence, source={"en": "here"}, withdrawn=GONE
     )
     assert coverage.standing(gone, {"c": ("fail",)}) is Standing.WITHDRAWN
 

@@ -68,7 +68,12 @@ def section(page: str, name: str) -> ET.Element:
 
 def requirement(name: str = "WRD-1", **changes: object) -> Requirement:
     made = Requirement(
-        id=name, level="MUST", chapter="words", sentence={"en": "A word.", "zh": "一个词。"}, source="here", where="x:1"
+        id=name,
+        level="MUST",
+        chapter="words",
+        sentence={"en": "A word.", "zh": "一个词。"},
+        source={"en": "here"},
+        where="x:1",
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -156,7 +161,8 @@ def test_every_requirement_stands_on_exactly_one_page_in_its_own_words(lang: str
             each = LOADED.requirements[str(element.get("id"))]
             assert said(element.find("p[@class='sentence']")) == re.sub(r"\s+", " ", each.sentence[lang])
             assert each.level in said(element.find("h2"))
-            assert re.sub(r"\s+", " ", each.source) in said(element.find("p[@class='source']"))
+            source = each.source.get(lang, each.source["en"])
+            assert re.sub(r"\s+", " ", source) in said(element.find("p[@class='source']"))
     assert places == {each.id: [f"{lang}/{each.chapter}.html"] for each in LOADED.requirements.values()}
 
 
@@ -269,10 +275,11 @@ def test_every_text_and_word_is_there_in_both_languages() -> None:
     assert used - {"en"} == words.TEXTS["en"].keys()
 
 
-def test_what_is_not_translated_is_marked_as_english(shipped: Pages) -> None:
-    source = section(shipped["zh/api.html"], "API-1").find("p[@class='source']/span")
-    assert source is not None
-    assert source.get("lang") == "en"
+def test_what_is_not_translated_is_marked_as_english() -> None:
+    both = {"en": "there", "zh": "那里"}
+    made = standard.render(small(requirement(), requirement("WRD-2", source=both), cases=(case(),)))["zh/words.html"]
+    shown = [section(made, name).find("p[@class='source']/span") for name in ("WRD-1", "WRD-2")]
+    assert [(said(each), each is not None and each.get("lang")) for each in shown] == [("here", "en"), ("那里", None)]
 
 
 def test_the_glossary_has_the_words_of_the_readme_with_their_meaning(shipped: Pages) -> None:
@@ -325,7 +332,7 @@ def test_whatever_a_ledger_or_suite_says_stays_a_text() -> None:
     bad = {"en": HOSTILE, "zh": HOSTILE}
     loaded = replace(
         small(
-            requirement(sentence=bad, source=HOSTILE, errata=(Erratum(since="0.1.0", was=bad, why=bad),)),
+            requirement(sentence=bad, source=bad, errata=(Erratum(since="0.1.0", was=bad, why=bad),)),
             requirement("WRD-2", untestable=bad),
             requirement("WRD-3", withdrawn=Withdrawal(since="0.1.0", why=bad)),
             cases=(case(given={HOSTILE: [HOSTILE, "</code></pre>"]}, effect=bad),),

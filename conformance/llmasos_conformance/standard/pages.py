@@ -296,7 +296,7 @@ def _requirement(made: Book, each: Requirement) -> Html:
         head,
         el("p", made.said(each.sentence[made.lang]), class_="sentence"),
         _withdrawal(made, each.withdrawn) if each.withdrawn else None,
-        el("p", el("b", texts["source"], texts[":"]), made.english(each.source), class_="source"),
+        el("p", el("b", texts["source"], texts[":"]), made.either(each.source), class_="source"),
         [_erratum(made, each, number) for number in range(len(each.errata))],
         reason,
         el("div", el("b", texts["cases"], texts[":"]), el("ul", cases), class_="cases") if cases else None,

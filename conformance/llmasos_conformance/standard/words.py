@@ -156,7 +156,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
             "才称为通过或未通过。"
         ),
         "made by": "由 llmasos {} 依据测试套件 {} 生成。",
-        "english only": "来源、检查说明与数据保留英文原文。",
+        "english only": "检查说明与数据保留英文原文。",
         ":": "：",
         "and": "，",
         "(": "（",
