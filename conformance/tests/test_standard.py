@@ -423,7 +423,7 @@ def test_what_is_withdrawn_or_reworded_says_since_when_why_and_what_stands_inste
     erratum = said(section(made["en/words.html"], "WRD-1").find("p[@class='erratum']"))
     assert erratum == "Reworded in 0.2.0: It was wrong. It read: The word."
     gone = section(made["zh/words.html"], "WRD-2")
-    assert said(gone.find("p[@class='withdrawn']")) == "已于 0.3.0 撤回： 它是错的。 替代： WRD-1"
+    assert said(gone.find("p[@class='withdrawn']")) == "已于 0.3.0 撤回：它是错的。替代：WRD-1"
     assert "gone" in gone.get("class", "")
     old = section(made["en/words.cases.html"], "words.old")
     assert said(old.find("p[@class='withdrawn']")) == "Withdrawn in 0.4.0: It was wrong. Instead: words.one"

@@ -252,10 +252,10 @@ def _marks(made: Book, case: str) -> Html | None:
 
 
 def _withdrawal(made: Book, said: Withdrawal) -> Html:
-    instead = [el("a", name, href=made.link(name)) for name in said.instead]
+    texts, instead = made.texts, [el("a", name, href=made.link(name)) for name in said.instead]
     return el(
-        "p", el("b", made.texts["withdrawn since"].format(said.since)), " ", made.either(said.why),
-        [" ", made.texts["instead"], " ", join(instead, ", ")] if instead else None, class_="withdrawn",
+        "p", el("b", texts["withdrawn since"].format(said.since), texts[":"]), made.either(said.why),
+        [texts[" "], texts["instead"], texts[":"], join(instead, ", ")] if instead else None, class_="withdrawn",
     )  # fmt: skip
 
 
@@ -268,7 +268,7 @@ def chapter_page(made: Book, chapter: str) -> str:
     levels = Counter(each.level for each in requirements if each.withdrawn is None)
     counts = [f"{levels[level]} {level}" for level in LEVELS[made.lang] if levels[level]]
     cases = sum(len(made.cases.get(each.id, ())) for each in requirements)
-    about = f"{_count(made, len(requirements))}{made.texts['(']}{made.texts['and'].join(counts)}{made.texts[')']}"
+    about = f"{_count(made, levels.total())}{made.texts['(']}{made.texts['and'].join(counts)}{made.texts[')']}"
     main = [
         el("h1", title),
         el("p", about, " · ", el("a", _cases(made, cases), href=f"{chapter}.cases.html"), class_="about"),
@@ -290,7 +290,8 @@ def _requirement(made: Book, each: Requirement) -> Html:
     ]
     reason = None
     if each.untestable:
-        reason = el("p", el("b", texts["untestable because"]), " ", made.either(each.untestable), class_="untestable")
+        label = el("b", texts["untestable because"], texts[":"])
+        reason = el("p", label, made.either(each.untestable), class_="untestable")
     return el(
         "section",
         head,
@@ -306,10 +307,10 @@ def _requirement(made: Book, each: Requirement) -> Html:
 
 
 def _erratum(made: Book, each: Requirement, number: int) -> Html:
-    erratum = each.errata[number]
+    texts, erratum = made.texts, each.errata[number]
     return el(
-        "p", el("b", made.texts["erratum"].format(erratum.since)), " ", made.either(erratum.why), " ",
-        made.texts["was"], " ", el("q", made.either(erratum.was)), class_="erratum",
+        "p", el("b", texts["erratum"].format(erratum.since), texts[":"]), made.either(erratum.why), texts[" "],
+        texts["was"], texts[":"], el("q", made.either(erratum.was)), class_="erratum",
     )  # fmt: skip
 
 
