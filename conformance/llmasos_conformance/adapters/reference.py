@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,6 +88,26 @@ def describe_bundle(path: str | PathLike[str]) -> Described:
         defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
         lines=bundle.describe().splitlines(),
     )
+
+
+def new_bundle(
+    directory: str | PathLike[str], architecture: str, parameters: Mapping[str, Any], **options: Any
+) -> Path:
+    """Make a bundle from a few numbers and a seed; see `llmasos.new_bundle`.
+
+    Raises:
+        Refusal: the format forbids it, or something is there already.
+    """
+    return _refusing(llmasos.new_bundle, directory, architecture, parameters, **options)
+
+
+def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
+    """Everything that is in a bundle, and everything that is wrong with it; see `llmasos.inspect`.
+
+    Raises:
+        Refusal: there is nothing to look at.
+    """
+    return _refusing(llmasos.inspect, path)
 
 
 class ReferenceModel:
