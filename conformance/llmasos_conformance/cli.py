@@ -850,6 +850,8 @@ def import_(source: Path, out: Path, name: str | None, no_tokenizer: bool, no_ch
         what = ", ".join((*checked["compared"], *([f"ids of {checked['texts']} texts"] if checked["texts"] else [])))
         figure = f"the largest difference is {checked['error']:.1e} of the spread, allowed {checked['tolerance']:.1e}"
         say(f"  the same as by {checked['against']}: {what}; {figure}", fg="green")
+        if not checked["texts"] and made["tokenizer"].startswith("tokenizer.json"):
+            say("  ids of texts were not compared: transformers loads no tokenizer from the checkpoint", fg="yellow")
     return next_step(f"llmasos inspect {shlex.quote(str(out))}")
 
 
