@@ -30,6 +30,9 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "hidden_states", "attention", "gradients", "train_step"})
+
+
 class Cache:
     """Keys and values of B rows, in buffers that outlive the request.
 
@@ -619,7 +622,7 @@ class Serving:
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset(CAPABILITIES) - {"beams", "encode", "fill_mask"},
+            capabilities=frozenset(CAPABILITIES) - NOT_OFFERED,
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
         )
