@@ -89,10 +89,12 @@ class GPT2(kit.KitModel):
             logits = self._module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
         return [row[-len(given) :].numpy() for row, given in zip(logits, rows, strict=True)]
 
-    def open(self, ids: Sequence[int]) -> Session:
+    def open(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Session:
+        kit.refuse_beside(source=source)
         return Session(self._module, self.config, ids)
 
-    def score(self, ids: Sequence[int]) -> list[float | None]:
+    def score(self, ids: Sequence[int], source: Sequence[int] | None = None) -> list[float | None]:
+        kit.refuse_beside(source=source)
         row = kit.check_ids(self.config, ids)
         law = torch.log_softmax(torch.from_numpy(self.forward([row])[0]).double(), -1)
         return [None, *(float(law[t, token]) for t, token in enumerate(row[1:]))]
