@@ -38,6 +38,7 @@ from llmasos_conformance.adapters.kit.requests import (
     check_types,
     known_ids,
     refuse_beside,
+    require_beside,
 )
 from llmasos_conformance.adapters.kit.tensors import initialise, tensor_shapes
 from llmasos_conformance.adapters.kit.text import KitTokenizer
@@ -62,6 +63,7 @@ __all__ = [
     "log_law",
     "read_bundle",
     "refuse_beside",
+    "require_beside",
     "tensor_shapes",
     "top_logprobs",
 ]

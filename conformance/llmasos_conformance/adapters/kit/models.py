@@ -18,6 +18,7 @@ from llmasos_conformance.adapters.kit.requests import (
     check_request,
     known_ids,
     refuse_beside,
+    require_beside,
 )
 from llmasos_conformance.adapters.kit.text import KitTokenizer
 from llmasos_conformance.protocol import Array, Encoding, Generation, Refusal
@@ -212,11 +213,11 @@ class KitEncoderDecoder(KitModel):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def open(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Any:
-        allow(source is not None, "source", None)
+        require_beside(source=source)
         return PrefixSession(self, ids, source)
 
     def score(self, ids: Sequence[int], source: Sequence[int] | None = None) -> list[float | None]:
-        allow(source is not None, "source", None)
+        require_beside(source=source)
         assert source is not None
         return scores(self.forward([check_ids(self.config, ids)], sources=[source])[0], ids)
 
