@@ -312,7 +312,7 @@ def _steps(
     fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
-        chosen = sampling.draw(sampling.law(logits, request.sampler, allowed), counter.uniform(key, len(ids)))
+        chosen = sampling.choose(logits, request.sampler, allowed, counter.uniform(key, len(ids)))
         ids.append(chosen)
         fed = [chosen]
         if request.logprobs is not None:

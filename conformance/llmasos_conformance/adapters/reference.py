@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 import llmasos
-from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import (
@@ -61,32 +61,24 @@ class ReferenceAdapter:
         return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A valid bundle, for people and for programs.
-
-    Attributes:
-        document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        lines: all of it in words.
-    """
-
-    document: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    lines: Sequence[str]
-
-
-def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json; no model is made.
+def new_bundle(
+    directory: str | PathLike[str], architecture: str, parameters: Mapping[str, Any], **options: Any
+) -> Path:
+    """Make a bundle from a few numbers and a seed; see `llmasos.new_bundle`.
 
     Raises:
-        Refusal: the format forbids it.
+        Refusal: the format forbids it, or something is there already.
     """
-    bundle = _refusing(llmasos.read_bundle, path)
-    return Described(
-        document=dict(bundle.document),
-        defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        lines=bundle.describe().splitlines(),
-    )
+    return _refusing(llmasos.new_bundle, directory, architecture, parameters, **options)
+
+
+def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
+    """Everything that is in a bundle, and everything that is wrong with it; see `llmasos.inspect`.
+
+    Raises:
+        Refusal: there is nothing to look at.
+    """
+    return _refusing(llmasos.inspect, path)
 
 
 class ReferenceModel:
