@@ -29,7 +29,7 @@ import click
 
 from llmasos_conformance import __version__
 from llmasos_conformance.errors import HarnessError
-from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_OURS, EXIT_USAGE
+from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_OURS, EXIT_USAGE, Verdict
 
 if TYPE_CHECKING:
     from llmasos_conformance.certify import Done, Order
@@ -815,6 +815,98 @@ def _reference(model: Path) -> Iterator[tuple[Callable[[str, Mapping[str, Any]],
         raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
     finally:
         connection.close()
+
+
+@cli.command("import", short_help="Turn a Hugging Face checkpoint into a bundle.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="directory of the bundle, absent or empty")
+@click.option("--name", help="of the model; default the name of the checkpoint's directory")
+@click.option("--no-tokenizer", is_flag=True, help="leave the tokenizer behind")
+@click.option("--no-check", is_flag=True, help="do not compare with transformers")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def import_(source: Path, out: Path, name: str | None, no_tokenizer: bool, no_check: bool, as_json: bool) -> None:
+    """Turn the local Hugging Face checkpoint SOURCE (GPT-2, Llama, Mistral, BERT, BART or Marian) into a bundle.
+
+    Needs neither torch nor transformers; where both are installed, the bundle is held against the checkpoint as they
+    load it.
+    """
+    from llmasos_conformance.adapters.reference import import_checkpoint
+    from llmasos_conformance.protocol import Refusal
+
+    try:
+        made = import_checkpoint(source, out, name=name, tokenizer=not no_tokenizer, check=not no_check)
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=source) from refusal
+    if as_json:
+        return print_json({"schemaVersion": "1.0", **made})
+    document, checked = made["document"], made["checked"]
+    say(f"{document['name']}: {document['architecture']}, in {made['path']}", bold=True)
+    say(f"  tokenizer: {made['tokenizer']}")
+    for note in made["notes"]:
+        say(f"  note: {note}")
+    if checked is None:
+        say(f"  not compared with transformers: {made['unchecked']}", fg="yellow")
+    else:
+        what = ", ".join((*checked["compared"], *([f"ids of {checked['texts']} texts"] if checked["texts"] else [])))
+        figure = f"the largest difference is {checked['error']:.1e} of the spread, allowed {checked['tolerance']:.1e}"
+        say(f"  the same as by {checked['against']}: {what}; {figure}", fg="green")
+    return next_step(f"llmasos inspect {shlex.quote(str(out))}")
+
+
+@cli.command(
+    short_help="Hold the reference against its witnesses.",
+    epilog="Exit codes: 0 all rows within their bounds, 1 a row is outside, 2 torch or transformers is not installed, "
+    "3 a row could not be measured.",
+)
+@click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
+def agreement(as_json: bool) -> int:
+    """Hold the reference against the torch twin and against Hugging Face's models on the same drawn weights.
+
+    Errors are relative to the spread of what is compared; the bound is what honest rounding may cost.
+    """
+    from llmasos_conformance.adapters.reference import agreement_rows
+    from llmasos_conformance.protocol import Refusal
+
+    started, rows = time.monotonic(), []
+    try:
+        for row in agreement_rows():
+            rows.append(row)
+            if not as_json:
+                _print_agreement(row, heading=len(rows) == 1)
+    except Refusal as refusal:
+        raise HarnessError(refusal.message, hint="pip install 'llmasos[runtimes]'") from refusal
+    wrong = [row for row in rows if row["ok"] is False]
+    unmeasured = [row for row in rows if row["ok"] is None]
+    code = 1 if wrong else EXIT_CODES[Verdict.INCOMPLETE] if unmeasured else 0
+    if as_json:
+        print_json({"schemaVersion": "1.0", "ok": code == 0, "rows": rows})
+        return code
+    counts = f"{len(rows) - len(wrong) - len(unmeasured)} of {len(rows)} rows within their bounds"
+    missing = f", {len(unmeasured)} not measured" if unmeasured else ""
+    say(f"{counts}{missing}, in {time.monotonic() - started:.0f} s", bold=True, fg="red" if wrong else None)
+    if unmeasured:
+        next_step("pip install 'llmasos[test]', and again")
+    else:
+        next_step("report this as a bug of llmasos, with --json" if wrong else "llmasos demo")
+    return code
+
+
+_AGREEMENT = "{:<15} {:<24} {:<9} {:<8} {:>5} {:>9} {:>9} {:>9}  "
+
+
+def _print_agreement(row: Mapping[str, Any], *, heading: bool) -> None:
+    if heading:
+        columns = ("architecture", "witness", "depth", "dtype", "drawn", "compared", "error", "bound")
+        say(_AGREEMENT.format(*columns).rstrip(), wrap=False, bold=True)
+    names = [row[key] for key in ("architecture", "witness", "depth", "dtype", "configurations", "compared")]
+    numbers = [
+        f"{row[key]:.1e}" if row["depth"] in ("logits", "inside", "gradients") else f"{row[key]:.0f}"
+        for key in ("error", "bound")
+    ]
+    mark, colour = {True: ("ok", None), False: ("OUTSIDE", "red"), None: ("not measured", "yellow")}[row["ok"]]
+    doubtful = f", {row['doubtful']} too close to call" if row["doubtful"] else ""
+    note = f" ({row['note']})" if row["note"] else ""
+    say(_AGREEMENT.format(*names, *numbers) + mark + doubtful + note, wrap=False, fg=colour)
 
 
 # ── demo and self-test ────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,6 +79,29 @@ def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
         Refusal: there is nothing to look at.
     """
     return _refusing(llmasos.inspect, path)
+
+
+def agreement_rows() -> Iterator[dict[str, Any]]:
+    """How well the reference agrees with its witnesses, row by row; see `llmasos.tools.agreement`.
+
+    Raises:
+        Refusal: torch or transformers is not installed.
+    """
+    from llmasos.tools import agreement  # needs torch, as the reference itself does not
+
+    for row in _refusing(agreement.table):
+        yield row.as_json()
+
+
+def import_checkpoint(source: str | PathLike[str], out: str | PathLike[str], **options: Any) -> Mapping[str, Any]:
+    """Turn a Hugging Face checkpoint into a bundle; arguments and result as `llmasos.tools.importer` has them.
+
+    Raises:
+        Refusal: the checkpoint does not fit, or the place is taken; nothing is written.
+    """
+    from llmasos.tools import importer
+
+    return asdict(_refusing(importer.import_checkpoint, source, out, **options))
 
 
 class ReferenceModel:
