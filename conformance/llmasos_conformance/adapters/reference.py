@@ -89,6 +89,21 @@ def describe_bundle(path: str | PathLike[str]) -> Described:
     )
 
 
+def export_bundle(path: str | PathLike[str], out: str | PathLike[str] | None, **options: Any) -> Any:
+    """Write a bundle as ONNX; arguments and result as those of `llmasos.tools.export.export`.
+
+    Raises:
+        Refusal: see there.
+    """
+
+    def export() -> Any:
+        from llmasos.tools.export import export as made  # who exports nothing needs no onnx
+
+        return made(path, out, **options)
+
+    return _refusing(export)
+
+
 class ReferenceModel:
     """`llmasos.Model` under the protocol's names."""
 
