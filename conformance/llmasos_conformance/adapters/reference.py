@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -89,6 +90,26 @@ def describe_bundle(path: str | PathLike[str]) -> Described:
     )
 
 
+def new_bundle(
+    directory: str | PathLike[str], architecture: str, parameters: Mapping[str, Any], **options: Any
+) -> Path:
+    """Make a bundle from a few numbers and a seed; see `llmasos.new_bundle`.
+
+    Raises:
+        Refusal: the format forbids it, or something is there already.
+    """
+    return _refusing(llmasos.new_bundle, directory, architecture, parameters, **options)
+
+
+def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
+    """Everything that is in a bundle, and everything that is wrong with it; see `llmasos.inspect`.
+
+    Raises:
+        Refusal: there is nothing to look at.
+    """
+    return _refusing(llmasos.inspect, path)
+
+
 def export_bundle(path: str | PathLike[str], out: str | PathLike[str] | None, **options: Any) -> Any:
     """Write a bundle as ONNX; arguments and result as those of `llmasos.tools.export.export`.
 
@@ -141,6 +162,24 @@ class ReferenceModel:
     def encode(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Encoding]:
         made = _refusing(self._model.encode, batch, **beside)
         return [Encoding(hidden=row.hidden, pooled=row.pooled) for row in made]
+
+    def hidden_states(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.hidden_states, ids, **beside)
+
+    def attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.attention, ids, **beside)
+
+    def cross_attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.cross_attention, ids, **beside)
+
+    def gradients(self, batch: Sequence[Sequence[int]], **beside: Any) -> tuple[float, dict[str, Array]]:
+        return _refusing(self._model.gradients, batch, **beside)
+
+    def train_step(
+        self, batch: Sequence[Sequence[int]], learning_rate: Any, **beside: Any
+    ) -> tuple[float, ReferenceModel]:
+        loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
+        return loss, ReferenceModel(model)
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
         return _refusing(self._model.fill_mask, ids, **options)
