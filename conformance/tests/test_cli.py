@@ -256,18 +256,18 @@ def test_describe_shows_the_defaults_that_a_document_leaves_to_the_format(llmaso
     assert "context 1024" in out
     assert "num_heads=1" in out
     said = json.loads(llmasos("describe", model, "--json")[1])
-    assert (said["runs"], said["defaults"]["context_length"], said["defaults"]["num_heads"]) == (True, 1024, 1)
+    assert (said["defaults"]["context_length"], said["defaults"]["num_heads"]) == (1024, 1)
 
 
-def test_describe_shows_a_document_that_this_version_reads_and_does_not_run(llmasos, model):
+def test_describe_shows_the_example_of_the_source_document(llmasos, model):
     parameters = {"vocab_size": 10000, "embedding_dim": 512, "num_layers": 12}
     model.write_text(json.dumps({**SEED_DOCUMENT, "architecture": "Transformer", "parameters": parameters}))
     code, out, _ = llmasos("describe", model)
     assert code == 0
-    for part in ("vocabulary 10000, width 512, 12 layers, 8 heads", "context_length=1024", "does not run it"):
+    for part in ("vocabulary 10000, width 512, 12 layers, 8 heads", "context_length=1024", 'positions="sinusoidal"'):
         assert part in out
     said = json.loads(llmasos("describe", model, "--json")[1])
-    assert (said["valid"], said["runs"], said["defaults"]["num_heads"]) == (True, False, 8)
+    assert (said["valid"], said["defaults"]["num_heads"], said["defaults"]["num_decoder_layers"]) == (True, 8, 12)
 
 
 def test_describe_of_nothing_is_an_error_with_the_path(llmasos, tmp_path):

@@ -8,6 +8,7 @@ streaming, sampling.
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -88,10 +89,12 @@ class GPT2(kit.KitModel):
             logits = self._module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
         return [row[-len(given) :].numpy() for row, given in zip(logits, rows, strict=True)]
 
-    def open(self, ids: Sequence[int]) -> Session:
+    def open(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Session:
+        kit.refuse_beside(source=source)
         return Session(self._module, self.config, ids)
 
-    def score(self, ids: Sequence[int]) -> list[float | None]:
+    def score(self, ids: Sequence[int], source: Sequence[int] | None = None) -> list[float | None]:
+        kit.refuse_beside(source=source)
         row = kit.check_ids(self.config, ids)
         law = torch.log_softmax(torch.from_numpy(self.forward([row])[0]).double(), -1)
         return [None, *(float(law[t, token]) for t, token in enumerate(row[1:]))]
@@ -163,7 +166,7 @@ class Session:
             raise Refusal("invalid_argument", "the session is closed")
         new = kit.check_ids(self._config, ids, held=self._length)
         with torch.inference_mode():
-            answer = self._module(input_ids=torch.tensor([new]), past_key_values=self._cache, use_cache=True)
+            answer = self._module(input_ids=torch.tensor([new]), use_cache=True, **_behind(self._module, self._cache))
         self._length += len(new)
         self.logits = answer.logits[0].numpy()
         return self.logits
@@ -177,6 +180,12 @@ class Session:
 
     def close(self) -> None:
         self._cache = None
+
+
+def _behind(module: Any, cache: Any) -> dict[str, Any]:
+    """A cache by the name that the installed version gives it: `past_key_values` at first, `cache` later."""
+    named = inspect.signature(module.forward).parameters
+    return {"cache" if "cache" in named else "past_key_values": cache}
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
