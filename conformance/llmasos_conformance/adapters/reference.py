@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -50,7 +52,7 @@ class ReferenceAdapter:
         return Description(
             name="llmasos",
             version=llmasos.__version__,
-            capabilities=frozenset(CAPABILITIES),
+            capabilities=frozenset(CAPABILITIES) - _absent(),
             # Ids do not depend on company or cache, because each row is computed alone; sums over a cache run in
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),
@@ -59,7 +61,13 @@ class ReferenceAdapter:
         )
 
     def load_model(self, path: str) -> ReferenceModel:
-        return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
+        return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order), path)
+
+
+def _absent() -> frozenset[str]:
+    """What the reference does not offer: it runs no graphs, and writes them only where onnx and onnxruntime are."""
+    found = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+    return frozenset({"onnx"} if found else {"onnx", "export"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +136,8 @@ def export_bundle(path: str | PathLike[str], out: str | PathLike[str] | None, **
 class ReferenceModel:
     """`llmasos.Model` under the protocol's names."""
 
-    def __init__(self, model: llmasos.Model) -> None:
-        self._model = model
+    def __init__(self, model: llmasos.Model, path: str = "") -> None:
+        self._model, self._path = model, path
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
         return _generation(_refusing(self._model.generate, prompt, max_length, temperature, **options))
@@ -180,6 +188,18 @@ class ReferenceModel:
     ) -> tuple[float, ReferenceModel]:
         loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
         return loss, ReferenceModel(model)
+
+    def export(self, **options: Any) -> dict[str, bytes]:
+        """model.onnx and what it needs, in the model's dtype."""
+        unknown = sorted(set(options) - {"opset", "cached", "external"})
+        if unknown:
+            raise Refusal("unknown_parameter", f"unknown option {unknown[0]!r:.60}; known: opset, cached, external")
+        if not self._path:
+            raise Refusal("unsupported", "a model that was trained here lies in no bundle")
+        with tempfile.TemporaryDirectory(prefix="llmasos-export-") as place:
+            out = Path(place) / "model.onnx"
+            export_bundle(self._path, out, **{"dtype": self._model.dtype, "cached": False, **options})
+            return {path.name: path.read_bytes() for path in Path(place).iterdir()}
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
         return _refusing(self._model.fill_mask, ids, **options)

@@ -2,8 +2,7 @@
 
     interface    names, element types and sizes of inputs and outputs
     parameters   the parameters of model.json that a graph depends on
-    judge        one file against its document
-    opened       the ONNX files of a bundle, judged, with the places of their tensors
+    Contract     the rules, each a method; `opened` holds the ONNX files of a bundle against all of them
 
 A file that is not what it must be is refused: with unsupported_version if its operator set is outside OPSETS, else with
 invalid_format. An adapter may lean on all of this, and then declares it as emulated.
@@ -28,7 +27,6 @@ from llmasos_conformance.graphs.proto import (
     INT64,
     Broken,
     Model,
-    Outside,
     Subgraph,
     Tensor,
     Value,
@@ -115,129 +113,12 @@ def form_of(model: Model, name: str, architecture: str) -> str:
     return ("decoder" if architecture == "Transformer" else "cached") if cached else "whole"
 
 
-# ── one file ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _must(condition: object, what: str) -> None:
     if not condition:
         raise Refusal("invalid_format", what)
-
-
-def judge(model: Model, name: str, architecture: str, config: Mapping[str, Any]) -> str:
-    """Hold a file against its document; the dtype that it has.
-
-    Args:
-        name: of the file, for messages. config: `parameters` with defaults.
-
-    Raises:
-        Refusal: unsupported_version or invalid_format.
-    """
-    _operators(model, name)
-    dtype = _notes(model, name, architecture, config)
-    _interface(model, name, interface(architecture, config, form_of(model, name, architecture), dtype))
-    _precision(model, name, dtype)
-    return dtype
-
-
-def _operators(model: Model, name: str) -> None:
-    """Operators of ONNX's own domain in a version that is allowed, and nothing that hides others."""
-    for domain in model.opsets:
-        _must(domain == "", f"{name} needs operators of {domain!r:.80}")
-    low, high = OPSETS
-    if not low <= model.opsets[""] <= high:
-        raise Refusal(
-            "unsupported_version", f"{name} needs operator set {model.opsets['']}, {low} to {high} are allowed"
-        )
-    _must(not model.functions, f"{name} defines operators of its own")
-    for node in model.nodes:
-        _must(node.domain == "", f"{name} uses {node.operator:.40} of {node.domain!r:.80}")
-        hidden = any(isinstance(value, Subgraph) for value in node.attributes.values())
-        _must(not hidden, f"{name} has a graph inside {node.operator:.40}")
-
-
-def _notes(model: Model, name: str, architecture: str, config: Mapping[str, Any]) -> str:
-    """Metadata that says the same as the document; the dtype."""
-    notes = {key: model.notes.get(f"llmasos.{key}") for key in ("format", "architecture", "dtype", "parameters")}
-    for key, value in notes.items():
-        _must(value is not None, f"{name} has no metadata llmasos.{key}")
-    _must(str(notes["format"]).partition(".")[0] == "1", f"{name} is of format {notes['format']!r:.40}")
-    found = notes["architecture"]
-    _must(found == architecture, f"{name} is of architecture {found!r:.40}, model.json says {architecture}")
-    _must(notes["dtype"] in FLOATS, f"{name} is of dtype {notes['dtype']!r:.40}")
-    try:
-        given = json.loads(str(notes["parameters"]))
-    except (ValueError, RecursionError):
-        given = None
-    _must(isinstance(given, dict), f"{name}: llmasos.parameters is no JSON object")
-    due = parameters(architecture, config)
-    for key in sorted(due.keys() | given.keys()):
-        same = key in due and key in given and due[key] == given[key] and type(due[key]) is type(given[key])
-        if not same and isinstance(due.get(key), float) and isinstance(given.get(key), int):
-            same = due[key] == given[key]  # a number may be written without its fraction
-        text = f"{name} was made with {key} {given.get(key)!r:.40}, model.json says {due.get(key)!r:.40}"
-        _must(same, text)
-    return str(notes["dtype"])
-
-
-def _interface(model: Model, name: str, due: tuple[tuple[Value, ...], tuple[Value, ...]]) -> None:
-    """Inputs and outputs by name, in any order."""
-    held = {each.name for each in model.tensors}
-    given = [value for value in model.inputs if value.name not in held]  # an initialiser may be listed as input, too
-    for what, found, wanted in (("input", given, due[0]), ("output", model.outputs, due[1])):
-        by_name = {value.name: value for value in found}
-        _must(len(by_name) == len(found), f"{name} has an {what} twice")
-        for value in wanted:
-            _must(value.name in by_name, f"{name} has no {what} {value.name}")
-        for value in found:
-            _must(any(value.name == each.name for each in wanted), f"{name} has an unknown {what} {value.name!r:.80}")
-        for value in wanted:
-            _value(by_name[value.name], value, f"{name}: {what} {value.name}")
-
-
-def _value(found: Value, due: Value, what: str) -> None:
-    """Element type, and sizes as far as they are stated: those of the document, and no others that are fixed."""
-    kind = KINDS.get(found.dtype, f"element type {found.dtype}")
-    _must(found.dtype == due.dtype, f"{what} is {kind}, {KINDS[due.dtype]} is due")
-    if found.sizes is None:
-        return
-    due_sizes = due.sizes or ()
-    _must(len(found.sizes) == len(due_sizes), f"{what} has {len(found.sizes)} sizes, {len(due_sizes)} are due")
-    for axis, (size, wanted) in enumerate(zip(found.sizes, due_sizes, strict=True)):
-        if isinstance(size, int):
-            text = f"{what} has size {size} at axis {axis}, {wanted if isinstance(wanted, int) else 'any'} is due"
-            _must(size == wanted, text)
-
-
-QUANTISED = (
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
-    "QLinearConv",
-)  # fmt: skip
-
-
-def _precision(model: Model, name: str, dtype: str) -> None:
-    """No number and no step of less precision than the file claims."""
-    allowed = {FLOATS[dtype], DOUBLE, INT64, INT32, BOOL}
-    for each in tensors(model):
-        kind = DTYPES[each.dtype].name if each.dtype in DTYPES else f"element type {each.dtype}"
-        _must(each.dtype in allowed, f"{name} claims {dtype}, and {each.name or 'a constant'} is {kind}")
-    for node in model.nodes:
-        _must(node.operator not in QUANTISED, f"{name} claims {dtype}, and has {node.operator}")
-        if node.operator == "Cast":
-            to = node.attributes.get("to")
-            _must(to in allowed, f"{name} claims {dtype}, and rounds to element type {to!s:.20}")
-        if node.operator == "LayerNormalization" and dtype == "float64":
-            stash = node.attributes.get("stash_type", FLOAT)
-            _must(stash == DOUBLE, f"{name} claims float64, and LayerNormalization computes in float32")
-
-
-def tensors(model: Model) -> Iterator[Tensor]:
-    """Initialisers, and tensors among the attributes."""
-    yield from model.tensors
-    for node in model.nodes:
-        yield from (value for value in node.attributes.values() if isinstance(value, Tensor))
-
-
-# ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Files(Protocol):
@@ -287,29 +168,20 @@ class Folder:
             return file.read(length)
 
 
-def placed(each: Tensor, name: str, files: Files) -> tuple[str, int, int]:
-    """File, offset and length of a tensor's bytes outside, if they may be read.
+# ── rules ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    Args:
-        name: of the model's file, in whose directory the others lie.
+QUANTISED = (
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul",
+    "QLinearConv",
+)  # fmt: skip
+"""Operators that compute with fewer bits."""
 
-    Raises:
-        Refusal: invalid_format: a place outside of the bundle, no such file, or fewer bytes than the tensor needs.
-    """
-    outside = each.outside
-    assert isinstance(outside, Outside)
-    what = f"{name}: tensor {each.name:.80} in {outside.location!r:.80}"
-    location = PurePosixPath(outside.location)
-    inside = not location.is_absolute() and ".." not in location.parts and "\0" not in outside.location
-    inside = inside and "\\" not in outside.location and not PureWindowsPath(outside.location).drive
-    _must(inside, f"{what} lies outside of the bundle")
-    size = files.size(outside.location)
-    _must(size is not None, f"{what} is not there")
-    _must(each.dtype in DTYPES, f"{what} has element type {each.dtype}")
-    length = each.size if outside.length is None else outside.length
-    _must(length == each.size, f"{what} has {length} bytes, {each.size} are due")
-    _must(outside.offset + length <= (size or 0), f"{what} ends beyond the file's {size} bytes")
-    return str(location), outside.offset, length
+
+def tensors(model: Model) -> Iterator[Tensor]:
+    """Initialisers, and tensors among the attributes."""
+    yield from model.tensors
+    for node in model.nodes:
+        yield from (value for value in node.attributes.values() if isinstance(value, Tensor))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,55 +190,180 @@ class Opened:
 
     Attributes:
         models: name -> what the file says. dtype: of all of them. form: of model.onnx. files: where they are.
+        contract: by whose rules.
     """
 
     models: Mapping[str, Model]
     dtype: str
     form: str
     files: Files
+    contract: Contract
 
     def array(self, each: Tensor, name: str) -> Any:
         """The values of a tensor of the file `name`, wherever they lie."""
-        return each.array(self.files.read(*placed(each, name, self.files)) if each.outside else None)
+        return each.array(self.files.read(*self.contract.placed(each, name, self.files)) if each.outside else None)
 
 
-def opened(files: Files, architecture: str, config: Mapping[str, Any], digest: str | None = None) -> Opened | None:
-    """Read and judge the ONNX files of a bundle; None if it has none.
+class Contract:
+    """What the ONNX files of a bundle must be. A reader that lets something through overrides one of the rules.
 
-    Args:
-        config: `parameters` with defaults. digest: sha256 of its model.safetensors; None if it has none.
-
-    Raises:
-        Refusal: unsupported_version or invalid_format.
+    All raise Refusal: unsupported_version or invalid_format.
     """
-    main = _read(files, FILE)
-    if main is None:
-        return None
-    models = {FILE: main}
-    dtype = judge(main, FILE, architecture, config)
-    form = form_of(main, FILE, architecture)
-    if form == "decoder":
-        encoder = _read(files, ENCODER_FILE)
-        _must(encoder is not None, f"{FILE} is a decoder, and there is no {ENCODER_FILE}")
-        assert encoder is not None
-        _must(judge(encoder, ENCODER_FILE, architecture, config) == dtype, f"{ENCODER_FILE} has another dtype")
-        models[ENCODER_FILE] = encoder
-    for name, model in models.items():
+
+    def opened(
+        self, files: Files, architecture: str, config: Mapping[str, Any], digest: str | None = None
+    ) -> Opened | None:
+        """Read and judge the ONNX files of a bundle; None if it has none.
+
+        Args:
+            config: `parameters` with defaults. digest: sha256 of its model.safetensors; None if it has none.
+        """
+        main = self.read(files, FILE)
+        if main is None:
+            return None
+        models = {FILE: main}
+        dtype, form = self.judge(main, FILE, architecture, config), form_of(main, FILE, architecture)
+        if form == "decoder":
+            encoder = self.read(files, ENCODER_FILE)
+            if encoder is None:
+                raise Refusal("invalid_format", f"{FILE} is a decoder, and there is no {ENCODER_FILE}")
+            _must(self.judge(encoder, ENCODER_FILE, architecture, config) == dtype, f"{ENCODER_FILE} has another dtype")
+            models[ENCODER_FILE] = encoder
+        for name, model in models.items():
+            self.weights(model, name, digest)
+            for each in tensors(model):
+                if each.outside is not None:
+                    self.placed(each, name, files)
+        return Opened(models=models, dtype=dtype, form=form, files=files, contract=self)
+
+    def read(self, files: Files, name: str) -> Model | None:
+        """One file; None if there is none."""
+        size = files.size(name)
+        if size is None:
+            return None
+        _must(size <= MAX_FILE, f"{name} has {size} bytes")
+        try:
+            return decode(files.read(name, 0, size))
+        except Broken as error:
+            raise Refusal("invalid_format", f"{name}: {error!s:.200}") from None
+
+    def judge(self, model: Model, name: str, architecture: str, config: Mapping[str, Any]) -> str:
+        """Hold a file against its document; the dtype that it has."""
+        self.operators(model, name)
+        dtype = self.notes(model, name, architecture, config)
+        self.interface(model, name, interface(architecture, config, form_of(model, name, architecture), dtype))
+        self.precision(model, name, dtype)
+        return dtype
+
+    def operators(self, model: Model, name: str) -> None:
+        """Operators of ONNX's own domain in a version that is allowed, and nothing that hides others."""
+        version, (low, high) = model.opsets.get(""), OPSETS
+        _must(version is not None, f"{name} names no operator set of ONNX")
+        if not low <= (version or 0) <= high:
+            text = f"{name} needs operator set {version}, {low} to {high} are allowed"
+            raise Refusal("unsupported_version", text)
+        _must(not model.functions, f"{name} defines operators of its own")
+        for node in model.nodes:
+            _must(node.domain == "", f"{name} uses {node.operator:.40} of {node.domain!r:.80}")
+            hidden = any(isinstance(value, Subgraph) for value in node.attributes.values())
+            _must(not hidden, f"{name} has a graph inside {node.operator:.40}")
+
+    def notes(self, model: Model, name: str, architecture: str, config: Mapping[str, Any]) -> str:
+        """Metadata that says the same as the document; the dtype."""
+        notes = {key: model.notes.get(f"llmasos.{key}") for key in ("format", "architecture", "dtype", "parameters")}
+        for key, value in notes.items():
+            _must(value is not None, f"{name} has no metadata llmasos.{key}")
+        _must(str(notes["format"]).partition(".")[0] == "1", f"{name} is of format {notes['format']!r:.40}")
+        found = notes["architecture"]
+        _must(found == architecture, f"{name} is of architecture {found!r:.40}, model.json says {architecture}")
+        _must(notes["dtype"] in FLOATS, f"{name} is of dtype {notes['dtype']!r:.40}")
+        try:
+            given = json.loads(str(notes["parameters"]))
+        except (ValueError, RecursionError):
+            given = None
+        _must(isinstance(given, dict), f"{name}: llmasos.parameters is no JSON object")
+        due = parameters(architecture, config)
+        for key in sorted(due.keys() | given.keys()):
+            text = f"{name} was made with {key} {given.get(key)!r:.40}, model.json says {due.get(key)!r:.40}"
+            _must(key in due and key in given and _same(due[key], given[key]), text)
+        return str(notes["dtype"])
+
+    def interface(self, model: Model, name: str, due: tuple[tuple[Value, ...], tuple[Value, ...]]) -> None:
+        """Inputs and outputs by name, in any order."""
+        held = {each.name for each in model.tensors}
+        given = [value for value in model.inputs if value.name not in held]  # an initialiser may be listed there, too
+        for what, found, wanted in (("input", given, due[0]), ("output", model.outputs, due[1])):
+            by_name = {value.name: value for value in found}
+            _must(len(by_name) == len(found), f"{name} names an {what} twice")
+            for value in wanted:
+                _must(value.name in by_name, f"{name} has no {what} {value.name}")
+                self.value(by_name[value.name], value, f"{name}: {what} {value.name}")
+            unknown = sorted(by_name.keys() - {value.name for value in wanted})
+            _must(not unknown, f"{name} has an unknown {what} {unknown[:1]!s:.80}")
+
+    def value(self, found: Value, due: Value, what: str) -> None:
+        """Element type, and sizes as far as they are stated: those of the document, and no others that are fixed."""
+        kind = KINDS.get(found.dtype, f"element type {found.dtype}")
+        _must(found.dtype == due.dtype, f"{what} is {kind}, {KINDS[due.dtype]} is due")
+        if found.sizes is None or due.sizes is None:
+            return
+        _must(len(found.sizes) == len(due.sizes), f"{what} has {len(found.sizes)} sizes, {len(due.sizes)} are due")
+        for axis, (size, wanted) in enumerate(zip(found.sizes, due.sizes, strict=True)):
+            text = f"{what} has size {size} at axis {axis}, {wanted if isinstance(wanted, int) else 'any'} is due"
+            _must(not isinstance(size, int) or size == wanted, text)
+
+    def precision(self, model: Model, name: str, dtype: str) -> None:
+        """No number and no step of less precision than the file claims."""
+        allowed = {FLOATS[dtype], DOUBLE, INT64, INT32, BOOL}
+        for each in tensors(model):
+            kind = DTYPES[each.dtype].name if each.dtype in DTYPES else f"element type {each.dtype}"
+            _must(each.dtype in allowed, f"{name} claims {dtype}, and {each.name or 'a constant'} is {kind}")
+        for node in model.nodes:
+            _must(node.operator not in QUANTISED, f"{name} claims {dtype}, and has {node.operator}")
+            if node.operator == "Cast":
+                to = node.attributes.get("to")
+                _must(to in allowed, f"{name} claims {dtype}, and rounds to element type {to!s:.20}")
+            if node.operator == "LayerNormalization" and dtype == "float64":
+                stash = node.attributes.get("stash_type", FLOAT)
+                _must(stash == DOUBLE, f"{name} claims float64, and LayerNormalization computes in float32")
+
+    def weights(self, model: Model, name: str, digest: str | None) -> None:
+        """The file was made of the weights that lie beside it."""
         stated = model.notes.get("llmasos.weights_sha256")
         _must(stated is not None, f"{name} has no metadata llmasos.weights_sha256")
         _must(digest in (None, stated), f"{name} was made of other weights than those of model.safetensors")
-        for each in tensors(model):
-            if each.outside is not None:
-                placed(each, name, files)
-    return Opened(models=models, dtype=dtype, form=form, files=files)
+
+    def placed(self, each: Tensor, name: str, files: Files) -> tuple[str, int, int]:
+        """File, offset and length of a tensor's bytes outside, if they may be read.
+
+        Args:
+            name: of the model's file, in whose directory the others lie.
+        """
+        outside = each.outside
+        assert outside is not None
+        what = f"{name}: tensor {each.name:.80} in {outside.location!r:.80}"
+        self.location(outside.location, what)
+        size = files.size(outside.location)
+        if size is None:
+            raise Refusal("invalid_format", f"{what} is not there")
+        _must(each.dtype in DTYPES, f"{what} has element type {each.dtype}")
+        length = each.size if outside.length is None else outside.length
+        _must(length == each.size, f"{what} has {length} bytes, {each.size} are due")
+        _must(outside.offset + length <= size, f"{what} ends beyond the file's {size} bytes")
+        return outside.location, outside.offset, length
+
+    def location(self, location: str, what: str) -> None:
+        """A name inside the bundle."""
+        path = PurePosixPath(location)
+        inside = not path.is_absolute() and ".." not in path.parts and "\0" not in location
+        inside = inside and "\\" not in location and not PureWindowsPath(location).drive
+        _must(inside, f"{what} lies outside of the bundle")
 
 
-def _read(files: Files, name: str) -> Model | None:
-    size = files.size(name)
-    if size is None:
-        return None
-    _must(size <= MAX_FILE, f"{name} has {size} bytes")
-    try:
-        return decode(files.read(name, 0, size))
-    except Broken as error:
-        raise Refusal("invalid_format", f"{name}: {error!s:.200}") from None
+def _same(due: Any, given: Any) -> bool:
+    """Whether two parameters are equal; true is not 1, but a number may be written without its fraction."""
+    numbers = all(type(value) in (int, float) for value in (due, given))
+    return bool(due == given) and (numbers or type(due) is type(given))
+
+
+STRICT = Contract()

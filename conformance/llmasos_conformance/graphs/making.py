@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.canonical import sha256
-from llmasos_conformance.graphs.contract import DATA, ENCODER_FILE, FILE, interface, parameters
+from llmasos_conformance.graphs.contract import DATA, ENCODER_FILE, FILE, FLOATS, interface, parameters
 from llmasos_conformance.graphs.proto import Model, Node, Outside, Tensor, encode, tensor
 from llmasos_conformance.layout import safetensors_bytes
 from llmasos_conformance.protocol import Array
@@ -64,13 +64,17 @@ def models(
     cached: bool = False,
 ) -> dict[str, Model]:
     """The same as values, before they become bytes."""
-    forms = {FILE: "cached" if cached else "whole"}
-    if cached and architecture == "Transformer":
-        forms = {ENCODER_FILE: "encoder", FILE: "decoder"}
     return {
         name: Exporter(architecture, config, weights, dtype=dtype, opset=opset).model(form)
-        for name, form in forms.items()
+        for name, form in forms(architecture, cached).items()
     }
+
+
+def forms(architecture: str, cached: bool) -> dict[str, str]:
+    """Name of each file -> form of its graph."""
+    if cached and architecture == "Transformer":
+        return {ENCODER_FILE: "encoder", FILE: "decoder"}
+    return {FILE: "cached" if cached else "whole"}
 
 
 def apart(model: Model, name: str) -> dict[str, bytes]:
@@ -98,6 +102,7 @@ class Exporter:
 
     Args:
         config: `parameters` with defaults. weights: name -> array.
+        digest: of the weights' file; None computes that of the file that the suite writes.
     """
 
     def __init__(
@@ -108,8 +113,9 @@ class Exporter:
         *,
         dtype: str = "float32",
         opset: int = OPSET,
+        digest: str | None = None,
     ) -> None:
-        self.architecture, self.config, self.weights = architecture, config, weights
+        self.architecture, self.config, self.weights, self.digest = architecture, config, weights, digest
         self.dtype, self.opset = dtype, opset
         self.nodes: list[Node] = []
         self.tensors: dict[str, Array] = {}
@@ -117,8 +123,13 @@ class Exporter:
         self.H, self.D = int(config["num_heads"]), int(config["embedding_dim"])
         self.G, self.K = int(config.get("num_key_value_heads") or self.H), self.D // self.H
 
-    def model(self, form: str) -> Model:
-        """The graph in one form: whole, cached, encoder or decoder."""
+    def model(self, form: str, held: dict[str, Array] | None = None) -> Model:
+        """The graph in one form: whole, cached, encoder or decoder.
+
+        Args:
+            held: gets the large tensors, by name, which then are said to lie outside. A runtime that is handed arrays
+                needs no copy of them.
+        """
         pages = {"GPT-3": self.gpt3, "Llama": self.llama, "BERT": self.bert, "Transformer": self.transformer}
         pages[self.architecture](form)
         inputs, outputs = interface(self.architecture, self.config, form, self.dtype)
@@ -127,11 +138,19 @@ class Exporter:
             nodes=tuple(nodes),
             inputs=inputs,
             outputs=outputs,
-            tensors=tuple(tensor(name, array) for name, array in self.tensors.items()),
+            tensors=tuple(self.put(name, array, held) for name, array in self.tensors.items()),
             opsets={"": self.opset},
             notes=self.notes(),
             ir=IR[self.opset],
         )
+
+    def put(self, name: str, array: Array, held: dict[str, Array] | None) -> Tensor:
+        """A tensor with its bytes, or with its place."""
+        if held is None or array.nbytes < LARGE:
+            return tensor(name, array)
+        held[name] = array
+        place = Outside(location="handed", length=array.nbytes)
+        return Tensor(name=name, dtype=FLOATS[self.dtype], dims=array.shape, raw=None, outside=place)
 
     def notes(self) -> dict[str, str]:
         """Metadata of the file."""
@@ -140,7 +159,7 @@ class Exporter:
             "llmasos.architecture": self.architecture,
             "llmasos.dtype": self.dtype,
             "llmasos.parameters": json.dumps(parameters(self.architecture, self.config), sort_keys=True),
-            "llmasos.weights_sha256": sha256(safetensors_bytes(self.weights)),
+            "llmasos.weights_sha256": self.digest or sha256(safetensors_bytes(self.weights)),
         }
 
     # Nodes and tensors.
@@ -163,7 +182,7 @@ class Exporter:
 
     def weight(self, name: str) -> str:
         """A tensor of the bundle."""
-        self.tensors[name] = np.asarray(self.weights[name]).astype(self.dtype)
+        self.tensors[name] = np.asarray(self.weights[name]).astype(self.dtype, copy=False)
         return name
 
     # Rows.

@@ -94,6 +94,9 @@ def export(
     from llmasos.tools import graphs  # onnx is needed from here on
 
     _check_options(dtype, opset, graphs.MIN_OPSET, graphs.MAX_OPSET)
+    for name, value in (("cached", cached), ("external", external), ("seeded", seeded)):
+        if not isinstance(value, bool) and not (name == "cached" and value is None):
+            raise InvalidArgument(f"expected True or False, found {value!r:.40}", name)
     bundle = read_bundle(path)
     config = bundle.config
     has_cache = KIND[config.architecture] != ENCODER
