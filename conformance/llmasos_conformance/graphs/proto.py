@@ -174,13 +174,17 @@ def single(key: int, value: float) -> bytes:
     return _varint(key << 3 | 5) + struct.pack("<f", value)
 
 
-def encode(model: Model) -> bytes:
-    """The bytes of a file. Equal models give equal bytes."""
+def encode(model: Model, *, typed: bool = False) -> bytes:
+    """The bytes of a file. Equal models give equal bytes.
+
+    Args:
+        typed: values of tensors stand in the field of their type, where they have one, and not as bytes.
+    """
     graph = b"".join(
         [
             *(content(1, _node(node)) for node in model.nodes),
             content(2, "llmasos"),
-            *(content(5, encode_tensor(each)) for each in model.tensors),
+            *(content(5, encode_tensor(each, typed=typed)) for each in model.tensors),
             *(content(11, _value(value)) for value in model.inputs),
             *(content(12, _value(value)) for value in model.outputs),
         ]
@@ -198,7 +202,9 @@ def _node(node: Node) -> bytes:
 
 
 def _attribute(name: str, value: Any) -> bytes:
-    if isinstance(value, Tensor):
+    if isinstance(value, Subgraph):
+        kind, held = 5, content(6, b"")
+    elif isinstance(value, Tensor):
         kind, held = 4, content(5, encode_tensor(value))
     elif isinstance(value, bytes):
         kind, held = 3, content(4, value)
@@ -211,10 +217,14 @@ def _attribute(name: str, value: Any) -> bytes:
     return content(1, name) + held + number(20, kind)
 
 
-def encode_tensor(each: Tensor) -> bytes:
-    """A tensor's message."""
+def encode_tensor(each: Tensor, *, typed: bool = False) -> bytes:
+    """A tensor's message; `typed` as in `encode`."""
     parts = [number(1, size) for size in each.dims] + [number(2, each.dtype), content(8, each.name)]
-    if each.raw is not None:
+    if each.raw is not None and typed and each.dtype in _PACKED:
+        parts.append(content(_PACKED[each.dtype][0], each.raw))
+    elif each.raw is not None and typed and each.dtype == INT64:
+        parts.append(content(7, b"".join(_varint(int(value)) for value in each.array().reshape(-1))))
+    elif each.raw is not None:
         parts.append(content(9, each.raw))
     if each.outside is not None:
         entries = {"location": each.outside.location, "offset": str(each.outside.offset)}
