@@ -14,6 +14,7 @@ handles or a machine's paths, so that evidence is the same on every machine.
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,6 +247,10 @@ class LoadedModel:
         rows = {name: _rows(rows) for name, rows in beside.items()}
         answer = self._ask("train_step", ids=_rows(batch), learning_rate=learning_rate, **rows)
         return float(answer["loss"]), LoadedModel(self._link, answer["model"])
+
+    def export(self, **options: Any) -> dict[str, bytes]:
+        """Files by name."""
+        return {name: binascii.a2b_base64(data) for name, data in self._ask("export", **options)["files"].items()}
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float | None]]:
         return list(self._ask("fill_mask", ids=list(ids), **options)["fills"])

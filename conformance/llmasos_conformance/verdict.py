@@ -110,7 +110,9 @@ class Outcome:
 METHODS = frozenset({"tokenize", "forward", "session", "generate_ids", "batch", "score"})
 """Capabilities with methods of their own. A case that needs none of them asks `generate_text` or a stream of it."""
 
-FAMILY_BEHAVIOUR: Mapping[str, str] = {"format": "format", "loading": "format", "contracts": "arguments"}
+FAMILY_BEHAVIOUR: Mapping[str, str] = {
+    "format": "format", "loading": "format", "contracts": "arguments", "onnx": "format",
+}  # fmt: skip
 """What the cases of a family exercise besides capabilities, in the words in which adapters declare emulation."""
 
 

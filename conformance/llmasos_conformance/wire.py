@@ -23,6 +23,7 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -440,6 +441,7 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
     "cross_attention": ("model", "ids", "source"),
     "gradients": ("model", "batch"),
     "train_step": ("model", "batch", "learning_rate"),
+    "export": ("model",),
 }
 """Required members of each method's params; `batch` is a list of id lists, sent under the name `ids`."""
 
@@ -457,7 +459,9 @@ _BESIDE: Mapping[str, Mapping[str, str]] = {
 }
 """Members that may be there, and what each is: source ids of an encoder-decoder, token types of an encoder."""
 
-OPTIONAL = frozenset({"tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "fill_mask"})
+OPTIONAL = frozenset(
+    {"tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "fill_mask", "export"}
+)
 """Methods that take options beside: any name, any JSON value, because refusing wrong ones is the candidate's task."""
 
 LOWEST_ID = -(2**31)
@@ -731,6 +735,33 @@ def _trained(_: Params | None, answer: Any) -> Answer:
     return {"loss": _loss(members["loss"]), "model": _text(members["model"], "model", MAX_HANDLE, 1)}
 
 
+MAX_FILES = 16
+_FILE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _exported(_: Params | None, answer: Any) -> Answer:
+    """Files by name, each as base64; bytes become that."""
+    files = _members(answer, "answer", ("files",))["files"]
+    if not isinstance(files, Mapping) or not 1 <= len(files) <= MAX_FILES:
+        _wrong("files", files, f"an object of 1 to {MAX_FILES} files")
+    made: dict[str, str] = {}
+    total = 0
+    for name, content in files.items():
+        if not _FILE_NAME.fullmatch(_text(name, "the name of a file", MAX_HANDLE, 1)):
+            _wrong("the name of a file", name, "a name without folders")
+        data = binascii.b2a_base64(content, newline=False).decode() if isinstance(content, bytes) else content
+        if type(data) is not str:
+            _wrong(f"files.{name}", content, "bytes")
+        try:
+            total += len(binascii.a2b_base64(data, strict_mode=True))
+        except ValueError as error:
+            raise Malformed(f"files.{name} is not base64: {error}") from None
+        if total > MAX_TENSORS:
+            raise Malformed(f"files need {total} bytes, {MAX_TENSORS} are allowed in one answer")
+        made[name] = data
+    return {"files": made}
+
+
 def _loss(value: Any) -> float:
     number = _logprob(value, "loss")
     if number is None:
@@ -761,6 +792,7 @@ _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "cross_attention": _listed("attention", 3),
     "gradients": _differentiated,
     "train_step": _trained,
+    "export": _exported,
 }
 
 

@@ -82,6 +82,7 @@ CONVERSATIONS = {
         {"loss": 1.5, "gradients": {"w": TENSOR, "b": VECTOR}},
     ),
     "train_step": ({**MODEL, "ids": [[1, 2]], "learning_rate": 0.5}, {"loss": 1.5, "model": "m2"}),
+    "export": ({**MODEL, "opset": 17, "external": True}, {"files": {"model.onnx": "AAA=", "model.onnx.data": "AAAA"}}),
 }
 JUNK = [
     None, True, 0, 1, -1, 2**31, 2**31 - 1, 1.0, -0.5, math.inf, "", "x", "\ud800", "a\nb", "x" * 257, "F16", "stop",

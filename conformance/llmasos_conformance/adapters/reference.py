@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from os import PathLike
@@ -49,7 +51,7 @@ class ReferenceAdapter:
         return Description(
             name="llmasos",
             version=llmasos.__version__,
-            capabilities=frozenset(CAPABILITIES),
+            capabilities=frozenset(CAPABILITIES) - _absent(),
             # Ids do not depend on company or cache, because each row is computed alone; sums over a cache run in
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),
@@ -58,7 +60,13 @@ class ReferenceAdapter:
         )
 
     def load_model(self, path: str) -> ReferenceModel:
-        return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
+        return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order), path)
+
+
+def _absent() -> frozenset[str]:
+    """What the reference does not offer: it runs no graphs, and writes them only where onnx and onnxruntime are."""
+    found = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+    return frozenset({"onnx"} if found else {"onnx", "export"})
 
 
 def new_bundle(
@@ -104,11 +112,26 @@ def import_checkpoint(source: str | PathLike[str], out: str | PathLike[str], **o
     return asdict(_refusing(importer.import_checkpoint, source, out, **options))
 
 
+def export_bundle(path: str | PathLike[str], out: str | PathLike[str] | None, **options: Any) -> Any:
+    """Write a bundle as ONNX; arguments and result as those of `llmasos.tools.export.export`.
+
+    Raises:
+        Refusal: see there.
+    """
+
+    def export() -> Any:
+        from llmasos.tools.export import export as made  # who exports nothing needs no onnx
+
+        return made(path, out, **options)
+
+    return _refusing(export)
+
+
 class ReferenceModel:
     """`llmasos.Model` under the protocol's names."""
 
-    def __init__(self, model: llmasos.Model) -> None:
-        self._model = model
+    def __init__(self, model: llmasos.Model, path: str = "") -> None:
+        self._model, self._path = model, path
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
         return _generation(_refusing(self._model.generate, prompt, max_length, temperature, **options))
@@ -159,6 +182,18 @@ class ReferenceModel:
     ) -> tuple[float, ReferenceModel]:
         loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
         return loss, ReferenceModel(model)
+
+    def export(self, **options: Any) -> dict[str, bytes]:
+        """model.onnx and what it needs, in the model's dtype."""
+        unknown = sorted(set(options) - {"opset", "cached", "external"})
+        if unknown:
+            raise Refusal("unknown_parameter", f"unknown option {unknown[0]!r:.60}; known: opset, cached, external")
+        if not self._path:
+            raise Refusal("unsupported", "a model that was trained here lies in no bundle")
+        with tempfile.TemporaryDirectory(prefix="llmasos-export-") as place:
+            out = Path(place) / "model.onnx"
+            export_bundle(self._path, out, **{"dtype": self._model.dtype, "cached": False, **options})
+            return {path.name: path.read_bytes() for path in Path(place).iterdir()}
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
         return _refusing(self._model.fill_mask, ids, **options)

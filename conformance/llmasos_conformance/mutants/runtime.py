@@ -31,7 +31,7 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
-NOT_OFFERED = frozenset({"beams", "encode", "fill_mask"})
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "onnx", "export"})
 """Capabilities of runtimes of other kinds."""
 
 
