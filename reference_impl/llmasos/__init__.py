@@ -22,11 +22,13 @@ from llmasos.errors import (
     UnsupportedVersion,
 )
 from llmasos.generation import Generation
+from llmasos.metrics import Bleu, Perplexity, Rouge, RougeScore, bleu, perplexity, rouge
 from llmasos.model import Model, Session, generate_text, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bleu",
     "Bundle",
     "ContextOverflow",
     "Generation",
@@ -36,13 +38,19 @@ __all__ = [
     "Model",
     "ModelConfig",
     "NotFound",
+    "Perplexity",
+    "Rouge",
+    "RougeScore",
     "Session",
     "UnknownParameter",
     "Unsupported",
     "UnsupportedArchitecture",
     "UnsupportedVersion",
+    "bleu",
     "generate_text",
     "load_model",
+    "perplexity",
     "read_bundle",
+    "rouge",
     "write_bundle",
 ]
