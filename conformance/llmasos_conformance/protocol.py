@@ -19,6 +19,18 @@ capability is tested in full.
     seed            option seed=…; sampling at temperature > 0 is reproducible
     top_k top_p min_p   options of generate_text and generate_ids
     logprobs        option logprobs=k of generate_ids
+    perplexity      perplexity(ids, stride)                          {"perplexity": number, None if infinite,
+                                                                     "tokens": N}
+
+Two capabilities need no model. Their methods belong to the adapter itself:
+
+    capability      method of the adapter object                     returns
+    bleu            bleu(hypotheses, references, **options)          number from 0 to 1
+    rouge           rouge(hypotheses, references)                    {"mean": scores, "segments": [scores, …]}
+
+Hypotheses are S texts, or for BLEU also lists of tokens; references are S lists of one or more of the same. `scores`
+has the four kinds of ROUGE, each {"precision": number, "recall": number, "f1": number}. Options of `bleu` are tokenize,
+max_order, smoothing, smoothing_value, effective_order and fold_case; `docs/metrics.md` says what each does.
 
 Only NumPy and typing are imported here, so that a vendor's adapter may import this module at no cost. The same
 contract travels as JSON-RPC lines; see `wire`.
@@ -52,6 +64,9 @@ CAPABILITIES: Mapping[str, str] = {
     "top_p": "nucleus filter",
     "min_p": "min-p filter",
     "logprobs": "log-probabilities of generated tokens",
+    "perplexity": "perplexity of a sequence of ids",
+    "bleu": "BLEU of hypotheses against references",
+    "rouge": "ROUGE of hypotheses against references",
 }
 """The closed vocabulary of capabilities, versioned with the protocol."""
 
@@ -59,6 +74,10 @@ DTYPES = ("float64", "float32")
 """Arithmetic that this version can judge. Others are refused by name, never judged by a guess."""
 
 DETERMINISM = ("D0", "D1", "D2", "D3")
+
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+ROUGE_PARTS = ("precision", "recall", "f1")
+"""What an answer of `rouge` holds for the corpus and for each segment."""
 
 REFUSAL_CODES = (
     "invalid_argument",  # a value outside the standard's range, or of the wrong type

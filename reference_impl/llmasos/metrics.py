@@ -100,7 +100,7 @@ def perplexity(model: Causal, text_or_ids: str | Sequence[Any], *, stride: int |
         Unsupported: the architecture is not causal, or a text is given and the model has no tokenizer.
 
     Source:
-        LLMasOS document 4.2; LLMasOS standard, PPL-1 to PPL-9.
+        LLMasOS document 4.2; LLMasOS standard, PPL-1 to PPL-14.
     """
     if model.config.architecture not in CAUSAL:
         hint = f"perplexity is of causal models: {', '.join(CAUSAL)}"
@@ -232,7 +232,7 @@ def _real(value: object) -> float:
     try:
         return float(value)
     except OverflowError:  # an integer of hundreds of digits
-        return math.copysign(math.inf, 1 if value > 0 else -1)
+        return -math.inf if value < 0 else math.inf
 
 
 # ── segments ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -539,7 +539,7 @@ def rouge(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Rou
         InvalidArgument: see the module.
 
     Source:
-        LLMasOS document 3.3; Lin, ACL workshop 2004. LLMasOS standard, ROUGE-1 to ROUGE-10.
+        LLMasOS document 3.3; Lin, ACL workshop 2004. LLMasOS standard, ROUGE-1 to ROUGE-11.
     """
     segments = []
     for hypothesis, several in _segments(hypotheses, references, _sentences):

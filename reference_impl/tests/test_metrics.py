@@ -522,8 +522,8 @@ def shares(m: int, h: int, r: int) -> tuple[float, float, float]:
         # sentences in another order: nothing for L to cross, everything for Lsum
         ("c d\na b", "a b\nc d", {"rougeL": (2, 4, 4), "rougeLsum": (4, 4, 4), "rouge2": (2, 3, 3)}),
         ("a b\n\n\nc d\n", "a b\r\nc d", {"rougeL": (4, 4, 4), "rougeLsum": (4, 4, 4)}),
-        # "b a" and "a b" have "a" or "b" in common, "b" and "a b" have "b". From the ends, where the reference's last is
-        # dropped first, the former is "a", and the union is both.
+        # "b a" and "a b" have "a" or "b" in common, "b" and "a b" have "b". From the ends, where the last one of the
+        # reference is dropped first, the former is "a", and the union is both.
         ("b a\nb", "a b", {"rougeL": (2, 3, 2), "rougeLsum": (2, 3, 2)}),
         # "a b" and "b a" have, from the ends, "b": "a" is dropped first. With "b x" it is "b" again: one shared word.
         ("a b\nb x", "b a", {"rougeLsum": (1, 4, 2), "rouge1": (2, 4, 2)}),

@@ -45,6 +45,7 @@ EMULATED: Mapping[str, str] = {
     "top_p": "the filter is the adapter kit's",
     "min_p": "the filter is the adapter kit's",
     "logprobs": "the adapter kit computes log-probabilities from logits",
+    "perplexity": "the adapter kit computes it from the scores of windows",
 }
 """One sentence for each behaviour that an adapter can take from here."""
 
@@ -525,6 +526,31 @@ class KitModel:
     def score(self, ids: Sequence[int]) -> list[float | None]:
         law = log_law(self.forward([check_ids(self.config, ids)])[0][:-1])
         return [None, *(float(row[token]) for row, token in zip(law, ids[1:], strict=True))]
+
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        """Perplexity from the scores of windows; the first id is scored behind BOS, if the model has one."""
+        for name in options:
+            if name != "stride":
+                raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: stride")
+        size, bos = self.config["context_length"], self.config["bos_token_id"]
+        stride = options.get("stride", max(size // 2, 1))
+        whole = isinstance(stride, int | np.integer) and not isinstance(stride, bool)
+        _allow(whole and 1 <= stride <= max(size - 1, 1), "stride", stride)
+        row = known_ids(self.config, ids)
+        if bos is not None and row[:1] != [bos]:
+            row = [bos, *row]
+        _allow(len(row) > 1, "ids without anything to score", list(ids))
+        if size == 1:
+            raise Refusal("context_overflow", "a context of 1 holds no token and one before it")
+        nats, scored, begin = 0.0, 1, 0
+        while scored < len(row):
+            for logprob in self.score(row[begin : begin + size])[scored - begin :]:
+                nats -= math.inf if logprob is None else logprob
+                scored += 1
+            begin += stride
+        mean = nats / (scored - 1)
+        # exp of more is beyond float64.
+        return {"perplexity": math.exp(mean) if mean < 709.78 else None, "tokens": scored - 1}
 
     def tokenize(self, text: str, allow_special: bool = False) -> list[int]:
         _allow(isinstance(allow_special, bool), "allow_special", allow_special)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -14,9 +15,10 @@ from llmasos.architectures import RUNNABLE
 from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
-from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
+from llmasos_conformance.protocol import CAPABILITIES, ROUGE_PARTS, Array, Claims, Description, Generation, Refusal
 
 T = TypeVar("T")
+BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
 DTYPES = ("float64", "float32")
 
 
@@ -50,6 +52,13 @@ class ReferenceAdapter:
 
     def load_model(self, path: str) -> ReferenceModel:
         return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return _refusing(llmasos.bleu, hypotheses, references, **_known(options, BLEU_OPTIONS)).score
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.rouge, hypotheses, references, **_known(options, ()))
+        return {"mean": _parts(found.mean), "segments": [_parts(scores) for scores in found.segments]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,10 @@ class ReferenceModel:
     def score(self, ids: Sequence[int]) -> list[float | None]:
         return _refusing(self._model.score, ids)
 
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.perplexity, self._model, ids, **_known(options, ("stride",)))
+        return {"perplexity": found.value if math.isfinite(found.value) else None, "tokens": found.tokens}
+
     def open(self, ids: Sequence[int]) -> ReferenceSession:
         return ReferenceSession(_refusing(self._model.open_session, ids))
 
@@ -149,6 +162,18 @@ def _refusing(call: Callable[..., T], *args: Any, **options: Any) -> T:
         return call(*args, **options)
     except llmasos.LLMasOSError as error:
         raise Refusal(error.code, str(error)) from error
+
+
+def _known(options: Mapping[str, Any], known: Sequence[str]) -> Mapping[str, Any]:
+    """Options of a metric; in Python an unknown one would be a TypeError, in the contract it is a refusal."""
+    for name in options:
+        if name not in known:
+            raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known) or 'none'}")
+    return options
+
+
+def _parts(scores: Mapping[str, llmasos.RougeScore]) -> dict[str, dict[str, float]]:
+    return {name: {part: getattr(score, part) for part in ROUGE_PARTS} for name, score in scores.items()}
 
 
 def _generation(generation: llmasos.Generation) -> Generation:
