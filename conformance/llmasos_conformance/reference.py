@@ -36,6 +36,7 @@ class Reference:
     honest: Mapping[str, Candidate]
     probes: Library = field(repr=False)
     _memory: dict[tuple[Any, ...], Array] = field(default_factory=dict, repr=False)
+    _looks: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict, repr=False)
 
     def model(self, probe: str | Probe) -> LoadedModel:
         """The float64 reference with a probe loaded."""
@@ -48,6 +49,20 @@ class Reference:
     def honest_logits(self, probe: str | Probe, ids: Sequence[int]) -> list[Array]:
         """Logits [T, V] in the claimed dtype, one per honest order."""
         return [self._remember(order, candidate, probe, ids) for order, candidate in self.honest.items()]
+
+    def look(self, probe: str | Probe, method: str, *args: Any, **beside: Any) -> tuple[Any, list[Any]]:
+        """What another method of the model answers: the truth, and the answers in the claimed dtype, one per order.
+
+        Args:
+            method: of `LoadedModel`, for example "hidden_states". args, beside: its arguments.
+        """
+        digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
+        key = (method, digest, repr(args), repr(sorted(beside.items())))
+        if key not in self._looks:
+            seats = [self.truth, *self.honest.values()]
+            self._looks[key] = [getattr(seat.model(probe), method)(*args, **beside) for seat in seats]
+        truth, *honest = self._looks[key]
+        return truth, honest
 
     def _remember(self, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int]) -> Array:
         digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest

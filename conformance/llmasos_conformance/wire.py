@@ -154,7 +154,7 @@ def encode(value: Any) -> Any:
 
 
 def _encode_member(name: str, value: Any) -> Any:
-    if name == "logprobs" and isinstance(value, list | tuple):
+    if name in ("logprobs", "fills") and isinstance(value, list | tuple):
         return [_encode_law(entry) if isinstance(entry, Mapping) else encode(entry) for entry in value]
     return encode(value)
 
@@ -221,6 +221,27 @@ def _native_tensor(value: Any, where: str) -> Array:
     copy = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
     copy.flags.writeable = False
     return copy
+
+
+def _array(value: Any, where: str, ranks: Sequence[int]) -> Array:
+    """An array with one of several numbers of axes, none of length 0."""
+    array = decode_tensor(value, where) if isinstance(value, Mapping) else _native_tensor(value, where)
+    if array.ndim not in ranks or 0 in array.shape:
+        due = " or ".join(map(str, ranks))
+        raise Malformed(f"{where} has shape {list(array.shape)}, {due} axes of length 1 or more were due")
+    return array
+
+
+def _arrays(value: Any, where: str, ranks: Sequence[int]) -> list[Array]:
+    """Arrays of one answer, small enough together."""
+    arrays: list[Array] = []
+    total = 0
+    for i, item in enumerate(_items(value, where)):
+        arrays.append(_array(item, f"{where}[{i}]", ranks))
+        total += arrays[-1].nbytes
+        if total > MAX_TENSORS:
+            raise Malformed(f"{where}[0] … {where}[{i}] need {total} bytes, {MAX_TENSORS} are allowed in one answer")
+    return arrays
 
 
 def _tensor(value: Any, where: str, shape: tuple[int, int | None] | None) -> Array:
@@ -418,6 +439,13 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
     "extend": ("session", "ids"),
     "fork": ("session",),
     "close": ("session",),
+    "encode": ("model", "batch"),
+    "fill_mask": ("model", "ids"),
+    "hidden_states": ("model", "ids"),
+    "attention": ("model", "ids"),
+    "cross_attention": ("model", "ids", "source"),
+    "gradients": ("model", "batch"),
+    "train_step": ("model", "batch", "learning_rate"),
     "perplexity": ("model", "ids"),
     "bleu": ("hypotheses", "references"),
     "rouge": ("hypotheses", "references"),
@@ -426,9 +454,24 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
 
 METHODS = tuple(_PARAMS)
 
+_BESIDE: Mapping[str, Mapping[str, str]] = {
+    "forward": {"sources": "batch", "types": "batch"},
+    "score": {"source": "ids"},
+    "open": {"source": "ids"},
+    "encode": {"types": "batch"},
+    "hidden_states": {"source": "ids", "types": "ids"},
+    "attention": {"source": "ids", "types": "ids"},
+    "gradients": {"labels": "batch", "sources": "batch", "types": "batch"},
+    "train_step": {"labels": "batch", "sources": "batch", "types": "batch"},
+}
+"""Members that may be there, and what each is: source ids of an encoder-decoder, token types of an encoder."""
+
 OPTIONAL = frozenset(
-    {"tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "perplexity", "bleu", "rouge"}
-)
+    {
+        "tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "fill_mask", "perplexity", "bleu",
+        "rouge",
+    }
+)  # fmt: skip
 """Methods that take options beside: any name, any JSON value, because refusing wrong ones is the candidate's task."""
 
 LOWEST_ID = -(2**31)
@@ -451,11 +494,15 @@ def check_params(method: str, params: Any) -> Params:
             name = "ids" if role == "batch" else role
             if name not in params:
                 raise Malformed(f"params lacks {name!r}")
-            _check_param(role, params[name])
+            _check_param(role, params[name], name)
         if len(params) > len(required):
             names = {"ids" if role == "batch" else role for role in required}
             for name, value in params.items():
-                if name not in names:
+                if name in names:
+                    continue
+                if name in _BESIDE.get(method, ()):
+                    _check_param(_BESIDE[method][name], value, name)
+                else:
                     if method not in OPTIONAL:
                         raise Malformed(f"params has an unknown member {name!r:.60}")
                     _json(_text(name, "the name of an option", MAX_HANDLE, 1), value)
@@ -464,12 +511,14 @@ def check_params(method: str, params: Any) -> Params:
     return params
 
 
-def _check_param(role: str, value: Any) -> None:
-    if role == "ids":
-        _ids(value, "ids", LOWEST_ID)
+def _check_param(role: str, value: Any, name: str) -> None:
+    if role in ("ids", "source"):
+        _ids(value, name, LOWEST_ID)
     elif role == "batch":
-        for i, row in enumerate(_items(value, "ids")):
-            _ids(row, f"ids[{i}]", LOWEST_ID)
+        for i, row in enumerate(_items(value, name)):
+            _ids(row, f"{name}[{i}]", LOWEST_ID)
+    elif role == "learning_rate":
+        _json(name, value)
     elif role in ("text", "prompt"):
         _text(value, role)
     elif role == "hypotheses":
@@ -663,6 +712,61 @@ def _logits(params: Params | None, value: Any) -> Array:
     return _tensor(value, "logits", None if params is None else (len(params["ids"]), None))
 
 
+def _encoded(params: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("hidden", "pooled"))
+    rows = _items(members["hidden"], "hidden")
+    asked = None if params is None else params["ids"]
+    _count("hidden", "rows", len(rows), asked)
+    hidden: list[Array] = []
+    total = 0
+    for i, row in enumerate(rows):
+        width = hidden[0].shape[1] if hidden else None
+        hidden.append(_tensor(row, f"hidden[{i}]", None if asked is None else (len(asked[i]), width)))
+        total += hidden[-1].nbytes
+        if total > MAX_TENSORS:
+            raise Malformed(f"hidden[0] … hidden[{i}] need {total} bytes, {MAX_TENSORS} are allowed in one answer")
+    pooled = _tensor(members["pooled"], "pooled", None if asked is None else (len(asked), None))
+    return {"hidden": hidden, "pooled": pooled}
+
+
+def _filled(_: Params | None, answer: Any) -> Answer:
+    fills = _items(_members(answer, "answer", ("fills",))["fills"], "fills")
+    return {"fills": [_law(entry, f"fills[{i}]") for i, entry in enumerate(fills)]}
+
+
+def _listed(name: str, rank: int) -> Callable[[Params | None, Any], Answer]:
+    def check(params: Params | None, answer: Any) -> Answer:
+        arrays = _arrays(_members(answer, "answer", (name,))[name], name, (rank,))
+        for i, array in enumerate(arrays):
+            due = array.shape[-2] if params is None else len(params["ids"])
+            if array.shape[-2] != due:
+                raise Malformed(f"{name}[{i}] has shape {list(array.shape)}, {due} positions were due")
+        return {name: arrays}
+
+    return check
+
+
+def _differentiated(_: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("loss", "gradients"))
+    if not isinstance(members["gradients"], Mapping):
+        _wrong("gradients", members["gradients"], "an object of tensors")
+    names = [_text(name, "gradients", MAX_HANDLE, 1) for name in members["gradients"]]
+    arrays = _arrays(list(members["gradients"].values()), "gradients", (1, 2))
+    return {"loss": _loss(members["loss"]), "gradients": dict(zip(names, arrays, strict=True))}
+
+
+def _trained(_: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("loss", "model"))
+    return {"loss": _loss(members["loss"]), "model": _text(members["model"], "model", MAX_HANDLE, 1)}
+
+
+def _loss(value: Any) -> float:
+    number = _logprob(value, "loss")
+    if number is None:
+        _wrong("loss", value, "a finite number")
+    return number
+
+
 def _surprised(_: Params | None, answer: Any) -> Answer:
     members = _members(answer, "answer", ("perplexity", "tokens"))
     value = _logprob(members["perplexity"], "perplexity")  # as with log-probabilities, null is what no number can say
@@ -711,6 +815,13 @@ _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "extend": _extended,
     "fork": _handle("session"),
     "close": _nothing,
+    "encode": _encoded,
+    "fill_mask": _filled,
+    "hidden_states": _listed("hidden", 2),
+    "attention": _listed("attention", 3),
+    "cross_attention": _listed("attention", 3),
+    "gradients": _differentiated,
+    "train_step": _trained,
     "perplexity": _surprised,
     "bleu": _bleu,
     "rouge": _rouge,

@@ -11,14 +11,19 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from llmasos.config import ARCHITECTURES, ModelConfig, parameters_of
+from llmasos.weights import expected_tensors
 from llmasos_conformance import layout, probes
 from llmasos_conformance.errors import SuiteError
-from llmasos_conformance.probes import NAMES, Disturbed, Library, Probe
+from llmasos_conformance.probes import NAMES, Disturbed, Library, Probe, making
 
 PLAIN_DIGEST = "10a25c4fadc6587714487f154124cb73e8ff474a6437ba4ee8af0be3bf3f5176"
 BOS_DIGEST = "353604b18578c128a4041b01b88827779acf98162b7d49a8893087f01765600a"
@@ -257,7 +262,8 @@ def test_from_bos_each_id_decides_the_next(library: Library) -> None:
 
 
 def test_parameters_are_reported_with_their_defaults(library: Library) -> None:
-    written = library.write({"parameters": {"vocab_size": 300, "embedding_dim": 128, "num_layers": 1}}, None)
+    given = {"architecture": "GPT-3", "parameters": {"vocab_size": 300, "embedding_dim": 128, "num_layers": 1}}
+    written = library.write(given, None)
     assert written.config == {
         "vocab_size": 300,
         "embedding_dim": 128,
@@ -270,6 +276,7 @@ def test_parameters_are_reported_with_their_defaults(library: Library) -> None:
         "tie_embeddings": True,
         "bos_token_id": None,
         "eos_token_ids": [],
+        "local_attention_window": None,
     }
     assert library.write({"parameters": {"vocab_size": 300, "embedding_dim": 60}}, None).config["num_heads"] == 1
     assert library.write(b"{", None).config == {}
@@ -336,7 +343,7 @@ def test_rounding_keeps_eight_bits_and_carries(library: Library) -> None:
 
 
 def test_random_numbers_have_mean_zero_and_variance_one() -> None:
-    values = probes._Maker("0", "any").unit("tensor", 40_000)
+    values = making.Maker("0", "any").unit("tensor", 40_000)
     assert abs(values.mean()) < 0.02
     assert abs(values.std() - 1) < 0.02
     assert np.abs(values).max() < 3.47
@@ -349,3 +356,46 @@ def test_a_safetensors_file_keeps_other_dtypes(tmp_path: Path) -> None:
     loaded = load(layout.safetensors_bytes(weights))
     assert {name: array.dtype.name for name, array in loaded.items()} == {"a": "float16", "b": "float64"}
     assert all(np.array_equal(loaded[name], weights[name]) for name in weights)
+
+
+@settings(max_examples=60)
+@given(
+    architecture=st.sampled_from(ARCHITECTURES),
+    sizes=st.fixed_dictionaries(
+        {
+            "vocab_size": st.integers(1, 40),
+            "embedding_dim": st.sampled_from([4, 12, 24]),
+            "num_layers": st.integers(1, 3),
+        },
+        optional={
+            "num_heads": st.sampled_from([1, 2]),
+            "feed_forward_dim": st.integers(1, 9),
+            "context_length": st.integers(1, 9),
+            "tie_embeddings": st.booleans(),
+            "bos_token_id": st.just(0),
+        },
+    ),
+    own=st.fixed_dictionaries(
+        {},
+        optional={
+            "num_key_value_heads": st.just(1),
+            "type_vocab_size": st.integers(1, 4),
+            "num_decoder_layers": st.integers(1, 3),
+            "positions": st.sampled_from(["sinusoidal", "learned"]),
+            "embedding_norm": st.booleans(),
+        },
+    ),
+)
+def test_layout_and_reference_know_the_same_defaults_and_tensors(
+    architecture: str, sizes: dict[str, Any], own: dict[str, Any]
+) -> None:
+    known = parameters_of(architecture)
+    parameters = sizes | {key: value for key, value in own.items() if key in known}
+    document = {"name": "x", "version": "1.0", "architecture": architecture, "parameters": parameters}
+    config = ModelConfig.from_document(document)
+    filled = layout.with_defaults(parameters, architecture)
+    assert set(filled) == set(known)
+    for key, value in filled.items():
+        theirs = getattr(config, key)
+        assert value == (list(theirs) if isinstance(theirs, tuple) else theirs), key
+    assert layout.shapes(filled, architecture) == expected_tensors(config)

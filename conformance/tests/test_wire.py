@@ -38,6 +38,8 @@ GENERATION = {
     "completion_tokens": 2,
     "logprobs": [[{"id": 110, "logprob": -0.5}], [{"id": 259, "logprob": None}, {"id": 3, "logprob": -7}]],
 }
+CUBE = wire.encode(np.arange(8, dtype=np.float64).reshape(2, 2, 2))
+VECTOR = wire.encode(np.arange(3, dtype=np.float32))
 MODEL, SESSION = {"model": "m1"}, {"session": "s1"}
 ROUGE_SCORES = {name: {"precision": 1, "recall": 0.5, "f1": 2 / 3} for name in ROUGE}
 CONVERSATIONS = {
@@ -68,6 +70,19 @@ CONVERSATIONS = {
     "extend": ({**SESSION, "ids": [1, 2]}, {"logits": TENSOR}),
     "fork": (SESSION, {"session": "s2"}),
     "close": (SESSION, {}),
+    "encode": (
+        {**MODEL, "ids": [[1, 2], [3, 4]], "types": [[0, 0], [1, 0]]},
+        {"hidden": [TENSOR, TENSOR], "pooled": TENSOR},
+    ),
+    "fill_mask": ({**MODEL, "ids": [1, 2], "count": 2}, {"fills": [[{"id": 3, "logprob": -0.5}]]}),
+    "hidden_states": ({**MODEL, "ids": [1, 2], "types": [0, 0]}, {"hidden": [TENSOR, TENSOR]}),
+    "attention": ({**MODEL, "ids": [1, 2], "source": [3]}, {"attention": [CUBE]}),
+    "cross_attention": ({**MODEL, "ids": [1, 2], "source": [3, 4]}, {"attention": [CUBE]}),
+    "gradients": (
+        {**MODEL, "ids": [[1, 2]], "labels": [[2, -1]]},
+        {"loss": 1.5, "gradients": {"w": TENSOR, "b": VECTOR}},
+    ),
+    "train_step": ({**MODEL, "ids": [[1, 2]], "learning_rate": 0.5}, {"loss": 1.5, "model": "m2"}),
     "perplexity": ({**MODEL, "ids": [1, -2], "stride": 3}, {"perplexity": 12.5, "tokens": 1}),
     "bleu": (
         {"hypotheses": ["é b", ["a", "b"]], "references": [["a"], [["a"], []]], "smoothing": "exp"},

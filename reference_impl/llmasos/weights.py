@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from llmasos import counter, strictjson
-from llmasos.architectures import architecture
+from llmasos.architectures import MODULES
 from llmasos.config import ModelConfig
 from llmasos.errors import InvalidArgument, InvalidFormat, Unsupported
 from llmasos.ops import Array
@@ -50,17 +50,13 @@ class Entry:
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that model.safetensors must hold, no more and no fewer.
-
-    Raises:
-        UnsupportedArchitecture: this version does not run the architecture, so it does not know its tensors.
-    """
-    shapes: dict[str, tuple[int, ...]] = architecture(config.architecture).tensor_shapes(config)
+    """Name and shape of every tensor that model.safetensors must hold, no more and no fewer."""
+    shapes: dict[str, tuple[int, ...]] = MODULES[config.architecture].tensor_shapes(config)
     return shapes
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Number of weights of a configuration that this version runs."""
+    """Number of weights of a configuration."""
     return sum(math.prod(shape) for shape in expected_tensors(config).values())
 
 
@@ -108,9 +104,15 @@ def read_safetensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None 
             raw = file.read(entry.end - entry.begin)
             if len(raw) != entry.end - entry.begin:
                 raise InvalidFormat("file became shorter while it was read", path.name)
-            tensors[name] = np.frombuffer(raw, dtype=_numpy_dtype(entry.dtype)).reshape(entry.shape)
+            tensors[name] = as_array(raw, entry)
             check_finite(tensors[name], f"{path.name} {name}")
     return tensors
+
+
+def as_array(raw: bytes, entry: Entry) -> Array:
+    """The bytes of a tensor as an array of its stored dtype."""
+    array: Array = np.frombuffer(raw, dtype=_numpy_dtype(entry.dtype)).reshape(entry.shape)
+    return array
 
 
 def read_header(file: IO[bytes], size: int, where: str) -> tuple[dict[str, Entry], int]:
@@ -263,7 +265,6 @@ def initialise(config: ModelConfig) -> dict[str, Array]:
         name -> float32 array, for every name of `expected_tensors`.
 
     Raises:
-        UnsupportedArchitecture: this version does not run the architecture.
         Unsupported: more than MAX_INITIALISED weights.
     """
     shapes = expected_tensors(config)

@@ -87,6 +87,8 @@ class InProcess:
             self._models = {name: kept for name, kept in self._models.items() if kept is not model}
             return {}
         ask = self._method(model, "model", method)
+        if method == "train_step":
+            return self._trained(ask, params)
         first = next(params.pop(name) for name in ("ids", "text", "prompt") if name in params)
         if method == "stream_text":
             return _streamed(ask, first, params)
@@ -94,10 +96,19 @@ class InProcess:
         if method == "open":
             logits = _attribute(value, "logits")
             return {"session": self._keep(self._sessions, "s", value), "logits": logits}
+        if method == "encode":
+            return _encoded(value)
         if method == "forward":
             # One array [B, T, V] is a list of rows, too.
             return {"logits": list(np.asarray(value)) if getattr(value, "ndim", 0) == 3 else value}
+        if method == "gradients":
+            return _pair(value, method, "loss", "gradients")
         return {_MEMBER[method]: value} if method in _MEMBER else value
+
+    def _trained(self, ask: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+        batch, rate = params.pop("ids"), params.pop("learning_rate")
+        answer = _pair(_vendor(ask, batch, rate, **params), "train_step", "loss", "model")
+        return {**answer, "model": self._keep(self._models, "m", answer["model"])}
 
     def _session(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         name = params["session"]
@@ -134,6 +145,7 @@ _CAPABILITY: Mapping[str, str] = {
     "extend": "session",
     "fork": "session",
     "close": "session",
+    "cross_attention": "attention",
 }
 """Capability of each method that is not called like it."""
 
@@ -142,6 +154,10 @@ _MEMBER: Mapping[str, str] = {
     "detokenize": "text",
     "score": "logprobs",
     "generate_batch": "generations",
+    "fill_mask": "fills",
+    "hidden_states": "hidden",
+    "attention": "attention",
+    "cross_attention": "attention",
     "bleu": "score",
 }
 """Where a plain return value stands in the answer."""
@@ -161,6 +177,21 @@ def _attribute(session: Any, name: str) -> Any:
         if not hasattr(session, needed):
             raise Malformed(f"open() returned {type(session).__name__}, which has no {needed!r}")
     return _vendor(getattr, session, name)
+
+
+def _pair(value: Any, method: str, first: str, second: str) -> dict[str, Any]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise Malformed(f"{method}() returned {type(value).__name__}, a pair of {first} and {second} was due")
+    return {first: value[0], second: value[1]}
+
+
+def _encoded(value: Any) -> dict[str, Any]:
+    """Encodings of the rows as the wire carries them: hidden states one by one, pooled vectors as one array [B, D]."""
+    try:
+        hidden, pooled = [row.hidden for row in value], [np.asarray(row.pooled) for row in value]
+        return {"hidden": hidden, "pooled": np.stack(pooled) if pooled else np.zeros((0, 1))}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Malformed(f"encode() returned {type(value).__name__}, a list of Encodings was due: {error}") from None
 
 
 def _streamed(ask: Callable[..., Any], prompt: str, options: dict[str, Any]) -> dict[str, Any]:

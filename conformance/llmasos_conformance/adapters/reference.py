@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 import llmasos
-from llmasos.architectures import RUNNABLE
-from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
-from llmasos_conformance.protocol import CAPABILITIES, ROUGE_PARTS, Array, Claims, Description, Generation, Refusal
+from llmasos_conformance.protocol import (
+    ARCHITECTURES,
+    CAPABILITIES,
+    ROUGE_PARTS,
+    Array,
+    Claims,
+    Description,
+    Encoding,
+    Generation,
+    Refusal,
+)
 
 T = TypeVar("T")
 BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
@@ -48,6 +57,7 @@ class ReferenceAdapter:
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),
             runtime={"numpy": np.__version__},
+            architectures=ARCHITECTURES,
         )
 
     def load_model(self, path: str) -> ReferenceModel:
@@ -61,34 +71,24 @@ class ReferenceAdapter:
         return {"mean": _parts(found.mean), "segments": [_parts(scores) for scores in found.segments]}
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A valid bundle, for people and for programs.
-
-    Attributes:
-        document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        runs: whether this version runs its architecture, and does not only read it. lines: all of it in words.
-    """
-
-    document: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    runs: bool
-    lines: Sequence[str]
-
-
-def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json, whether or not this version runs it; no model is made.
+def new_bundle(
+    directory: str | PathLike[str], architecture: str, parameters: Mapping[str, Any], **options: Any
+) -> Path:
+    """Make a bundle from a few numbers and a seed; see `llmasos.new_bundle`.
 
     Raises:
-        Refusal: the format forbids it.
+        Refusal: the format forbids it, or something is there already.
     """
-    bundle = _refusing(llmasos.read_bundle, path)
-    return Described(
-        document=dict(bundle.document),
-        defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        runs=bundle.config.architecture in RUNNABLE,
-        lines=bundle.describe().splitlines(),
-    )
+    return _refusing(llmasos.new_bundle, directory, architecture, parameters, **options)
+
+
+def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
+    """Everything that is in a bundle, and everything that is wrong with it; see `llmasos.inspect`.
+
+    Raises:
+        Refusal: there is nothing to look at.
+    """
+    return _refusing(llmasos.inspect, path)
 
 
 class ReferenceModel:
@@ -122,18 +122,43 @@ class ReferenceModel:
     def detokenize(self, ids: Sequence[int]) -> str:
         return _refusing(self._model.detokenize, ids)
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
-        return _refusing(self._model.forward, batch)
+    def forward(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Array]:
+        return _refusing(self._model.forward, batch, **beside)
 
-    def score(self, ids: Sequence[int]) -> list[float | None]:
-        return _refusing(self._model.score, ids)
+    def encode(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Encoding]:
+        made = _refusing(self._model.encode, batch, **beside)
+        return [Encoding(hidden=row.hidden, pooled=row.pooled) for row in made]
+
+    def hidden_states(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.hidden_states, ids, **beside)
+
+    def attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.attention, ids, **beside)
+
+    def cross_attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.cross_attention, ids, **beside)
+
+    def gradients(self, batch: Sequence[Sequence[int]], **beside: Any) -> tuple[float, dict[str, Array]]:
+        return _refusing(self._model.gradients, batch, **beside)
+
+    def train_step(
+        self, batch: Sequence[Sequence[int]], learning_rate: Any, **beside: Any
+    ) -> tuple[float, ReferenceModel]:
+        loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
+        return loss, ReferenceModel(model)
+
+    def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
+        return _refusing(self._model.fill_mask, ids, **options)
+
+    def score(self, ids: Sequence[int], **beside: Any) -> list[float | None]:
+        return _refusing(self._model.score, ids, **beside)
+
+    def open(self, ids: Sequence[int], **beside: Any) -> ReferenceSession:
+        return ReferenceSession(_refusing(self._model.open_session, ids, **beside))
 
     def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
         found = _refusing(llmasos.perplexity, self._model, ids, **_known(options, ("stride",)))
         return {"perplexity": found.value if math.isfinite(found.value) else None, "tokens": found.tokens}
-
-    def open(self, ids: Sequence[int]) -> ReferenceSession:
-        return ReferenceSession(_refusing(self._model.open_session, ids))
 
 
 class ReferenceSession:
