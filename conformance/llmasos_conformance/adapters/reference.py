@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -18,6 +19,7 @@ from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import (
     ARCHITECTURES,
     CAPABILITIES,
+    ROUGE_PARTS,
     Array,
     Claims,
     Description,
@@ -27,6 +29,7 @@ from llmasos_conformance.protocol import (
 )
 
 T = TypeVar("T")
+BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
 DTYPES = ("float64", "float32")
 
 
@@ -61,6 +64,13 @@ class ReferenceAdapter:
 
     def load_model(self, path: str) -> ReferenceModel:
         return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order), path)
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return _refusing(llmasos.bleu, hypotheses, references, **_known(options, BLEU_OPTIONS)).score
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.rouge, hypotheses, references, **_known(options, ()))
+        return {"mean": _parts(found.mean), "segments": [_parts(scores) for scores in found.segments]}
 
 
 def _absent() -> frozenset[str]:
@@ -204,6 +214,10 @@ class ReferenceModel:
     def open(self, ids: Sequence[int], **beside: Any) -> ReferenceSession:
         return ReferenceSession(_refusing(self._model.open_session, ids, **beside))
 
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.perplexity, self._model, ids, **_known(options, ("stride",)))
+        return {"perplexity": found.value if math.isfinite(found.value) else None, "tokens": found.tokens}
+
 
 class ReferenceSession:
     """`llmasos.Session` under the protocol's names."""
@@ -231,6 +245,18 @@ def _refusing(call: Callable[..., T], *args: Any, **options: Any) -> T:
         return call(*args, **options)
     except llmasos.LLMasOSError as error:
         raise Refusal(error.code, str(error)) from error
+
+
+def _known(options: Mapping[str, Any], known: Sequence[str]) -> Mapping[str, Any]:
+    """Options of a metric; in Python an unknown one would be a TypeError, in the contract it is a refusal."""
+    for name in options:
+        if name not in known:
+            raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known) or 'none'}")
+    return options
+
+
+def _parts(scores: Mapping[str, llmasos.RougeScore]) -> dict[str, dict[str, float]]:
+    return {name: {part: getattr(score, part) for part in ROUGE_PARTS} for name, score in scores.items()}
 
 
 def _generation(generation: llmasos.Generation) -> Generation:

@@ -170,8 +170,11 @@ class Workshop:
 
 def used(figures: Mapping[str, float]) -> float:
     """The largest part of a bound that an outcome's figures say was used; 0 if they say nothing of the kind."""
-    bounds = {"ratio": numerics.KAPPA_RMS, "position": numerics.KAPPA_POSITION, "peak": numerics.KAPPA_MAX}
-    return max((figures[name] / bounds[name]["float32"] for name in bounds if name in figures), default=0.0)
+    bounds = {
+        "ratio": numerics.KAPPA_RMS["float32"], "position": numerics.KAPPA_POSITION["float32"],
+        "peak": numerics.KAPPA_MAX["float32"], "rounding": 1.0,
+    }  # fmt: skip
+    return max((figures[name] / bounds[name] for name in bounds if name in figures), default=0.0)
 
 
 def chosen(loaded: suite.Suite, patterns: Sequence[str]) -> list[suite.Case]:

@@ -85,6 +85,7 @@ EMULATED: Mapping[str, str] = {
     "min_p": "the filter is the adapter kit's",
     "logprobs": "the adapter kit computes log-probabilities from logits",
     "beams": "the adapter kit follows the beams",
+    "perplexity": "the adapter kit computes it from the scores of windows",
     "fill_mask": "the adapter kit reads what fills a mask off the logits",
 }
 """One sentence for each behaviour that an adapter can take from here."""
