@@ -1,7 +1,7 @@
 """The reference as judges see it: float64 truth, and honest computations in the dtype that the candidate claims.
 
 Both stand behind the adapter protocol (`reference`, `reference:float32/split-k`, …), with no private path. Answers are
-remembered by bundle and ids, because many cases ask the same.
+remembered by bundle, ids and what stands beside them, because many cases ask the same.
 """
 
 from __future__ import annotations
@@ -11,10 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.candidate import Candidate, Connection, Direct, LoadedModel
-from llmasos_conformance.protocol import Array, Claims
+from llmasos_conformance.protocol import Array, Claims, Encoding
 
 if TYPE_CHECKING:
     from llmasos_conformance.probes import Library, Probe
+
+Beside = Mapping[str, Sequence[int]]
+"""What a row has beside its ids: `source`, ids that an encoder-decoder reads; `types`, a token type per id."""
+
+NOTHING: Beside = {}
+
+PLURAL: Mapping[str, str] = {"source": "sources", "types": "types"}
+"""Name of what stands beside a row -> name of the list that a batch of rows has."""
 
 HONEST_ORDERS = ("plain", "sequential", "split-k", "online")
 """Orders of computation whose largest error is the honest error (LLMasOS specification, NUM-1)."""
@@ -35,25 +43,39 @@ class Reference:
     truth: Candidate
     honest: Mapping[str, Candidate]
     probes: Library = field(repr=False)
-    _memory: dict[tuple[Any, ...], Array] = field(default_factory=dict, repr=False)
+    _memory: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def model(self, probe: str | Probe) -> LoadedModel:
         """The float64 reference with a probe loaded."""
         return self.truth.model(probe)
 
-    def logits(self, probe: str | Probe, ids: Sequence[int]) -> Array:
+    def logits(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> Array:
         """True logits [T, V], float64."""
-        return self._remember("truth", self.truth, probe, ids)
+        found: Array = self._remember("forward", "truth", self.truth, probe, ids, beside)
+        return found
 
-    def honest_logits(self, probe: str | Probe, ids: Sequence[int]) -> list[Array]:
+    def honest_logits(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> list[Array]:
         """Logits [T, V] in the claimed dtype, one per honest order."""
-        return [self._remember(order, candidate, probe, ids) for order, candidate in self.honest.items()]
+        return [self._remember("forward", order, each, probe, ids, beside) for order, each in self.honest.items()]
 
-    def _remember(self, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int]) -> Array:
+    def encoding(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> Encoding:
+        """True hidden states and pooled output of an encoder, float64."""
+        found: Encoding = self._remember("encode", "truth", self.truth, probe, ids, beside)
+        return found
+
+    def honest_encodings(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> list[Encoding]:
+        """The same in the claimed dtype, one per honest order."""
+        return [self._remember("encode", order, each, probe, ids, beside) for order, each in self.honest.items()]
+
+    def _remember(
+        self, method: str, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int], beside: Beside
+    ) -> Any:
         digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
-        key = (order, digest, tuple(ids))
+        around = tuple((name, tuple(row)) for name, row in sorted(beside.items()))
+        key = (method, order, digest, tuple(ids), around)
         if key not in self._memory:
-            self._memory[key] = candidate.model(probe).forward([list(ids)])[0]
+            rows = {PLURAL[name]: [list(row)] for name, row in beside.items()}
+            self._memory[key] = getattr(candidate.model(probe), method)([list(ids)], **rows)[0]
         return self._memory[key]
 
 

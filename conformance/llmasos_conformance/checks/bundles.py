@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from llmasos_conformance.candidate import Refused, refusal_of
 from llmasos_conformance.inputs import sequence
 from llmasos_conformance.layout import TensorFile, shapes, silent, with_defaults
-from llmasos_conformance.probes import MARGIN, sylvester
+from llmasos_conformance.probes import MARGIN, sylvester, transformer
 from llmasos_conformance.protocol import REFUSAL_CODES, Array
 from llmasos_conformance.verdict import Finding, failed, passed
 
@@ -111,16 +112,21 @@ def document(edits: Edits) -> bytes:
     return before + bytes(raw)
 
 
+def architecture(edits: Edits) -> str:
+    """What an edited document names."""
+    return str(json.loads(members(edits)["architecture"]))
+
+
 def config(edits: Edits) -> dict[str, Any]:
     """Parameters of an edited document that is still valid, with the standard's defaults."""
     given = {path.partition(".")[2]: json.loads(v) for path, v in members(edits).items() if path.startswith("param")}
-    return with_defaults(given)
+    return with_defaults(given, architecture(edits))
 
 
 # ── weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tensors(config: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Array]:
+def tensors(config: Mapping[str, Any], *, quiet: bool = False, architecture: str = "GPT-3") -> dict[str, Array]:
     """Weights of the needed shapes: name -> float32 array.
 
     Each value is a signed byte of SHAKE-256(name) divided by 128, norm weights lie around 1. So the same name and shape
@@ -129,13 +135,14 @@ def tensors(config: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Arra
     Args:
         quiet: embeddings are 1/64 as large, so that the epsilon of the norms weighs as much as the variance.
     """
-    made = {name: _pattern(name, shape) for name, shape in shapes(config).items()}
+    made = {name: _pattern(name, shape) for name, shape in shapes(config, architecture).items()}
     for name in made:
         if name.endswith("norm.weight"):
             made[name] = 1 + made[name]
     if quiet:
-        for name in ("token_embedding", "position_embedding"):
-            made[name] = made[name] / 64
+        for name in made:
+            if name.endswith("embedding"):
+                made[name] = made[name] / 64
     return made
 
 
@@ -218,6 +225,9 @@ MODEL = {
             "type": "integer",
             "description": "an id whose logit is half as large again as that of what it says",
         },
+        "echoes": {**_ITEMS, "description": "tokens that a Transformer writes as it reads them, place by place"},
+        "architecture": {"enum": ["GPT-3", "Transformer"], "description": "of the model, GPT-3 if not said"},
+        "start": {"type": "integer", "description": "decoder_start_token_id; left to the standard if not said"},
         "eos": {"type": "array", "items": {"type": "integer"}, "description": "eos_token_ids"},
         "bos": {"type": "integer", "description": "bos_token_id"},
         "context": {"type": "integer", "minimum": 2, "description": "context_length, default 48"},
@@ -253,7 +263,11 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
         says      each position has a code, so that the position alone decides
         follows   each left-hand token has a code, so that the last token alone decides; others say id 0
         law       every position has the same code, and one column of the head holds ln p
+
+    What a Transformer says is said of its target positions and tokens; see `probes.transformer`.
     """
+    if model.get("architecture") == "Transformer":
+        return translator(library, model)
     V, context = model.get("vocabulary", 260), model.get("context", 48)
     codes = sylvester((context if "says" in model else 31) + 1)[1:].astype(np.float32)  # the constant row has a mean
     D = codes.shape[1]
@@ -283,6 +297,35 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     made = {"name": "speaker", "version": "1.0", "architecture": "GPT-3", "parameters": parameters}
     tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
     return library.write(json.dumps(made).encode(), pack(weights), tokenizer=tokenizer)
+
+
+def translator(library: Library, model: Mapping[str, Any]) -> Probe:
+    """A Transformer that says, follows or echoes what `model` demands; sizes as for the other speakers."""
+    V, context = model.get("vocabulary", 260), model.get("context", 48)
+    counts = {"says": context, "follows": len(model.get("follows", ())), "echoes": context + len(_echoed(model))}
+    count = counts[next(kind for kind in counts if kind in model)]
+    rows = sylvester(count + 1)[1 : count + 1]  # the first row has a mean
+    sizes = replace(
+        transformer.AUTOMATON, V=V, D=rows.shape[1], context=context, bos=model.get("bos"),
+        eos=tuple(model.get("eos", ())), start=model.get("start", 0),
+    )  # fmt: skip
+    if "says" in model:
+        script = (ids_of(model["says"]) + [ord(".")] * context)[:context]
+        parts = transformer.says(rows, sizes, script, model.get("louder"))
+    elif "follows" in model:
+        pairs = [[token for item in pair for token in ids_of([item])] for pair in model["follows"]]
+        parts = transformer.follows(rows, sizes, {before: then for before, then in pairs})
+    else:
+        parts = transformer.echoes(rows, sizes, _echoed(model))
+    if "start" not in model:
+        del parts.document["parameters"]["decoder_start_token_id"]
+    tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
+    return library.write(parts.document, parts.weights, tokenizer=tokenizer)
+
+
+def _echoed(model: Mapping[str, Any]) -> list[int]:
+    """Ids that a model echoes, each once."""
+    return list(dict.fromkeys(ids_of(model.get("echoes", ()))))
 
 
 def tokenizer_json(model: Mapping[str, Any]) -> bytes:
