@@ -313,8 +313,7 @@ def translator(library: Library, model: Mapping[str, Any]) -> Probe:
         script = (ids_of(model["says"]) + [ord(".")] * context)[:context]
         parts = transformer.says(rows, sizes, script, model.get("louder"))
     elif "follows" in model:
-        pairs = [[token for item in pair for token in ids_of([item])] for pair in model["follows"]]
-        parts = transformer.follows(rows, sizes, {before: then for before, then in pairs})
+        parts = transformer.follows(rows, sizes, dict(ids_of(pair) for pair in model["follows"]))
     else:
         parts = transformer.echoes(rows, sizes, _echoed(model))
     if "start" not in model:

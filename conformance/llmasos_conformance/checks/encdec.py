@@ -490,6 +490,40 @@ check(
     given=SOURCES,
 )
 
+
+def ask_echo(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """What stands in the source reaches the target place by place: nothing is added, left out or moved. (TRF-23)
+
+    Varies: length and content of the source. The model writes at each position what stands there in the source.
+    Compares: the new ids with those of the source, up to the end of the target's context.
+    Bound: none, they are equal or they are not.
+    """
+    probe = candidate.probes.get(given["probe"])
+    *letters, _ = probe.facts["alphabet"]
+    source = [letters[i] for i in draw.integers(draw.integer(*given["source"]), 0, len(letters) - 1)]
+    limit = min(len(source), int(probe.config["context_length"]) - 1)
+    made = candidate.model(probe).generate_ids(source, max_length=limit, temperature=0)
+    return {"source": source[:limit], "length": len(source), "ids": new_ids(made)}
+
+
+def judge_echo(given: Given, asked: Asked, reference: Reference) -> Finding:
+    ids, due = asked["ids"], asked["source"]
+    if ids == due:
+        return passed()
+    at = next((i for i, (a, b) in enumerate(zip(ids, due, strict=False)) if a != b), min(len(ids), len(due)))
+    came, wanted = (row[at] if at < len(row) else "nothing" for row in (ids, due))
+    message = f"ids[{at}] is {came}, {wanted} was due: it stands there in a source of {asked['length']}"
+    return failed(message, expected=wanted, got=came)
+
+
+check(
+    "translates-echo",
+    ask_echo,
+    judge_echo,
+    needs=("load_model", "generate_ids"),
+    given={"probe": ROW["probe"], "source": SOURCES["source"]},
+)
+
 # ── text ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
