@@ -10,6 +10,8 @@ freeze core/gpt/logits --requires GPT-3,load_model,forward,generate_ids --within
 freeze inference/gpt/text --requires GPT-3,load_model,tokenize,stop,stream,seed --within $text,$serving
 freeze inference/gpt/logits --requires GPT-3,load_model,tokenize,forward,generate_ids,session,batch,score,stop,stream,seed \
   --within $logits,$serving,session,batch,score,logprobs
+# What can be looked at and how it learns, beside any of the others.
+freeze inside/gpt --requires GPT-3,load_model,forward,hidden_states,attention,gradients,train_step --match 'inside.*'
 # One or two of each kind: enough to know that the wiring is right.
 freeze quick --requires GPT-3,load_model --match \
   format.json.presentation format.unknown-keys.refused format.types.exact format.version.newer-major \

@@ -589,30 +589,82 @@ def generate(model: Path, prompt: str, as_json: bool, **options: Any) -> None:
     return say(answer["text"], wrap=False)
 
 
-@cli.command(short_help="Check a bundle and show what it is.")
-@click.argument("model", metavar="MODEL.json", type=click.Path(path_type=Path))
+@cli.command(short_help="Make a bundle from a few numbers and a seed.")
+@click.argument("out", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--architecture", required=True, help="Transformer, GPT-3, BERT or Llama")
+@click.option("--vocab-size", required=True, type=int)
+@click.option("--width", required=True, type=int, help="embedding_dim")
+@click.option("--layers", required=True, type=int, help="num_layers")
+@click.option("--set", "more", multiple=True, metavar="KEY=VALUE", help="any other parameter, its value as in JSON")
+@click.option("--seed", default=0, show_default=True, help="of the weights")
+@click.option("--name", default="new", show_default=True, help="of the model")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="tokenizer.json to take over; default: bytes")
+@click.option("--no-weights", is_flag=True, help="write the document alone; its seed stands for the weights")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
-def describe(model: Path, as_json: bool) -> None:
-    """Check a bundle or a model.json by the standard's rules and show what it is."""
-    from llmasos_conformance.adapters.reference import describe_bundle
+def new(
+    out: Path, architecture: str, vocab_size: int, width: int, layers: int, more: tuple[str, ...], seed: int, name: str,
+    tokenizer: Path | None, no_weights: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a new BUNDLE: a model with random weights that follow from the seed. Nothing is ever overwritten."""
+    from llmasos_conformance.adapters.reference import new_bundle
+    from llmasos_conformance.protocol import Refusal
+
+    parameters = {"vocab_size": vocab_size, "embedding_dim": width, "num_layers": layers, **_settings(more)}
+    try:
+        raw = None if tokenizer is None else tokenizer.read_bytes()
+        new_bundle(out, architecture, parameters, seed=seed, name=name, with_weights=not no_weights, tokenizer_json=raw)
+    except OSError as error:
+        raise HarnessError(f"cannot be read: {error.strerror}", where=str(tokenizer)) from error
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=out) from refusal
+    if as_json:
+        return print_json({"schemaVersion": "1.0", "bundle": str(out), "parameters": parameters, "seed": seed})
+    say(f"{out}: {architecture}, {'document alone' if no_weights else 'with weights'} from seed {seed}")
+    return next_step(f"llmasos inspect {shlex.quote(str(out))}")
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value that is no JSON is a text."""
+    made: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise HarnessError(f"{pair!r:.80} is no setting", where="--set", hint="--set num_heads=4")
+        try:
+            made[key] = json.loads(value)
+        except ValueError:
+            made[key] = value
+    return made
+
+
+@cli.command("inspect", short_help="Show what is in a bundle, and all that is wrong with it.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--tensors", is_flag=True, help="show every tensor with its figures")
+@click.option("--json", "as_json", is_flag=True, help="print as JSON, tensors included")
+def inspect_(bundle: Path, tensors: bool, as_json: bool) -> int:
+    """Show what is in BUNDLE, and everything that is wrong with it. Exit code 0 if it is sound, 1 if not."""
+    from llmasos_conformance.adapters.reference import inspect_bundle
     from llmasos_conformance.protocol import Refusal
 
     try:
-        bundle = describe_bundle(model)
+        found = inspect_bundle(bundle)
     except Refusal as refusal:
-        raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
-    place = model if model.is_dir() else model.parent
-    files = sorted(each.name for each in place.iterdir() if each.suffix in (".safetensors", ".json", ".onnx"))
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=bundle) from refusal
     if as_json:
-        return print_json(
-            {"schemaVersion": "1.0", "valid": True, "files": files, "defaults": bundle.defaults,
-             "model": bundle.document}
-        )  # fmt: skip
-    title, *lines = bundle.lines
-    say(title, bold=True)
-    for line in (*lines, f"files: {', '.join(files)}"):
-        say(f"  {line}")
-    return next_step(f"llmasos generate {shlex.quote(str(model))} 'a prompt' --max-length 20")
+        print_json({"schemaVersion": "1.0", "sound": found.sound, **found.as_json()})
+        return 0 if found.sound else 1
+    for line in found.lines(tensors=tensors):
+        say(line, wrap=not tensors)
+    for fault in found.faults:
+        place = f"{fault.where}: " if fault.where else ""
+        say(f"wrong: {place}{fault.what}{f' ({fault.hint})' if fault.hint else ''}", fg="red")
+    if found.sound:
+        next_step(f"llmasos generate {shlex.quote(str(bundle))} 'a prompt' --max-length 20")
+    else:
+        count = len(found.faults)
+        say(f"not sound: {count} {'thing is' if count == 1 else 'things are'} wrong", fg="red", bold=True)
+        next_step(f"mend the first, then: llmasos inspect {shlex.quote(str(bundle))}")
+    return 0 if found.sound else 1
 
 
 @contextmanager

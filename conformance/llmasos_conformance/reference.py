@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.candidate import Candidate, Connection, Direct, LoadedModel
-from llmasos_conformance.protocol import Array, Claims, Encoding
+from llmasos_conformance.protocol import Array, Claims
 
 if TYPE_CHECKING:
     from llmasos_conformance.probes import Library, Probe
@@ -43,7 +43,8 @@ class Reference:
     truth: Candidate
     honest: Mapping[str, Candidate]
     probes: Library = field(repr=False)
-    _memory: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
+    _memory: dict[tuple[Any, ...], Array] = field(default_factory=dict, repr=False)
+    _looks: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict, repr=False)
 
     def model(self, probe: str | Probe) -> LoadedModel:
         """The float64 reference with a probe loaded."""
@@ -51,31 +52,34 @@ class Reference:
 
     def logits(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> Array:
         """True logits [T, V], float64."""
-        found: Array = self._remember("forward", "truth", self.truth, probe, ids, beside)
-        return found
+        return self._remember("truth", self.truth, probe, ids, beside)
 
     def honest_logits(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> list[Array]:
         """Logits [T, V] in the claimed dtype, one per honest order."""
-        return [self._remember("forward", order, each, probe, ids, beside) for order, each in self.honest.items()]
+        return [self._remember(order, candidate, probe, ids, beside) for order, candidate in self.honest.items()]
 
-    def encoding(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> Encoding:
-        """True hidden states and pooled output of an encoder, float64."""
-        found: Encoding = self._remember("encode", "truth", self.truth, probe, ids, beside)
-        return found
+    def look(self, probe: str | Probe, method: str, *args: Any, **beside: Any) -> tuple[Any, list[Any]]:
+        """What another method of the model answers: the truth, and the answers in the claimed dtype, one per order.
 
-    def honest_encodings(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> list[Encoding]:
-        """The same in the claimed dtype, one per honest order."""
-        return [self._remember("encode", order, each, probe, ids, beside) for order, each in self.honest.items()]
+        Args:
+            method: of `LoadedModel`, for example "hidden_states". args, beside: its arguments.
+        """
+        digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
+        key = (method, digest, repr(args), repr(sorted(beside.items())))
+        if key not in self._looks:
+            seats = [self.truth, *self.honest.values()]
+            self._looks[key] = [getattr(seat.model(probe), method)(*args, **beside) for seat in seats]
+        truth, *honest = self._looks[key]
+        return truth, honest
 
     def _remember(
-        self, method: str, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int], beside: Beside
-    ) -> Any:
+        self, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int], beside: Beside
+    ) -> Array:
         digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
-        around = tuple((name, tuple(row)) for name, row in sorted(beside.items()))
-        key = (method, order, digest, tuple(ids), around)
+        key = (order, digest, tuple(ids), tuple((name, tuple(row)) for name, row in sorted(beside.items())))
         if key not in self._memory:
             rows = {PLURAL[name]: [list(row)] for name, row in beside.items()}
-            self._memory[key] = getattr(candidate.model(probe), method)([list(ids)], **rows)[0]
+            self._memory[key] = candidate.model(probe).forward([list(ids)], **rows)[0]
         return self._memory[key]
 
 

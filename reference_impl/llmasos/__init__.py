@@ -8,7 +8,7 @@
 Expected behaviour is computed in float64 with NumPy alone.
 """
 
-from llmasos.bundle import Bundle, read_bundle, write_bundle
+from llmasos.bundle import Bundle, new_bundle, read_bundle, write_bundle
 from llmasos.config import ModelConfig
 from llmasos.errors import (
     ContextOverflow,
@@ -22,6 +22,7 @@ from llmasos.errors import (
     UnsupportedVersion,
 )
 from llmasos.generation import Generation
+from llmasos.inspection import Inspection, inspect
 from llmasos.model import Encoding, Model, Session, generate_text, load_model
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "ContextOverflow",
     "Encoding",
     "Generation",
+    "Inspection",
     "InvalidArgument",
     "InvalidFormat",
     "LLMasOSError",
@@ -43,7 +45,9 @@ __all__ = [
     "UnsupportedArchitecture",
     "UnsupportedVersion",
     "generate_text",
+    "inspect",
     "load_model",
+    "new_bundle",
     "read_bundle",
     "write_bundle",
 ]

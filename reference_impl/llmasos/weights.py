@@ -104,9 +104,15 @@ def read_safetensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None 
             raw = file.read(entry.end - entry.begin)
             if len(raw) != entry.end - entry.begin:
                 raise InvalidFormat("file became shorter while it was read", path.name)
-            tensors[name] = np.frombuffer(raw, dtype=_numpy_dtype(entry.dtype)).reshape(entry.shape)
+            tensors[name] = as_array(raw, entry)
             check_finite(tensors[name], f"{path.name} {name}")
     return tensors
+
+
+def as_array(raw: bytes, entry: Entry) -> Array:
+    """The bytes of a tensor as an array of its stored dtype."""
+    array: Array = np.frombuffer(raw, dtype=_numpy_dtype(entry.dtype)).reshape(entry.shape)
+    return array
 
 
 def read_header(file: IO[bytes], size: int, where: str) -> tuple[dict[str, Entry], int]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 import llmasos
-from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import (
@@ -61,32 +61,24 @@ class ReferenceAdapter:
         return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A valid bundle, for people and for programs.
-
-    Attributes:
-        document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        lines: all of it in words.
-    """
-
-    document: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    lines: Sequence[str]
-
-
-def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json; no model is made.
+def new_bundle(
+    directory: str | PathLike[str], architecture: str, parameters: Mapping[str, Any], **options: Any
+) -> Path:
+    """Make a bundle from a few numbers and a seed; see `llmasos.new_bundle`.
 
     Raises:
-        Refusal: the format forbids it.
+        Refusal: the format forbids it, or something is there already.
     """
-    bundle = _refusing(llmasos.read_bundle, path)
-    return Described(
-        document=dict(bundle.document),
-        defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        lines=bundle.describe().splitlines(),
-    )
+    return _refusing(llmasos.new_bundle, directory, architecture, parameters, **options)
+
+
+def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
+    """Everything that is in a bundle, and everything that is wrong with it; see `llmasos.inspect`.
+
+    Raises:
+        Refusal: there is nothing to look at.
+    """
+    return _refusing(llmasos.inspect, path)
 
 
 class ReferenceModel:
@@ -126,6 +118,24 @@ class ReferenceModel:
     def encode(self, batch: Sequence[Sequence[int]], **beside: Any) -> list[Encoding]:
         made = _refusing(self._model.encode, batch, **beside)
         return [Encoding(hidden=row.hidden, pooled=row.pooled) for row in made]
+
+    def hidden_states(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.hidden_states, ids, **beside)
+
+    def attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.attention, ids, **beside)
+
+    def cross_attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.cross_attention, ids, **beside)
+
+    def gradients(self, batch: Sequence[Sequence[int]], **beside: Any) -> tuple[float, dict[str, Array]]:
+        return _refusing(self._model.gradients, batch, **beside)
+
+    def train_step(
+        self, batch: Sequence[Sequence[int]], learning_rate: Any, **beside: Any
+    ) -> tuple[float, ReferenceModel]:
+        loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
+        return loss, ReferenceModel(model)
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
         return _refusing(self._model.fill_mask, ids, **options)

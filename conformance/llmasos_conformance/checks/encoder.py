@@ -52,13 +52,12 @@ def ask_encodes(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 def judge_encodes(given: Given, asked: Asked, reference: Reference) -> Finding:
     bundle, part, findings = _bundle(reference.probes, given), given["part"], []
     for i, (row, got) in enumerate(zip(asked["rows"], asked["encodings"], strict=True)):
-        due = reference.encoding(bundle, row.ids, row.beside)
-        honest = reference.honest_encodings(bundle, row.ids, row.beside)
+        (due,), honest = reference.look(bundle, "encode", [row.ids], **lists([row]))
         found = numerics.judge_logits(
             part,
             np.atleast_2d(getattr(got, part)),
             np.atleast_2d(getattr(due, part)),
-            [np.atleast_2d(getattr(each, part)) for each in honest],
+            [np.atleast_2d(getattr(each, part)) for (each,) in honest],
             reference.claims.dtype,
             row=i,
         )

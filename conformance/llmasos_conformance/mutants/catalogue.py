@@ -3,6 +3,7 @@
 small      wrong by less than 100 honest errors on the plain probe, or not at all there
 behaviour  gross, in the forward pass or in anything around it
 loading    a bundle that must be refused is opened, or opened wrongly
+inside     what is shown of the inside is something else, or learning goes wrong
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "outside")
+GROUPS = ("small", "behaviour", "loading", "inside", "outside")
 
 Kind = TypeVar("Kind", bound=type[Any])
 

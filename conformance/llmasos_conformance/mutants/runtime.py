@@ -22,12 +22,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from llmasos_conformance.mutants.learning import Learning
 from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
 from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
 
 OPTIONS = frozenset({"seed", "top_k", "top_p", "min_p", "stop", "logprobs", "allow_special"})
 PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
+
+
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask"})
+"""Capabilities of runtimes of other kinds."""
 
 
 class Cache:
@@ -82,7 +87,7 @@ class Row:
     reason: str = ""
 
 
-class Runtime:
+class Runtime(Learning):
     """A loaded bundle, and everything that is served from it.
 
     Args:
@@ -173,7 +178,7 @@ class Runtime:
         scores = self.matmul(query, keys.swapaxes(-1, -2)) / np.float32(self.scale())
         return self.matmul(self.softmax(self.mask(scores, visible)), values)
 
-    def attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
+    def self_attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
         """The attention of one layer on its normed input; [B, T, D] -> [B, T, D]."""
         query, keys, values = (
             self.heads(self.linear(x, f"layers.{layer}.attention.{part}")) for part in ("query", "key", "value")
@@ -214,7 +219,8 @@ class Runtime:
         x, visible = self.embed(ids, self.positions(cache, T)), self.visible(cache, T)
         for layer in range(self.config.N):
             name = f"layers.{layer}"
-            x = self.residual(x, self.attention(self.layer_norm(x, f"{name}.attention_norm"), layer, cache, visible))
+            normed = self.layer_norm(x, f"{name}.attention_norm")
+            x = self.residual(x, self.self_attention(normed, layer, cache, visible))
             x = self.residual(x, self.feed_forward(self.layer_norm(x, f"{name}.feed_forward_norm"), layer))
         return self.head(self.final(x))
 
@@ -619,7 +625,7 @@ class Serving:
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset(CAPABILITIES) - {"beams", "encode", "fill_mask"},
+            capabilities=frozenset(CAPABILITIES) - NOT_OFFERED,
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
         )
