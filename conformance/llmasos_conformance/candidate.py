@@ -87,6 +87,11 @@ class Direct:
                 self.connection.call("close", {"session": handle})
             except (Refusal, CandidateFault):
                 continue  # closing is a courtesy; what it breaks shows in the next answer
+        for name in [name for name in self._models if name.startswith("t")]:
+            try:
+                self.connection.call("unload_model", {"model": self._models.pop(name)})
+            except (Refusal, CandidateFault):
+                continue
         self._sessions.clear()
         self._samples.clear()
         self._opened = 0
@@ -105,6 +110,10 @@ class Direct:
             name = f"s{self._opened}"
             self._sessions[name] = answer["session"]
             answer = {**answer, "session": name}
+        if method == "train_step":
+            name = f"t{1 + sum(each.startswith('t') for each in self._models)}"
+            self._models[name] = answer["model"]
+            answer = {**answer, "model": name}
         if method == "close":
             self._sessions.pop(params["session"], None)
         return self._first_equal(answer) if random else answer
@@ -211,11 +220,38 @@ class LoadedModel:
         answer = self._ask("encode", ids=_rows(batch), **{name: _rows(rows) for name, rows in beside.items()})
         return [Encoding(hidden=h, pooled=p) for h, p in zip(answer["hidden"], answer["pooled"], strict=True)]
 
+    def hidden_states(self, ids: Sequence[int], **beside: Sequence[int]) -> list[Array]:
+        """[T, D] before the first block and behind each."""
+        return list(self._ask("hidden_states", ids=list(ids), **_each(beside))["hidden"])
+
+    def attention(self, ids: Sequence[int], **beside: Sequence[int]) -> list[Array]:
+        """[H, T, T] of each layer."""
+        return list(self._ask("attention", ids=list(ids), **_each(beside))["attention"])
+
+    def cross_attention(self, ids: Sequence[int], source: Sequence[int]) -> list[Array]:
+        """[H, T, S] of each layer."""
+        return list(self._ask("cross_attention", ids=list(ids), source=list(source))["attention"])
+
+    def gradients(
+        self, batch: Sequence[Sequence[int]], **beside: Sequence[Sequence[int]]
+    ) -> tuple[float, dict[str, Array]]:
+        """Loss, and its gradient by every tensor."""
+        answer = self._ask("gradients", ids=_rows(batch), **{name: _rows(rows) for name, rows in beside.items()})
+        return float(answer["loss"]), dict(answer["gradients"])
+
+    def train_step(
+        self, batch: Sequence[Sequence[int]], learning_rate: Any, **beside: Sequence[Sequence[int]]
+    ) -> tuple[float, LoadedModel]:
+        """Loss before the step, and the model after it."""
+        rows = {name: _rows(rows) for name, rows in beside.items()}
+        answer = self._ask("train_step", ids=_rows(batch), learning_rate=learning_rate, **rows)
+        return float(answer["loss"]), LoadedModel(self._link, answer["model"])
+
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float | None]]:
         return list(self._ask("fill_mask", ids=list(ids), **options)["fills"])
 
     def score(self, ids: Sequence[int], **beside: Sequence[int]) -> list[float | None]:
-        return list(self._ask("score", ids=list(ids), **{name: list(row) for name, row in beside.items()})["logprobs"])
+        return list(self._ask("score", ids=list(ids), **_each(beside))["logprobs"])
 
     def generate_text(self, prompt: str, **options: Any) -> Generation:
         return _generation(self._ask("generate_text", prompt=prompt, **options))
@@ -242,7 +278,7 @@ class LoadedModel:
         return list(answer["deltas"]), _generation(answer["generation"])
 
     def open(self, ids: Sequence[int], **beside: Sequence[int]) -> LoadedSession:
-        answer = self._ask("open", ids=list(ids), **{name: list(row) for name, row in beside.items()})
+        answer = self._ask("open", ids=list(ids), **_each(beside))
         return LoadedSession(self._link, answer["session"], answer["logits"])
 
 
@@ -291,6 +327,10 @@ class Candidate:
         """The option `seed` where the candidate declares it, so that two runs keep the same evidence; else nothing."""
         seed = draw.integer(0, 2**31 - 1)
         return {"seed": seed} if "seed" in self.description.capabilities else {}
+
+
+def _each(beside: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    return {name: list(row) for name, row in beside.items()}
 
 
 def _rows(batch: Sequence[Sequence[int]]) -> list[list[int]]:

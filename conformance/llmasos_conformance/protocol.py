@@ -20,13 +20,20 @@ capability is tested in full.
     top_k top_p min_p   options of generate_text and generate_ids
     logprobs        option logprobs=k of generate_ids
     beams           options beams=n and length_penalty=a of generate_text and generate_ids
+    window          (none) bundles with local_attention_window (GPT-3) or sliding_window (Llama) run
     encode          encode(batch)                                    one Encoding per row
     fill_mask       fill_mask(ids, count)                            per mask its likeliest ids, id -> log-probability
+    hidden_states   hidden_states(ids)                               [T, D] before the first block and behind each
+    attention       attention(ids), cross_attention(ids, source=…)   per layer [H, T, S]
+    gradients       gradients(batch)                                 loss, and name of tensor -> gradient
+    train_step      train_step(batch, learning_rate)                 loss before the step, and a model after it
 
 What depends on the architecture: a decoder (GPT-3, Llama) continues what it is given. A Transformer reads it as source
 and writes the target; its `forward` takes `sources=`, a source per row, and its `open` and `score` take `source=`, and
 the ids are targets that begin with decoder_start_token_id. BERT has `forward`, `encode` and `fill_mask`, which take
-`types=`, token types, and refuses to generate with `unsupported`.
+`types=`, token types, and refuses to generate with `unsupported`. What looks inside or learns takes `source=`,
+`sources=` or `types=` likewise. `gradients` and `train_step` also take `labels=`, the id to predict per position or -1.
+BERT needs them; others have the next id by default. The last hidden state has passed the final norm, if there is one.
 
 Only NumPy and typing are imported here, so that a vendor's adapter may import this module at no cost. The same
 contract travels as JSON-RPC lines; see `wire`.
@@ -63,6 +70,11 @@ CAPABILITIES: Mapping[str, str] = {
     "beams": "beam search",
     "encode": "hidden states and pooled output of an encoder",
     "fill_mask": "what an encoder puts behind a mask",
+    "hidden_states": "what enters the first block and leaves each block",
+    "attention": "weights of the attention of every layer",
+    "gradients": "loss of rows of ids, and its gradient by every tensor of the bundle",
+    "train_step": "one step of gradient descent",
+    "window": "attention that sees the nearest keys alone, where the document says so",
 }
 """The closed vocabulary of capabilities, versioned with the protocol."""
 

@@ -219,6 +219,27 @@ def _native_tensor(value: Any, where: str) -> Array:
     return copy
 
 
+def _array(value: Any, where: str, ranks: Sequence[int]) -> Array:
+    """An array with one of several numbers of axes, none of length 0."""
+    array = decode_tensor(value, where) if isinstance(value, Mapping) else _native_tensor(value, where)
+    if array.ndim not in ranks or 0 in array.shape:
+        due = " or ".join(map(str, ranks))
+        raise Malformed(f"{where} has shape {list(array.shape)}, {due} axes of length 1 or more were due")
+    return array
+
+
+def _arrays(value: Any, where: str, ranks: Sequence[int]) -> list[Array]:
+    """Arrays of one answer, small enough together."""
+    arrays: list[Array] = []
+    total = 0
+    for i, item in enumerate(_items(value, where)):
+        arrays.append(_array(item, f"{where}[{i}]", ranks))
+        total += arrays[-1].nbytes
+        if total > MAX_TENSORS:
+            raise Malformed(f"{where}[0] … {where}[{i}] need {total} bytes, {MAX_TENSORS} are allowed in one answer")
+    return arrays
+
+
 def _tensor(value: Any, where: str, shape: tuple[int, int | None] | None) -> Array:
     """Logits of shape [t, V]. `shape` is what is due, V None if free; None only demands two axes."""
     array = decode_tensor(value, where) if isinstance(value, Mapping) else _native_tensor(value, where)
@@ -414,6 +435,11 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
     "close": ("session",),
     "encode": ("model", "batch"),
     "fill_mask": ("model", "ids"),
+    "hidden_states": ("model", "ids"),
+    "attention": ("model", "ids"),
+    "cross_attention": ("model", "ids", "source"),
+    "gradients": ("model", "batch"),
+    "train_step": ("model", "batch", "learning_rate"),
 }
 """Required members of each method's params; `batch` is a list of id lists, sent under the name `ids`."""
 
@@ -424,6 +450,10 @@ _BESIDE: Mapping[str, Mapping[str, str]] = {
     "score": {"source": "ids"},
     "open": {"source": "ids"},
     "encode": {"types": "batch"},
+    "hidden_states": {"source": "ids", "types": "ids"},
+    "attention": {"source": "ids", "types": "ids"},
+    "gradients": {"labels": "batch", "sources": "batch", "types": "batch"},
+    "train_step": {"labels": "batch", "sources": "batch", "types": "batch"},
 }
 """Members that may be there, and what each is: source ids of an encoder-decoder, token types of an encoder."""
 
@@ -468,11 +498,13 @@ def check_params(method: str, params: Any) -> Params:
 
 
 def _check_param(role: str, value: Any, name: str) -> None:
-    if role == "ids":
+    if role in ("ids", "source"):
         _ids(value, name, LOWEST_ID)
     elif role == "batch":
         for i, row in enumerate(_items(value, name)):
             _ids(row, f"{name}[{i}]", LOWEST_ID)
+    elif role == "learning_rate":
+        _json(name, value)
     elif role in ("text", "prompt"):
         _text(value, role)
     else:
@@ -673,6 +705,39 @@ def _filled(_: Params | None, answer: Any) -> Answer:
     return {"fills": [_law(entry, f"fills[{i}]") for i, entry in enumerate(fills)]}
 
 
+def _listed(name: str, rank: int) -> Callable[[Params | None, Any], Answer]:
+    def check(params: Params | None, answer: Any) -> Answer:
+        arrays = _arrays(_members(answer, "answer", (name,))[name], name, (rank,))
+        for i, array in enumerate(arrays):
+            due = array.shape[-2] if params is None else len(params["ids"])
+            if array.shape[-2] != due:
+                raise Malformed(f"{name}[{i}] has shape {list(array.shape)}, {due} positions were due")
+        return {name: arrays}
+
+    return check
+
+
+def _differentiated(_: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("loss", "gradients"))
+    if not isinstance(members["gradients"], Mapping):
+        _wrong("gradients", members["gradients"], "an object of tensors")
+    names = [_text(name, "gradients", MAX_HANDLE, 1) for name in members["gradients"]]
+    arrays = _arrays(list(members["gradients"].values()), "gradients", (1, 2))
+    return {"loss": _loss(members["loss"]), "gradients": dict(zip(names, arrays, strict=True))}
+
+
+def _trained(_: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("loss", "model"))
+    return {"loss": _loss(members["loss"]), "model": _text(members["model"], "model", MAX_HANDLE, 1)}
+
+
+def _loss(value: Any) -> float:
+    number = _logprob(value, "loss")
+    if number is None:
+        _wrong("loss", value, "a finite number")
+    return number
+
+
 _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "describe": _described,
     "load_model": _handle("model"),
@@ -691,6 +756,11 @@ _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "close": _nothing,
     "encode": _encoded,
     "fill_mask": _filled,
+    "hidden_states": _listed("hidden", 2),
+    "attention": _listed("attention", 3),
+    "cross_attention": _listed("attention", 3),
+    "gradients": _differentiated,
+    "train_step": _trained,
 }
 
 

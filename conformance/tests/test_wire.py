@@ -38,6 +38,8 @@ GENERATION = {
     "completion_tokens": 2,
     "logprobs": [[{"id": 110, "logprob": -0.5}], [{"id": 259, "logprob": None}, {"id": 3, "logprob": -7}]],
 }
+CUBE = wire.encode(np.arange(8, dtype=np.float64).reshape(2, 2, 2))
+VECTOR = wire.encode(np.arange(3, dtype=np.float32))
 MODEL, SESSION = {"model": "m1"}, {"session": "s1"}
 CONVERSATIONS = {
     "describe": (
@@ -72,6 +74,14 @@ CONVERSATIONS = {
         {"hidden": [TENSOR, TENSOR], "pooled": TENSOR},
     ),
     "fill_mask": ({**MODEL, "ids": [1, 2], "count": 2}, {"fills": [[{"id": 3, "logprob": -0.5}]]}),
+    "hidden_states": ({**MODEL, "ids": [1, 2], "types": [0, 0]}, {"hidden": [TENSOR, TENSOR]}),
+    "attention": ({**MODEL, "ids": [1, 2], "source": [3]}, {"attention": [CUBE]}),
+    "cross_attention": ({**MODEL, "ids": [1, 2], "source": [3, 4]}, {"attention": [CUBE]}),
+    "gradients": (
+        {**MODEL, "ids": [[1, 2]], "labels": [[2, -1]]},
+        {"loss": 1.5, "gradients": {"w": TENSOR, "b": VECTOR}},
+    ),
+    "train_step": ({**MODEL, "ids": [[1, 2]], "learning_rate": 0.5}, {"loss": 1.5, "model": "m2"}),
 }
 JUNK = [
     None, True, 0, 1, -1, 2**31, 2**31 - 1, 1.0, -0.5, math.inf, "", "x", "\ud800", "a\nb", "x" * 257, "F16", "stop",

@@ -251,6 +251,15 @@ def check_count(count: object, V: int) -> int:
     return _integer(count, "count", 1, V)
 
 
+def check_rate(rate: object) -> float:
+    """A learning rate.
+
+    Raises:
+        InvalidArgument: no finite number from 0.
+    """
+    return _number(rate, "learning_rate", 0)
+
+
 def _below(size: int, values: object, where: str, what: str) -> list[int]:
     if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
         raise InvalidArgument(f"expected a list of {what}, found {type(values).__name__}", where)

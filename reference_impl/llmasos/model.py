@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmasos import generation, sampling, weights
+from llmasos import generation, sampling, training, weights
 from llmasos.architectures import DECODER, ENCODER, ENCODER_DECODER, KIND, MODULES
 from llmasos.architectures.blocks import Watch
 from llmasos.bundle import Bundle, read_bundle
@@ -193,6 +193,56 @@ class Model:
         self._logits(ids, source=source, types=types, watch=watch)
         return watch
 
+    def hidden_states(self, ids: Sequence[int], **beside: Sequence[int]) -> list[Array]:
+        """What enters the first block of a row and what leaves each block, [T, D] each; of a Transformer the target's.
+
+        Of decoders the last one has passed the final norm, so that it maps to the logits through the head.
+
+        Args:
+            beside: `source` or `types`, as in `inside`.
+        """
+        return [hidden[0] for hidden in self.inside(ids, **beside).hidden]
+
+    def attention(self, ids: Sequence[int], **beside: Sequence[int]) -> list[Array]:
+        """Weights of the self-attention of each layer, [H, T, T]; of a Transformer the target's."""
+        return [weight[0] for weight in self.inside(ids, **beside).attention]
+
+    def cross_attention(self, ids: Sequence[int], *, source: Sequence[int]) -> list[Array]:
+        """Weights with which each layer of a Transformer's decoder looks at the source, [H, T, S].
+
+        Raises:
+            Unsupported: another architecture.
+        """
+        self._only("cross_attention", ENCODER_DECODER)
+        return [weight[0] for weight in self.inside(ids, source=source).cross]
+
+    def gradients(self, batch: Sequence[Sequence[int]], **beside: Any) -> tuple[float, dict[str, Array]]:
+        """The loss of rows and its gradient by every weight.
+
+        Args:
+            beside: `labels`, `sources`, `types`, as in `training.examples`.
+
+        Raises:
+            InvalidArgument, ContextOverflow: as `training.examples`.
+        """
+        rows = training.examples(self.config, batch, **beside)
+        return training.gradients(self._weights, self.config, rows, self._arithmetic)
+
+    def trained(self, batch: Sequence[Sequence[int]], learning_rate: float, **beside: Any) -> tuple[float, Model]:
+        """One step of gradient descent: the loss before it, and another model with the weights after it.
+
+        Args:
+            learning_rate: finite number from 0. beside: as `gradients`.
+
+        Raises:
+            InvalidArgument, ContextOverflow: as `gradients`; the learning rate is none.
+        """
+        rate = generation.check_rate(learning_rate)
+        loss, gradient = self.gradients(batch, **beside)
+        twin = object.__new__(Model)
+        twin.__dict__.update(self.__dict__, _weights=training.stepped(self._weights, gradient, rate))
+        return loss, twin
+
     def encode(self, batch: Sequence[Sequence[int]], *, types: Sequence[Sequence[int]] | None = None) -> list[Encoding]:
         """What BERT makes of rows of ids.
 
@@ -294,7 +344,9 @@ class Model:
     def _only(self, what: str, *kinds: str) -> None:
         """Refuse what an architecture of this kind does not do."""
         if self.kind not in kinds:
-            other = {"encode": "forward", "fill_mask": "generate_text"}.get(what, "encode or fill_mask")
+            other = {"encode": "forward", "fill_mask": "generate_text", "cross_attention": "attention"}.get(
+                what, "encode or fill_mask"
+            )
             raise Unsupported(f"{self.config.architecture} does not {what}", "model", f"use {other}")
 
     def _beside(self, batch: Sequence[Sequence[int]], given: Sequence[Any] | None, what: str) -> Sequence[Any]:

@@ -3,8 +3,8 @@
 Letters: B batch, T query positions, S key positions, D model width, H heads, G key/value groups, K head width,
 F hidden width, V vocabulary.
 
-Every function is analytic in what it is given, up to the kinks of `relu`, and takes complex numbers too: the
-imaginary part then carries a derivative along (see `derivatives`).
+The functions that architectures call take complex numbers too, whose imaginary part then carries a derivative along,
+and the nodes of `derivatives`.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def gelu(x: Array) -> Array:
     """
     from scipy import special  # only models with this activation pay for it
 
-    half: Array = 0.5 * x
-    return np.asarray(half * (1.0 + special.erf(x * math.sqrt(0.5))))
+    y: Array = 0.5 * x * (1.0 + special.erf(x * math.sqrt(0.5)))
+    return y
 
 
 def gelu_tanh(x: Array) -> Array:

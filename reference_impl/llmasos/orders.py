@@ -100,7 +100,7 @@ def matmul_reversed(a: Array, b: Array) -> Array:
     Returns:
         [..., M, N].
     """
-    product: Array = np.ascontiguousarray(a[..., ::-1]) @ np.ascontiguousarray(b[..., ::-1, :])
+    product: Array = a[..., ::-1].copy() @ b[..., ::-1, :].copy()
     return product
 
 

@@ -83,6 +83,8 @@ class InProcess:
             self._models = {name: kept for name, kept in self._models.items() if kept is not model}
             return {}
         ask = self._method(model, "model", method)
+        if method == "train_step":
+            return self._trained(ask, params)
         first = next(params.pop(name) for name in ("ids", "text", "prompt") if name in params)
         if method == "stream_text":
             return _streamed(ask, first, params)
@@ -95,7 +97,14 @@ class InProcess:
         if method == "forward":
             # One array [B, T, V] is a list of rows, too.
             return {"logits": list(np.asarray(value)) if getattr(value, "ndim", 0) == 3 else value}
+        if method == "gradients":
+            return _pair(value, method, "loss", "gradients")
         return {_MEMBER[method]: value} if method in _MEMBER else value
+
+    def _trained(self, ask: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+        batch, rate = params.pop("ids"), params.pop("learning_rate")
+        answer = _pair(_vendor(ask, batch, rate, **params), "train_step", "loss", "model")
+        return {**answer, "model": self._keep(self._models, "m", answer["model"])}
 
     def _session(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         name = params["session"]
@@ -132,6 +141,7 @@ _CAPABILITY: Mapping[str, str] = {
     "extend": "session",
     "fork": "session",
     "close": "session",
+    "cross_attention": "attention",
 }
 """Capability of each method that is not called like it."""
 
@@ -141,6 +151,9 @@ _MEMBER: Mapping[str, str] = {
     "score": "logprobs",
     "generate_batch": "generations",
     "fill_mask": "fills",
+    "hidden_states": "hidden",
+    "attention": "attention",
+    "cross_attention": "attention",
 }
 """Where a plain return value stands in the answer."""
 
@@ -156,6 +169,12 @@ def _attribute(session: Any, name: str) -> Any:
         if not hasattr(session, needed):
             raise Malformed(f"open() returned {type(session).__name__}, which has no {needed!r}")
     return _vendor(getattr, session, name)
+
+
+def _pair(value: Any, method: str, first: str, second: str) -> dict[str, Any]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise Malformed(f"{method}() returned {type(value).__name__}, a pair of {first} and {second} was due")
+    return {first: value[0], second: value[1]}
 
 
 def _encoded(value: Any) -> dict[str, Any]:

@@ -127,6 +127,24 @@ class ReferenceModel:
         made = _refusing(self._model.encode, batch, **beside)
         return [Encoding(hidden=row.hidden, pooled=row.pooled) for row in made]
 
+    def hidden_states(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.hidden_states, ids, **beside)
+
+    def attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.attention, ids, **beside)
+
+    def cross_attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
+        return _refusing(self._model.cross_attention, ids, **beside)
+
+    def gradients(self, batch: Sequence[Sequence[int]], **beside: Any) -> tuple[float, dict[str, Array]]:
+        return _refusing(self._model.gradients, batch, **beside)
+
+    def train_step(
+        self, batch: Sequence[Sequence[int]], learning_rate: Any, **beside: Any
+    ) -> tuple[float, ReferenceModel]:
+        loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
+        return loss, ReferenceModel(model)
+
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
         return _refusing(self._model.fill_mask, ids, **options)
 

@@ -29,6 +29,9 @@ except ImportError as error:
 
 DTYPES = ("float32", "float64")
 ATTENTION = ("sdpa", "eager")
+NOT_OFFERED = frozenset(
+    {"beams", "encode", "fill_mask", "hidden_states", "attention", "gradients", "train_step", "window"}
+)
 PAD = 0
 """Fills short rows. Any id will do, because it is masked."""
 
@@ -56,7 +59,7 @@ class TransformersAdapter:
         return Description(
             name="transformers-gpt2",
             version=transformers.__version__,
-            capabilities=frozenset(CAPABILITIES) - {"beams", "encode", "fill_mask"},
+            capabilities=frozenset(CAPABILITIES) - NOT_OFFERED,
             claims=Claims(dtype=self.dtype, determinism="D1"),
             emulated={
                 **kit.emulated(*native),

@@ -30,6 +30,11 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
+NOT_OFFERED = frozenset(
+    {"beams", "encode", "fill_mask", "hidden_states", "attention", "gradients", "train_step", "window"}
+)
+
+
 class Cache:
     """Keys and values of B rows, in buffers that outlive the request.
 
@@ -92,7 +97,7 @@ class Runtime:
     loader: ClassVar[type[Loader]] = Loader
     slots: ClassVar[int] = 2
     """Buffers kept for reuse."""
-    offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - {"beams", "encode", "fill_mask", "window"}
+    offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
     """Capabilities that this class adds to those of its bases."""
     architecture: ClassVar[str] = "GPT-3"
 
