@@ -142,14 +142,25 @@ class LlamaRuntime(Runtime):
         """Keys or values for every query head, neighbours sharing one; [B, G, S, K] -> [B, H, S, K]."""
         return np.repeat(x, self.config.H // self.config.G, axis=1)
 
+    def projected(self, x: Array, name: str) -> list[Array]:
+        """Queries [B, T, D], keys and values [B, T, G · K], not yet cut."""
+        return [self.linear(x, f"{name}.{part}") for part in ("query", "key", "value")]
+
+    def keys_of(self, cache: Cache, layer: int) -> Array:
+        """What the cache holds of a layer's keys; [B, G, S, K]."""
+        return cache.keys[layer, :, :, : cache.filled]
+
+    def values_of(self, cache: Cache, layer: int) -> Array:
+        return cache.values[layer, :, :, : cache.filled]
+
     def attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
-        name, (H, G), S = f"layers.{layer}.attention", (self.config.H, self.config.G), cache.filled
-        query, key, value = (self.linear(x, f"{name}.{part}") for part in ("query", "key", "value"))
+        name, H, G = f"layers.{layer}.attention", self.config.H, self.config.G
+        query, key, value = self.projected(x, name)
         positions = self.positions(cache, x.shape[1])
-        turned, keys = self.turned(self.cut(query, H), self.cut(key, G), positions)
+        queries, keys = self.turned(self.cut(query, H), self.cut(key, G), positions)
         self.store(cache, layer, keys, self.cut(value, G))
-        held = (self.shared(buffer[layer, :, :, :S]) for buffer in (cache.keys, cache.values))
-        mixed = self.attend(turned, *held, visible)
+        every_key, every_value = self.shared(self.keys_of(cache, layer)), self.shared(self.values_of(cache, layer))
+        mixed = self.attend(queries, every_key, every_value, visible)
         return self.linear(mixed.swapaxes(1, 2).reshape(x.shape), f"{name}.output")
 
     def feed_forward(self, x: Array, layer: int) -> Array:
@@ -157,3 +168,12 @@ class LlamaRuntime(Runtime):
         name = f"layers.{layer}.feed_forward"
         hidden = self.silu(self.linear(x, f"{name}.gate")) * self.linear(x, f"{name}.up")
         return self.linear(hidden, f"{name}.down")
+
+
+def as_llama(kind: type[Runtime]) -> type[Runtime]:
+    """A runtime whose order or fault has nothing to do with the architecture, as one for Llama.
+
+    Its methods stand before those of `LlamaRuntime`, and what they hand on to `super()` reaches them.
+    """
+    loader = LlamaLoader if kind.loader is Loader else type(f"Llama{kind.loader.__name__}", (kind.loader, LlamaLoader), {})
+    return type(f"Llama{kind.__name__}", (kind, LlamaRuntime), {"loader": loader, "__doc__": kind.__doc__})

@@ -204,6 +204,12 @@ def _ids_only(make: Maker) -> Parts:
     return model(make, Sizes(V=61, D=32, L=1, H=2, F=64, context=32))
 
 
+@probe("tiny")
+def _tiny(make: Maker) -> Parts:
+    """So few ids that every continuation can be tried: five, of which the last ends a sequence."""
+    return model(make, Sizes(V=5, D=32, L=1, H=2, F=64, context=16, eos=(4,)), Gains(logits=1.2))
+
+
 # --- ties ------------------------------------------------------------------------------------------------------------
 
 
