@@ -29,7 +29,9 @@ except ImportError as error:
 
 DTYPES = ("float32", "float64")
 ATTENTION = ("sdpa", "eager")
-NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "hidden_states", "attention", "gradients", "train_step"})
+NOT_OFFERED = frozenset(
+    {"beams", "encode", "fill_mask", "hidden_states", "attention", "gradients", "train_step", "window"}
+)
 PAD = 0
 """Fills short rows. Any id will do, because it is masked."""
 

@@ -7,8 +7,8 @@ held-back bytes and stop strings.
 
 Every step is a method of its own, so that a mutant is a subclass that overrides one of them.
 
-Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, K head width, F hidden
-width, V vocabulary, N layers.
+Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G heads of keys and values,
+K head width, F hidden width, V vocabulary, N layers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
-NOT_OFFERED = frozenset({"beams", "encode", "fill_mask"})
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "window"})
 """Capabilities of runtimes of other kinds."""
 
 
@@ -39,14 +39,14 @@ class Cache:
     """Keys and values of B rows, in buffers that outlive the request.
 
     Attributes:
-        keys, values: [N, B, H, S, K]; columns from `filled` on hold whatever an earlier request left there.
+        keys, values: [N, B, G, S, K]; columns from `filled` on hold whatever an earlier request left there.
         real: [B, S], False where a row is padded.
         filled: columns in use.
         history: the ids of each row, pads left out.
     """
 
     def __init__(self, config: Config, rows: int, columns: int) -> None:
-        shape = (config.N, rows, config.H, columns, config.D // config.H)
+        shape = (config.N, rows, config.G, columns, config.D // config.H)
         self.keys, self.values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.real = np.zeros((rows, columns), bool)
         self.filled = 0
@@ -97,6 +97,9 @@ class Runtime(Learning):
     loader: ClassVar[type[Loader]] = Loader
     slots: ClassVar[int] = 2
     """Buffers kept for reuse."""
+    offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
+    """Capabilities that this class adds to those of its bases."""
+    architecture: ClassVar[str] = "GPT-3"
 
     def __init__(self, opened: Opened) -> None:
         self.config, self.weights = opened.config, opened.weights
@@ -157,6 +160,15 @@ class Runtime(Learning):
         S = cache.filled
         causal = np.arange(S) <= np.arange(S - T, S)[:, None]
         return causal & cache.real[:, None, :S]
+
+    def reach(self, layer: int) -> int | None:
+        """How many keys a query of a layer sees, its own included; None for all."""
+        return self.config.band if layer % 2 else None
+
+    def near(self, visible: Array, cache: Cache, T: int, layer: int) -> Array:
+        """What is visible, but for what is out of the layer's reach; [B, T, S] -> [B, T, S]."""
+        width, S = self.reach(layer), cache.filled
+        return visible if width is None else visible & (np.arange(S) > np.arange(S - T, S)[:, None] - width)
 
     def mask(self, scores: Array, visible: Array) -> Array:
         """Scores with -inf where nothing is visible. A pad's own row sees all, so that it stays finite."""
@@ -219,8 +231,8 @@ class Runtime(Learning):
         x, visible = self.embed(ids, self.positions(cache, T)), self.visible(cache, T)
         for layer in range(self.config.N):
             name = f"layers.{layer}"
-            normed = self.layer_norm(x, f"{name}.attention_norm")
-            x = self.residual(x, self.self_attention(normed, layer, cache, visible))
+            normed, seen = self.layer_norm(x, f"{name}.attention_norm"), self.near(visible, cache, T, layer)
+            x = self.residual(x, self.self_attention(normed, layer, cache, seen))
             x = self.residual(x, self.feed_forward(self.layer_norm(x, f"{name}.feed_forward_norm"), layer))
         return self.head(self.final(x))
 
@@ -622,12 +634,14 @@ class Serving:
         self.runtime, self.name = runtime, name
 
     def describe(self) -> Description:
+        added = (vars(kind).get("offers", frozenset()) for kind in self.runtime.__mro__)
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset(CAPABILITIES) - NOT_OFFERED,
+            capabilities=frozenset[str]().union(*added),
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
+            architectures=(self.runtime.architecture,),
         )
 
     def load_model(self, path: str) -> Runtime:
