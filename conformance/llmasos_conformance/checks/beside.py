@@ -79,7 +79,7 @@ def is_encoder_decoder(sizes: Mapping[str, Any]) -> bool:
 def drawn_row(
     draw: Draw, sizes: Mapping[str, Any], length: Sequence[int], source: Sequence[int] | None, types: str = "left-out"
 ) -> Row:
-    """A row for a model of these parameters."""
+    """A row for a model of these parameters; a decoder has nothing beside its ids."""
     V = sizes["vocab_size"]
     low, high = length
     if is_encoder_decoder(sizes):
@@ -87,7 +87,7 @@ def drawn_row(
         low, high = source or length
         return Row(ids, {"source": sequence(draw, (low, high), V)})
     ids = sequence(draw, (low, high), V)
-    if types == "left-out":
+    if types == "left-out" or not is_encoder(sizes):
         return Row(ids)
     last = sizes["type_vocab_size"] - 1 if types == "any" else 0
     return Row(ids, {"types": draw.integers(len(ids), 0, last)})

@@ -340,7 +340,9 @@ def translator(library: Library, model: Mapping[str, Any]) -> Probe:
         script = (ids_of(model["says"]) + [ord(".")] * context)[:context]
         parts = transformer.says(rows, sizes, script, model.get("louder"))
     elif "follows" in model:
-        parts = transformer.follows(rows, sizes, dict(zip(*map(ids_of, zip(*model["follows"], strict=True)), strict=True)))
+        parts = transformer.follows(
+            rows, sizes, dict(zip(*map(ids_of, zip(*model["follows"], strict=True)), strict=True))
+        )
     else:
         parts = transformer.echoes(rows, sizes, _echoed(model))
     if "start" not in model:

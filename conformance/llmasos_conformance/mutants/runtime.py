@@ -99,6 +99,8 @@ class Runtime(Learning):
     """Buffers kept for reuse."""
     offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
     """Capabilities that this class adds to those of its bases."""
+    withholds: ClassVar[frozenset[str]] = frozenset()
+    """Capabilities of its bases that this class and what is made of it do not have."""
     architecture: ClassVar[str] = "GPT-3"
 
     def __init__(self, opened: Opened) -> None:
@@ -450,13 +452,17 @@ class Runtime(Learning):
     def begin(self, prompt: list[int], request: Request) -> Row:
         return Row(prompt, request, self.limit(prompt, request), self.randomness(request))
 
+    def prepare(self, prompts: Sequence[Sequence[int]], steps: int) -> tuple[Cache, Array, Array]:
+        """A cache with room for so many steps, and what it is fed first: ids and real, [B, T]."""
+        ids, real = self.pad(prompts)
+        return self.take(len(prompts), ids.shape[1] + steps), ids, real
+
     def generate(self, rows: list[Row], allowed: Array | None) -> Iterator[tuple[int, str]]:
         """Generate all rows in one batch; yields (row, piece of its text) as text becomes certain."""
         steps = max(row.limit for row in rows)
         if steps <= 0:
             return
-        ids, real = self.pad([row.prompt for row in rows])
-        cache = self.take(len(rows), ids.shape[1] + steps)
+        cache, ids, real = self.prepare([row.prompt for row in rows], steps)
         for _ in range(steps):
             logits = self.advance(cache, ids, real)[:, -1]
             going = [not row.reason and len(row.ids) < row.limit for row in rows]
@@ -635,10 +641,11 @@ class Serving:
 
     def describe(self) -> Description:
         added = (vars(kind).get("offers", frozenset()) for kind in self.runtime.__mro__)
+        withheld = (vars(kind).get("withholds", frozenset()) for kind in self.runtime.__mro__)
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset[str]().union(*added),
+            capabilities=frozenset[str]().union(*added).difference(*withheld),
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
             architectures=(self.runtime.architecture,),

@@ -33,8 +33,9 @@ from typing import Any
 from llmasos_conformance import adapters, checks, engine, numerics, suite
 from llmasos_conformance import reference as references
 from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.checks.beside import answered, drawn_row
 from llmasos_conformance.errors import CandidateFault
-from llmasos_conformance.inputs import KeyedDraw, sequence
+from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.mutants.catalogue import Mutant, mutants
 from llmasos_conformance.mutants.variants import HONEST, NULL
 from llmasos_conformance.probes import Library
@@ -49,6 +50,8 @@ HONEST_SHARE = 0.5
 SIZED: Mapping[str, Sequence[str]] = {
     "GPT-3": ("plain", "small-embedding", "hot-attention", "asymmetric"),
     "Llama": ("llama-plain", "llama-small-embedding", "llama-hot-attention", "llama-asymmetric"),
+    "BERT": ("bert-plain", "bert-small-variance", "bert-hot-attention", "bert-asymmetric"),
+    "Transformer": ("trf-plain", "trf-small-variance", "trf-hot-attention", "trf-asymmetric"),
 }
 """Probes on which the honest variants of an architecture must differ; on the first of them a mutant's size is taken."""
 
@@ -149,12 +152,13 @@ class Workshop:
         probe, draw = self.probes.get(plain), KeyedDraw("", SEED, "size", 0)
         worst = 0.0
         for _ in range(8):
-            ids = sequence(draw, (24, 24), probe.config["vocab_size"])
+            row = drawn_row(draw, probe.config, (24, 24), (24, 24), "any")
             try:
-                got = candidate.model(probe).forward([ids])[0]
+                got = answered(candidate.model(probe), [row])[0]
             except (Refusal, CandidateFault):
                 return None
-            truth, honest = self.reference.logits(plain, ids), self.reference.honest_logits(plain, ids)
+            truth = self.reference.logits(plain, row.ids, row.beside)
+            honest = self.reference.honest_logits(plain, row.ids, row.beside)
             ratio = numerics.compare(got, truth, honest, "float32").ratio_rms
             worst = max(worst, ratio if math.isfinite(ratio) else math.inf)
         return worst
@@ -172,8 +176,8 @@ class Workshop:
     def bits(self, address: str, probe: str) -> list[bytes]:
         """The logits of a batch of three rows, as bytes."""
         draw, made = KeyedDraw("", SEED, "alike", 0), self.probes.get(probe)
-        rows = [sequence(draw, (length, length), made.config["vocab_size"]) for length in (5, 13, 16)]
-        return [logits.astype("<f4").tobytes() for logits in self.candidate(address).model(probe).forward(rows)]
+        rows = [drawn_row(draw, made.config, (length, length), None, "any") for length in (5, 13, 16)]
+        return [logits.astype("<f4").tobytes() for logits in answered(self.candidate(address).model(probe), rows)]
 
 
 def used(figures: Mapping[str, float]) -> float:

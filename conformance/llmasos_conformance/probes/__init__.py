@@ -32,8 +32,8 @@ Transformer, each trf-…
 A probe depends on its name and the run's seed alone. Weights come from random words that are a function of a key and a
 counter, are shaped in exact integer and correctly rounded arithmetic, and have at most 8 significant bits, so that
 they are the same on every machine and exact in bfloat16, float32 and float64: a candidate that loads them makes no
-error yet. All probes have a layout that code of Hugging Face can load too: GPT-2, Llama and Mistral, BertForMaskedLM with
-a pooler, Marian or BART.
+error yet. All probes have a layout that code of Hugging Face can load too: GPT-2, Llama and Mistral, BertForMaskedLM
+with a pooler, Marian or BART.
 
 In an automaton the codes are rows of a Hadamard matrix: orthogonal, of mean 0, entries ±1. Layer norm leaves such a row
 as it is but for a factor, attention and feed-forward add nothing, and a head row that is the sum of codes answers
