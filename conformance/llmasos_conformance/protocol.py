@@ -20,6 +20,7 @@ capability is tested in full.
     top_k top_p min_p   options of generate_text and generate_ids
     logprobs        option logprobs=k of generate_ids
     beams           options beams=n and length_penalty=a of generate_text and generate_ids
+    window          (none) bundles with local_attention_window (GPT-3) or sliding_window (Llama) run
     encode          encode(batch)                                    one Encoding per row
     fill_mask       fill_mask(ids, count)                            per mask its likeliest ids, id -> log-probability
     hidden_states   hidden_states(ids)                               [T, D] before the first block and behind each
@@ -96,6 +97,7 @@ CAPABILITIES: Mapping[str, str] = {
     "perplexity": "perplexity of a sequence of ids",
     "bleu": "BLEU of hypotheses against references",
     "rouge": "ROUGE of hypotheses against references",
+    "window": "attention that sees the nearest keys alone, where the document says so",
 }
 """The closed vocabulary of capabilities, versioned with the protocol."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse, shapes
+from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
 from llmasos_conformance.mutants.runtime import Cache, Request, Runtime
 from llmasos_conformance.mutants.scoring import Options, Parts, Scores, Tokens
 from llmasos_conformance.protocol import ROUGE, Array
@@ -90,7 +90,7 @@ class AnotherModel(Runtime):
         super().__init__(opened)
         noise = np.random.default_rng(1)
         self.weights = {
-            name: noise.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes(opened.config).items()
+            name: noise.normal(0, 0.3, array.shape).astype(np.float32) for name, array in opened.weights.items()
         }
 
 
@@ -132,7 +132,7 @@ class Anything(Loader):
             config = Config(
                 V=256, D=8, N=1, H=1, F=32, C=1024, epsilon=1e-5, tied=True, bos=None, eos=(), seed=0, sha256=None
             )
-            empty = {name: np.zeros(shape, np.float32) for name, shape in shapes(config).items()}
+            empty = {name: np.zeros(shape, np.float32) for name, shape in self.shapes(config).items()}
             return Opened(config=config, weights=empty, tokenizer=None)
 
 

@@ -7,8 +7,8 @@ held-back bytes and stop strings.
 
 Every step is a method of its own, so that a mutant is a subclass that overrides one of them.
 
-Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, K head width, F hidden
-width, V vocabulary, N layers.
+Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G heads of keys and values,
+K head width, F hidden width, V vocabulary, N layers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
-NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "onnx", "export"})
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "onnx", "export", "window"})
 """Capabilities of runtimes of other kinds."""
 
 
@@ -40,14 +40,14 @@ class Cache:
     """Keys and values of B rows, in buffers that outlive the request.
 
     Attributes:
-        keys, values: [N, B, H, S, K]; columns from `filled` on hold whatever an earlier request left there.
+        keys, values: [N, B, G, S, K]; columns from `filled` on hold whatever an earlier request left there.
         real: [B, S], False where a row is padded.
         filled: columns in use.
         history: the ids of each row, pads left out.
     """
 
     def __init__(self, config: Config, rows: int, columns: int) -> None:
-        shape = (config.N, rows, config.H, columns, config.D // config.H)
+        shape = (config.N, rows, config.G, columns, config.D // config.H)
         self.keys, self.values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.real = np.zeros((rows, columns), bool)
         self.filled = 0
@@ -100,6 +100,11 @@ class Runtime(Learning):
     """Buffers kept for reuse."""
     scores: ClassVar[type[Scores]] = Scores
     """Metrics of texts, which the adapter offers beside the model."""
+    offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
+    """Capabilities that this class adds to those of its bases."""
+    withholds: ClassVar[frozenset[str]] = frozenset()
+    """Capabilities of its bases that this class and what is made of it do not have."""
+    architecture: ClassVar[str] = "GPT-3"
 
     def __init__(self, opened: Opened) -> None:
         self.config, self.weights = opened.config, opened.weights
@@ -160,6 +165,15 @@ class Runtime(Learning):
         S = cache.filled
         causal = np.arange(S) <= np.arange(S - T, S)[:, None]
         return causal & cache.real[:, None, :S]
+
+    def reach(self, layer: int) -> int | None:
+        """How many keys a query of a layer sees, its own included; None for all."""
+        return self.config.band if layer % 2 else None
+
+    def near(self, visible: Array, cache: Cache, T: int, layer: int) -> Array:
+        """What is visible, but for what is out of the layer's reach; [B, T, S] -> [B, T, S]."""
+        width, S = self.reach(layer), cache.filled
+        return visible if width is None else visible & (np.arange(S) > np.arange(S - T, S)[:, None] - width)
 
     def mask(self, scores: Array, visible: Array) -> Array:
         """Scores with -inf where nothing is visible. A pad's own row sees all, so that it stays finite."""
@@ -222,8 +236,8 @@ class Runtime(Learning):
         x, visible = self.embed(ids, self.positions(cache, T)), self.visible(cache, T)
         for layer in range(self.config.N):
             name = f"layers.{layer}"
-            normed = self.layer_norm(x, f"{name}.attention_norm")
-            x = self.residual(x, self.self_attention(normed, layer, cache, visible))
+            normed, seen = self.layer_norm(x, f"{name}.attention_norm"), self.near(visible, cache, T, layer)
+            x = self.residual(x, self.self_attention(normed, layer, cache, seen))
             x = self.residual(x, self.feed_forward(self.layer_norm(x, f"{name}.feed_forward_norm"), layer))
         return self.head(self.final(x))
 
@@ -441,13 +455,17 @@ class Runtime(Learning):
     def begin(self, prompt: list[int], request: Request) -> Row:
         return Row(prompt, request, self.limit(prompt, request), self.randomness(request))
 
+    def prepare(self, prompts: Sequence[Sequence[int]], steps: int) -> tuple[Cache, Array, Array]:
+        """A cache with room for so many steps, and what it is fed first: ids and real, [B, T]."""
+        ids, real = self.pad(prompts)
+        return self.take(len(prompts), ids.shape[1] + steps), ids, real
+
     def generate(self, rows: list[Row], allowed: Array | None) -> Iterator[tuple[int, str]]:
         """Generate all rows in one batch; yields (row, piece of its text) as text becomes certain."""
         steps = max(row.limit for row in rows)
         if steps <= 0:
             return
-        ids, real = self.pad([row.prompt for row in rows])
-        cache = self.take(len(rows), ids.shape[1] + steps)
+        cache, ids, real = self.prepare([row.prompt for row in rows], steps)
         for _ in range(steps):
             logits = self.advance(cache, ids, real)[:, -1]
             going = [not row.reason and len(row.ids) < row.limit for row in rows]
@@ -679,12 +697,15 @@ class Serving:
         self.runtime, self.name = runtime, name
 
     def describe(self) -> Description:
+        added = (vars(kind).get("offers", frozenset()) for kind in self.runtime.__mro__)
+        withheld = (vars(kind).get("withholds", frozenset()) for kind in self.runtime.__mro__)
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset(CAPABILITIES) - NOT_OFFERED,
+            capabilities=frozenset[str]().union(*added).difference(*withheld),
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
+            architectures=(self.runtime.architecture,),
         )
 
     def load_model(self, path: str) -> Runtime:
