@@ -801,6 +801,49 @@ def inspect_(bundle: Path, tensors: bool, as_json: bool) -> int:
     return 0 if found.sound else 1
 
 
+@cli.command(short_help="Write a bundle as ONNX, checked by onnxruntime.")
+@click.argument("model", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: model.onnx in the bundle]")
+@click.option("--dtype", default="float32", show_default=True, metavar="float32|float64")
+@click.option(
+    "--with-cache/--without-cache",
+    "cached",
+    default=None,
+    help="keys and values go in and out  [default: where the architecture has them]",
+)
+@click.option("--opset", type=int, default=17, show_default=True, help="operator set, 13 to 21")
+@click.option("--external-data", "external", is_flag=True, help="put large tensors into a file beside it")
+@click.option("--seeded", is_flag=True, help="export the weights that the seed gives, if the bundle holds none")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def export(model: Path, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Write BUNDLE as ONNX, by the reference.
+
+    The file is put in its place after onnx's checker took it, and after onnxruntime computed with it what the reference
+    computes with the bundle, within honest error.
+    """
+    from llmasos_conformance.adapters.reference import export_bundle
+    from llmasos_conformance.protocol import Refusal
+
+    try:
+        made = export_bundle(model, out, **options)
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
+    if as_json:
+        return print_json(
+            {"schemaVersion": "1.0", "files": {str(path): digest for path, digest in made.files.items()},
+             "architecture": made.architecture, "dtype": made.dtype, "opset": made.opset, "cached": made.cached,
+             "error": made.error}
+        )  # fmt: skip
+    form = "with cache" if made.cached else "without cache"
+    say(f"{made.architecture} as ONNX, {made.dtype}, {form}, operator set {made.opset}", bold=True)
+    for path, digest in made.files.items():
+        say(f"  {path}  {path.stat().st_size:,} bytes, sha256 {digest[:16]}", wrap=False)
+    say(f"  onnxruntime computes the same as the reference: off by {made.error:.2g} honest errors, 6 are allowed")
+    return next_step(
+        "llmasos certify --adapter onnxruntime --profile interchange --key keys/key.pem --out reports/onnx"
+    )
+
+
 @contextmanager
 def _reference(model: Path) -> Iterator[tuple[Callable[[str, Mapping[str, Any]], Any], str]]:
     """The reference with a model loaded; its refusals become errors that say what to mend."""
