@@ -286,6 +286,11 @@ class LoadedModel:
         answer = self._ask("open", ids=list(ids), **_each(beside))
         return LoadedSession(self._link, answer["session"], answer["logits"])
 
+    def perplexity(self, ids: Sequence[int], **options: Any) -> tuple[float | None, int]:
+        """The perplexity, None for an infinite one, and the number of scored tokens."""
+        answer = self._ask("perplexity", ids=list(ids), **options)
+        return answer["perplexity"], answer["tokens"]
+
 
 class LoadedSession:
     """An open cache on a candidate. `logits` [t, V] belong to the ids last given."""
@@ -327,6 +332,15 @@ class Candidate:
         bundle = self.probes.get(probe) if isinstance(probe, str) else probe
         self.link.ask("load_model", {"bundle": bundle.digest}, path=str(bundle.path))
         return LoadedModel(self.link, bundle.digest)
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        """Score of texts or lists of tokens, each against one or more."""
+        answer = self.link.ask("bleu", {"hypotheses": hypotheses, "references": references, **options})
+        return float(answer["score"])
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> Answer:
+        """`mean` and `segments`, each by kind of ROUGE and by precision, recall and f1."""
+        return self.link.ask("rouge", {"hypotheses": hypotheses, "references": references, **options})
 
     def drawn_seed(self, draw: Draw) -> dict[str, int]:
         """The option `seed` where the candidate declares it, so that two runs keep the same evidence; else nothing."""

@@ -20,6 +20,7 @@ capability is tested in full.
     top_k top_p min_p   options of generate_text and generate_ids
     logprobs        option logprobs=k of generate_ids
     beams           options beams=n and length_penalty=a of generate_text and generate_ids
+    window          (none) bundles with local_attention_window (GPT-3) or sliding_window (Llama) run
     encode          encode(batch)                                    one Encoding per row
     fill_mask       fill_mask(ids, count)                            per mask its likeliest ids, id -> log-probability
     hidden_states   hidden_states(ids)                               [T, D] before the first block and behind each
@@ -28,6 +29,18 @@ capability is tested in full.
     train_step      train_step(batch, learning_rate)                 loss before the step, and a model after it
     onnx            (load_model runs a bundle's model.onnx)
     export          export(opset, cached, external)                  file name -> bytes: model.onnx and what it needs
+    perplexity      perplexity(ids, stride)                          {"perplexity": number, None if infinite,
+                                                                     "tokens": N}
+
+Two capabilities need no model. Their methods belong to the adapter itself:
+
+    capability      method of the adapter object                     returns
+    bleu            bleu(hypotheses, references, **options)          number from 0 to 1
+    rouge           rouge(hypotheses, references)                    {"mean": scores, "segments": [scores, …]}
+
+Hypotheses are S texts, or for BLEU also lists of tokens; references are S lists of one or more of the same. `scores`
+has the four kinds of ROUGE, each {"precision": number, "recall": number, "f1": number}. Options of `bleu` are tokenize,
+max_order, smoothing, smoothing_value, effective_order and fold_case; `docs/metrics.md` says what each does.
 
 What depends on the architecture: a decoder (GPT-3, Llama) continues what it is given. A Transformer reads it as source
 and writes the target; its `forward` takes `sources=`, a source per row, and its `open` and `score` take `source=`, and
@@ -81,6 +94,10 @@ CAPABILITIES: Mapping[str, str] = {
     "train_step": "one step of gradient descent",
     "onnx": "runs the model.onnx of a bundle",
     "export": "writes a bundle as ONNX",
+    "perplexity": "perplexity of a sequence of ids",
+    "bleu": "BLEU of hypotheses against references",
+    "rouge": "ROUGE of hypotheses against references",
+    "window": "attention that sees the nearest keys alone, where the document says so",
 }
 """The closed vocabulary of capabilities, versioned with the protocol."""
 
@@ -91,6 +108,10 @@ DTYPES = ("float64", "float32")
 """Arithmetic that this version can judge. Others are refused by name, never judged by a guess."""
 
 DETERMINISM = ("D0", "D1", "D2", "D3")
+
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+ROUGE_PARTS = ("precision", "recall", "f1")
+"""What an answer of `rouge` holds for the corpus and for each segment."""
 
 REFUSAL_CODES = (
     "invalid_argument",  # a value outside the standard's range, or of the wrong type

@@ -107,7 +107,7 @@ class Outcome:
         return self.state in (State.PASS, State.WAIVED, State.NOT_APPLICABLE)
 
 
-METHODS = frozenset({"tokenize", "forward", "session", "generate_ids", "batch", "score"})
+METHODS = frozenset({"tokenize", "forward", "session", "generate_ids", "batch", "score", "perplexity", "bleu", "rouge"})
 """Capabilities with methods of their own. A case that needs none of them asks `generate_text` or a stream of it."""
 
 FAMILY_BEHAVIOUR: Mapping[str, str] = {

@@ -6,6 +6,8 @@ same `id` and either `result` or `error`.
     tensor      {"dtype": "F64", "shape": [3, 260], "data": "…"}; dtype is F64, F32, F16 or BF16, data is base64 of the
                 little-endian bytes, row-major
     logprobs    of one generated token: [{"id": 17, "logprob": -0.25}, …]; null stands for what no number can say
+    perplexity  {"perplexity": 17.5, "tokens": 8}; null for an infinite one
+    segment     of a metric: a text, or a list of tokens; references are a list of segments for each hypothesis
     refusal     error -32000 with data {"refusal": a code of protocol.REFUSAL_CODES}
     exception   error -32000 with data {"raised": "ValueError"}
     non-answer  error -32000 with data {"malformed": true}: the host itself saw that the adapter's answer is none
@@ -38,6 +40,8 @@ from llmasos_conformance.protocol import (
     DTYPES,
     PROTOCOL_VERSION,
     REFUSAL_CODES,
+    ROUGE,
+    ROUGE_PARTS,
     Array,
     Claims,
     Description,
@@ -320,16 +324,18 @@ def _ids(value: Any, where: str, low: int = 0) -> list[int]:
 
 
 def _logprob(value: Any, where: str) -> float | None:
-    if value is None:
-        return None
+    return None if value is None else _number(value, where, "a finite number or null")
+
+
+def _number(value: Any, where: str, due: str = "a finite number") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-        _wrong(where, value, "a finite number or null")
+        _wrong(where, value, due)
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise Malformed(f"{where} is {number}, a finite number or null was due")
+        raise Malformed(f"{where} is {number}, {due} was due")
     return number
 
 
@@ -442,6 +448,9 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
     "gradients": ("model", "batch"),
     "train_step": ("model", "batch", "learning_rate"),
     "export": ("model",),
+    "perplexity": ("model", "ids"),
+    "bleu": ("hypotheses", "references"),
+    "rouge": ("hypotheses", "references"),
 }
 """Required members of each method's params; `batch` is a list of id lists, sent under the name `ids`."""
 
@@ -460,8 +469,11 @@ _BESIDE: Mapping[str, Mapping[str, str]] = {
 """Members that may be there, and what each is: source ids of an encoder-decoder, token types of an encoder."""
 
 OPTIONAL = frozenset(
-    {"tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "fill_mask", "export"}
-)
+    {
+        "tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "fill_mask", "export",
+        "perplexity", "bleu", "rouge",
+    }
+)  # fmt: skip
 """Methods that take options beside: any name, any JSON value, because refusing wrong ones is the candidate's task."""
 
 LOWEST_ID = -(2**31)
@@ -511,8 +523,23 @@ def _check_param(role: str, value: Any, name: str) -> None:
         _json(name, value)
     elif role in ("text", "prompt"):
         _text(value, role)
+    elif role == "hypotheses":
+        _segments(value, role)
+    elif role == "references":
+        for i, several in enumerate(_items(value, role)):
+            _segments(several, f"{role}[{i}]")
     else:
         _text(value, role, 4096 if role == "path" else MAX_HANDLE, 1)
+
+
+def _segments(value: Any, where: str) -> None:
+    """Texts, or lists of tokens."""
+    for i, segment in enumerate(_items(value, where)):
+        if isinstance(segment, str):
+            _text(segment, f"{where}[{i}]")
+        else:
+            for k, token in enumerate(_items(segment, f"{where}[{i}]")):
+                _text(token, f"{where}[{i}][{k}]")
 
 
 def _json(where: str, value: Any, depth: int = 8) -> None:
@@ -769,6 +796,38 @@ def _loss(value: Any) -> float:
     return number
 
 
+def _surprised(_: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("perplexity", "tokens"))
+    value = _logprob(members["perplexity"], "perplexity")  # as with log-probabilities, null is what no number can say
+    return {"perplexity": value, "tokens": _integer(members["tokens"], "tokens")}
+
+
+def _bleu(_: Params | None, answer: Any) -> Answer:
+    return {"score": _number(_members(answer, "answer", ("score",))["score"], "score")}
+
+
+def _rouge(params: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("mean", "segments"))
+    segments = _items(members["segments"], "segments")
+    _count("segments", "entries", len(segments), None if params is None else params["hypotheses"])
+    return {
+        "mean": _rouge_scores(members["mean"], "mean"),
+        "segments": [_rouge_scores(scores, f"segments[{i}]") for i, scores in enumerate(segments)],
+    }
+
+
+def _rouge_scores(value: Any, where: str) -> dict[str, dict[str, float]]:
+    scores = _members(value, where, ROUGE)
+    return {
+        name: {
+            part: _number(parts[part], f"{where}.{name}.{part}")
+            for parts in [_members(scores[name], f"{where}.{name}", ROUGE_PARTS)]
+            for part in ROUGE_PARTS
+        }
+        for name in ROUGE
+    }
+
+
 _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "describe": _described,
     "load_model": _handle("model"),
@@ -793,6 +852,9 @@ _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "gradients": _differentiated,
     "train_step": _trained,
     "export": _exported,
+    "perplexity": _surprised,
+    "bleu": _bleu,
+    "rouge": _rouge,
 }
 
 

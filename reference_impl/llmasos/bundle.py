@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from llmasos import strictjson, weights
-from llmasos.config import ModelConfig, applied_defaults
+from llmasos.config import ModelConfig
 from llmasos.errors import InvalidArgument, InvalidFormat, NotFound
 from llmasos.ops import Array
-from llmasos.tokenizer import FileTokenizer, Tokenizer, open_tokenizer
+from llmasos.tokenizer import Tokenizer, open_tokenizer
 
 MODEL, WEIGHTS, TOKENIZER = "model.json", "model.safetensors", "tokenizer.json"
 MAX_DOCUMENT = 2**20
@@ -50,27 +50,6 @@ class Bundle:
     config: ModelConfig
     weights: Mapping[str, Array] | None
     tokenizer: Tokenizer | None
-
-    def describe(self) -> str:
-        """What the bundle is, for a person: sizes, weights, tokenizer, defaults applied."""
-        config = self.config
-        defaults = [f"{name}={json.dumps(getattr(config, name))}" for name in applied_defaults(self.document)]
-        lines = [
-            f"{config.name}: {config.architecture}, format {config.version}",
-            f"sizes: vocabulary {config.vocab_size}, width {config.embedding_dim}, {config.num_layers} layers, "
-            f"{config.num_heads} heads, hidden {config.feed_forward_dim}, context {config.context_length}",
-            f"parameters: {weights.parameter_count(config):,}",
-            f"weights: {'model.safetensors' if self.weights is not None else f'from seed {config.seed}'}",
-            f"tokenizer: {_tokenizer_name(self.tokenizer)}",
-            f"defaults applied: {', '.join(defaults) or 'none'}",
-        ]
-        return "\n".join(lines)
-
-
-def _tokenizer_name(tokenizer: Tokenizer | None) -> str:
-    if tokenizer is None:
-        return "none, ids only"
-    return TOKENIZER if isinstance(tokenizer, FileTokenizer) else "bytes"
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:

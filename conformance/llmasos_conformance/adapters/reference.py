@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 import llmasos
-from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import (
     ARCHITECTURES,
     CAPABILITIES,
+    ROUGE_PARTS,
     Array,
     Claims,
     Description,
@@ -28,6 +29,7 @@ from llmasos_conformance.protocol import (
 )
 
 T = TypeVar("T")
+BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
 DTYPES = ("float64", "float32")
 
 
@@ -63,39 +65,18 @@ class ReferenceAdapter:
     def load_model(self, path: str) -> ReferenceModel:
         return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order), path)
 
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return _refusing(llmasos.bleu, hypotheses, references, **_known(options, BLEU_OPTIONS)).score
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.rouge, hypotheses, references, **_known(options, ()))
+        return {"mean": _parts(found.mean), "segments": [_parts(scores) for scores in found.segments]}
+
 
 def _absent() -> frozenset[str]:
     """What the reference does not offer: it runs no graphs, and writes them only where onnx and onnxruntime are."""
     found = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
     return frozenset({"onnx"} if found else {"onnx", "export"})
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A valid bundle, for people and for programs.
-
-    Attributes:
-        document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        lines: all of it in words.
-    """
-
-    document: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    lines: Sequence[str]
-
-
-def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json; no model is made.
-
-    Raises:
-        Refusal: the format forbids it.
-    """
-    bundle = _refusing(llmasos.read_bundle, path)
-    return Described(
-        document=dict(bundle.document),
-        defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        lines=bundle.describe().splitlines(),
-    )
 
 
 def new_bundle(
@@ -116,6 +97,29 @@ def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
         Refusal: there is nothing to look at.
     """
     return _refusing(llmasos.inspect, path)
+
+
+def agreement_rows() -> Iterator[dict[str, Any]]:
+    """How well the reference agrees with its witnesses, row by row; see `llmasos.tools.agreement`.
+
+    Raises:
+        Refusal: torch or transformers is not installed.
+    """
+    from llmasos.tools import agreement  # needs torch, as the reference itself does not
+
+    for row in _refusing(agreement.table):
+        yield row.as_json()
+
+
+def import_checkpoint(source: str | PathLike[str], out: str | PathLike[str], **options: Any) -> Mapping[str, Any]:
+    """Turn a Hugging Face checkpoint into a bundle; arguments and result as `llmasos.tools.importer` has them.
+
+    Raises:
+        Refusal: the checkpoint does not fit, or the place is taken; nothing is written.
+    """
+    from llmasos.tools import importer
+
+    return asdict(_refusing(importer.import_checkpoint, source, out, **options))
 
 
 def export_bundle(path: str | PathLike[str], out: str | PathLike[str] | None, **options: Any) -> Any:
@@ -210,6 +214,10 @@ class ReferenceModel:
     def open(self, ids: Sequence[int], **beside: Any) -> ReferenceSession:
         return ReferenceSession(_refusing(self._model.open_session, ids, **beside))
 
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.perplexity, self._model, ids, **_known(options, ("stride",)))
+        return {"perplexity": found.value if math.isfinite(found.value) else None, "tokens": found.tokens}
+
 
 class ReferenceSession:
     """`llmasos.Session` under the protocol's names."""
@@ -237,6 +245,18 @@ def _refusing(call: Callable[..., T], *args: Any, **options: Any) -> T:
         return call(*args, **options)
     except llmasos.LLMasOSError as error:
         raise Refusal(error.code, str(error)) from error
+
+
+def _known(options: Mapping[str, Any], known: Sequence[str]) -> Mapping[str, Any]:
+    """Options of a metric; in Python an unknown one would be a TypeError, in the contract it is a refusal."""
+    for name in options:
+        if name not in known:
+            raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known) or 'none'}")
+    return options
+
+
+def _parts(scores: Mapping[str, llmasos.RougeScore]) -> dict[str, dict[str, float]]:
+    return {name: {part: getattr(score, part) for part in ROUGE_PARTS} for name, score in scores.items()}
 
 
 def _generation(generation: llmasos.Generation) -> Generation:

@@ -17,7 +17,7 @@ from llmasos_conformance.protocol import Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Hyper-parameters of a probe: V vocabulary, D width, L layers, H heads, F hidden width."""
+    """Hyper-parameters of a probe: V vocabulary, D width, L layers, H heads, F hidden width, band of every second layer."""
 
     V: int = 263
     D: int = 64
@@ -27,11 +27,16 @@ class Sizes:
     context: int = 64
     tied: bool = False
     epsilon: float = 1e-5
+    band: int | None = None
     bos: int | None = None
     eos: tuple[int, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """model.json with every parameter written out; its name tells a candidate nothing."""
+        """model.json with every parameter written out; its name tells a candidate nothing.
+
+        But for the band: a dense model's document may be one of a candidate that knows no bands.
+        """
+        bands = {} if self.band is None else {"local_attention_window": self.band}
         return {
             "name": "probe",
             "version": "1.0",
@@ -48,12 +53,13 @@ class Sizes:
                 "tie_embeddings": self.tied,
                 "bos_token_id": self.bos,
                 "eos_token_ids": list(self.eos),
+                **bands,
             },
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Gains:
+class Gains:
     """Spreads of a random model, each relative to what keeps activations near 1.
 
     token, position: of the embeddings. scores: of W_q and W_k. block: of what attention and feed-forward add to the
@@ -67,7 +73,7 @@ class _Gains:
     logits: float = 2.5
 
 
-def _random(make: Maker, sizes: Sizes, gains: _Gains) -> dict[str, Array]:
+def _random(make: Maker, sizes: Sizes, gains: Gains) -> dict[str, Array]:
     """Random weights, in which no bias is zero and no norm is neutral, so that leaving one out is seen."""
     V, D, F = sizes.V, sizes.D, sizes.F
     raw: dict[str, npt.NDArray[np.float64]] = {}
@@ -97,8 +103,8 @@ def _random(make: Maker, sizes: Sizes, gains: _Gains) -> dict[str, Array]:
     return {name: significant(values) for name, values in raw.items()}
 
 
-def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None, **facts: Any) -> Parts:
-    return Parts(document=sizes.document(), weights=_random(make, sizes, gains or _Gains()), facts=facts)
+def model(make: Maker, sizes: Sizes, gains: Gains | None = None, **facts: Any) -> Parts:
+    return Parts(document=sizes.document(), weights=_random(make, sizes, gains or Gains()), facts=facts)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -107,19 +113,19 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None, **facts: Any)
 @probe("plain")
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model with logits of standard deviation about 2.5."""
-    return _model(make, Sizes())
+    return model(make, Sizes())
 
 
 @probe("tied")
 def _tied(make: Maker) -> Parts:
     """A tie that is lost or ignored: the head is the token embedding, and the positions weigh as much as the tokens."""
-    return _model(make, Sizes(tied=True), _Gains(token=2.5 / math.sqrt(64), position=0.3))
+    return model(make, Sizes(tied=True), Gains(token=2.5 / math.sqrt(64), position=0.3))
 
 
 @probe("small-embedding")
 def _small_embedding(make: Maker) -> Parts:
     """The epsilon and kind of the first norm: its input has a variance near 1e-4 and a mean as large as its spread."""
-    parts = _model(make, Sizes(), _Gains(token=0.007, position=0.005))
+    parts = model(make, Sizes(), Gains(token=0.007, position=0.005))
     shift = 0.01 * make.unit("shift", 263, 1)  # without a mean, a norm that does not subtract it would hardly differ
     parts.weights["token_embedding"] = significant(parts.weights["token_embedding"] + shift)
     return parts
@@ -132,13 +138,13 @@ def _hot_attention(make: Maker) -> Parts:
     Hotter scores in fewer heads would let a single near-tie of two keys make the whole honest error of a short row;
     then four honest orders may all be lucky, and a fifth is failed for nothing.
     """
-    return _model(make, Sizes(H=8), _Gains(scores=3.0))
+    return model(make, Sizes(H=8), Gains(scores=3.0))
 
 
 @probe("hot-ffn")
 def _hot_ffn(make: Maker) -> Parts:
     """The form of GELU, a missing bias: the inputs of GELU are spread evenly over [-6, 6] and a little around it."""
-    parts = _model(make, Sizes())
+    parts = model(make, Sizes())
     spread = np.linspace(-6.0, 6.0, 256)
     for i in range(2):
         parts.weights[f"layers.{i}.feed_forward.up.bias"] = significant(spread[make.permutation(f"spread{i}", 256)])
@@ -154,7 +160,7 @@ def _near_constant(make: Maker) -> Parts:
     from one pass is honest too, and its cancellation would drown what the probe is for.
     """
     sizes = Sizes(epsilon=2e-5)
-    parts = _model(make, sizes, _Gains(token=0.004, block=0.004))
+    parts = model(make, sizes, Gains(token=0.004, block=0.004))
     level = significant(0.012 + 0.003 * make.unit("level", sizes.context, 1))
     parts.weights["position_embedding"] = np.repeat(level, sizes.D, axis=1)
     parts.weights["token_embedding"][::8] = 0
@@ -164,19 +170,19 @@ def _near_constant(make: Maker) -> Parts:
 @probe("asymmetric")
 def _asymmetric(make: Maker) -> Parts:
     """Reshapes and paddings that assume round numbers: prime vocabulary, odd widths, three heads, epsilon 1e-4."""
-    return _model(make, Sizes(V=269, D=60, L=3, H=3, F=101, context=48, epsilon=1e-4))
+    return model(make, Sizes(V=269, D=60, L=3, H=3, F=101, context=48, epsilon=1e-4))
 
 
 @probe("long")
 def _long(make: Maker) -> Parts:
     """Positions and block boundaries: 272 positions, past 16, 64, 128 and 256."""
-    return _model(make, Sizes(D=32, L=1, H=2, F=128, context=272))
+    return model(make, Sizes(D=32, L=1, H=2, F=128, context=272))
 
 
 @probe("wide")
 def _wide(make: Maker) -> Parts:
     """Kernels that run only on aligned widths: two heads of 64, widths and vocabulary powers of two."""
-    return _model(make, Sizes(V=512, D=128, L=2, H=2, F=512))
+    return model(make, Sizes(V=512, D=128, L=2, H=2, F=512))
 
 
 @probe("overflow")
@@ -186,7 +192,7 @@ def _overflow(make: Maker) -> Parts:
     The scores of a query are large together, through the bias of the keys, and differ by little, for the reason
     given at `hot-attention`.
     """
-    parts = _model(make, Sizes(H=8), _Gains(logits=60.0))
+    parts = model(make, Sizes(H=8), Gains(logits=60.0))
     for i in range(2):
         parts.weights[f"layers.{i}.attention.key.bias"] = significant(2000.0 * make.unit(f"offset{i}", 64))
     return parts
@@ -195,7 +201,13 @@ def _overflow(make: Maker) -> Parts:
 @probe("ids-only")
 def _ids_only(make: Maker) -> Parts:
     """A model without text: 61 ids are too few for bytes."""
-    return _model(make, Sizes(V=61, D=32, L=1, H=2, F=64, context=32))
+    return model(make, Sizes(V=61, D=32, L=1, H=2, F=64, context=32))
+
+
+@probe("tiny")
+def _tiny(make: Maker) -> Parts:
+    """So few ids that every continuation can be tried: five, of which the last ends a sequence."""
+    return model(make, Sizes(V=5, D=32, L=1, H=2, F=64, context=16, eos=(4,)), Gains(logits=1.2))
 
 
 # --- learning --------------------------------------------------------------------------------------------------------
@@ -204,13 +216,13 @@ def _ids_only(make: Maker) -> Parts:
 @probe("learning-tied")
 def _learning_tied(make: Maker) -> Parts:
     """Gradients of a tied embedding: both of its uses weigh alike. Small, because every gradient travels."""
-    return _model(make, Sizes(V=53, D=24, L=2, H=3, F=40, context=16, tied=True), _Gains(token=0.5, position=0.5))
+    return model(make, Sizes(V=53, D=24, L=2, H=3, F=40, context=16, tied=True), Gains(token=0.5, position=0.5))
 
 
 @probe("learning-few")
 def _learning_few(make: Maker) -> Parts:
     """Gradients of tokens that come several times: there are seven of them, in rows that are longer."""
-    return _model(make, Sizes(V=7, D=24, L=1, H=2, F=40, context=16))
+    return model(make, Sizes(V=7, D=24, L=1, H=2, F=40, context=16))
 
 
 # --- ties ------------------------------------------------------------------------------------------------------------
@@ -229,7 +241,7 @@ def _uniform_bytes(make: Maker) -> Parts:
 
 
 def _zero_head(make: Maker, V: int) -> Parts:
-    parts = _model(make, Sizes(V=V, D=32, L=1, H=2, F=64))
+    parts = model(make, Sizes(V=V, D=32, L=1, H=2, F=64))
     parts.weights["head.weight"][:] = 0
     return parts
 
@@ -242,7 +254,7 @@ def _twins(make: Maker) -> Parts:
     Ids from 256 on have logit 0 and never win.
     """
     V, D = 264, 64
-    parts = _model(make, Sizes(V=V))
+    parts = model(make, Sizes(V=V))
     entries = significant(2.0 + 0.25 * make.unit("entries", V // 2))
     head = np.zeros((V, D), dtype=np.float32)
     for pair in range(128):

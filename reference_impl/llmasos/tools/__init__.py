@@ -2,3 +2,7 @@
 
 Nothing here is needed to load or run a bundle. torch and transformers are imported in this package alone.
 """
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported: nothing here asks a network

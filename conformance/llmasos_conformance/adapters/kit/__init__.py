@@ -38,6 +38,7 @@ from llmasos_conformance.adapters.kit.requests import (
     check_types,
     known_ids,
     refuse_beside,
+    require_beside,
 )
 from llmasos_conformance.adapters.kit.tensors import initialise, tensor_shapes
 from llmasos_conformance.adapters.kit.text import KitTokenizer
@@ -62,6 +63,7 @@ __all__ = [
     "log_law",
     "read_bundle",
     "refuse_beside",
+    "require_beside",
     "tensor_shapes",
     "top_logprobs",
 ]
@@ -83,6 +85,7 @@ EMULATED: Mapping[str, str] = {
     "min_p": "the filter is the adapter kit's",
     "logprobs": "the adapter kit computes log-probabilities from logits",
     "beams": "the adapter kit follows the beams",
+    "perplexity": "the adapter kit computes it from the scores of windows",
     "fill_mask": "the adapter kit reads what fills a mask off the logits",
 }
 """One sentence for each behaviour that an adapter can take from here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from llmasos_conformance.adapters.kit.requests import (
     check_request,
     known_ids,
     refuse_beside,
+    require_beside,
 )
 from llmasos_conformance.adapters.kit.text import KitTokenizer
 from llmasos_conformance.protocol import Array, Encoding, Generation, Refusal
@@ -70,6 +72,31 @@ class KitModel(_Texts):
     def score(self, ids: Sequence[int], source: Sequence[int] | None = None) -> list[float | None]:
         refuse_beside(source=source)
         return scores(self.forward([check_ids(self.config, ids)])[0], ids)
+
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        """Perplexity from the scores of windows; the first id is scored behind BOS, if the model has one."""
+        for name in options:
+            if name != "stride":
+                raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: stride")
+        size, bos = self.config["context_length"], self.config["bos_token_id"]
+        stride = options.get("stride", max(size // 2, 1))
+        whole = isinstance(stride, int | np.integer) and not isinstance(stride, bool)
+        allow(whole and 1 <= stride <= max(size - 1, 1), "stride", stride)
+        row = known_ids(self.config, ids)
+        if bos is not None and row[:1] != [bos]:
+            row = [bos, *row]
+        allow(len(row) > 1, "ids without anything to score", list(ids))
+        if size == 1:
+            raise Refusal("context_overflow", "a context of 1 holds no token and one before it")
+        nats, scored, begin = 0.0, 1, 0
+        while scored < len(row):
+            for logprob in self.score(row[begin : begin + size])[scored - begin :]:
+                nats -= math.inf if logprob is None else logprob
+                scored += 1
+            begin += stride
+        mean = nats / (scored - 1)
+        # exp of more is beyond float64.
+        return {"perplexity": math.exp(mean) if mean < 709.78 else None, "tokens": scored - 1}
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
         *_, last = self.stream_text(prompt, max_length, temperature, **options)
@@ -212,13 +239,16 @@ class KitEncoderDecoder(KitModel):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def open(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Any:
-        allow(source is not None, "source", None)
+        require_beside(source=source)
         return PrefixSession(self, ids, source)
 
     def score(self, ids: Sequence[int], source: Sequence[int] | None = None) -> list[float | None]:
-        allow(source is not None, "source", None)
+        require_beside(source=source)
         assert source is not None
         return scores(self.forward([check_ids(self.config, ids)], sources=[source])[0], ids)
+
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        raise Refusal("unsupported", "perplexity is of models that continue what they are given")
 
     def limit(self, prompt: Sequence[int], request: Request) -> int:
         """Most new ids that request and context leave; the target begins with one that is not new."""
@@ -261,6 +291,9 @@ class KitEncoder(_Texts):
         self._no("continue a sequence")
 
     def score(self, ids: Sequence[int], **options: Any) -> list[float | None]:
+        self._no("give an id a law without what follows")
+
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
         self._no("give an id a law without what follows")
 
     def generate_text(self, prompt: str, *arguments: Any, **options: Any) -> Generation:

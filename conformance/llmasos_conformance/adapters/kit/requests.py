@@ -162,3 +162,13 @@ def _below(size: int, values: Any, what: str) -> list[int]:
     for i, value in enumerate(values):
         allow(_whole(value) and 0 <= value < size, f"{what}[{i}]", value)
     return [int(value) for value in values]
+
+
+def require_beside(**given: Any) -> None:
+    """Refuse a call that lacks what the architecture takes beside the ids.
+
+    Raises:
+        Refusal: invalid_argument, for the first that is None.
+    """
+    for name, value in given.items():
+        allow(value is not None, name, value)

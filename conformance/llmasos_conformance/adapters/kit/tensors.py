@@ -170,7 +170,8 @@ def _initial(name: str, shape: tuple[int, ...], seed: int) -> Array:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
-    total = z.view(np.uint16).reshape(-1, 4).sum(axis=1, dtype=np.int64) - 131070
+    quarters = z.view(np.uint16).astype(np.int32).reshape(-1, 4)
+    total = quarters[:, 0] + quarters[:, 1] + quarters[:, 2] + quarters[:, 3] - 131070
     # Eight significant bits: the spacing at |total| in [2^(e-1), 2^e) is 2^(e-8); half to even.
     spacing = np.exp2(np.frexp(total.astype(np.float64))[1] - 8.0)
     values: Array = (np.rint(total / spacing) * spacing * 2.0**-21).astype(np.float32)
