@@ -33,6 +33,7 @@ from llmasos_conformance.checks.bundles import (
     pack,
     tensors,
 )
+from llmasos_conformance.checks.numerics import FACTOR, louder
 from llmasos_conformance.checks.rows import LENGTH, PROBE, STEPS, counted, draw_ids, new_ids, told, unlike_greedy
 from llmasos_conformance.graphs import contract, making, running, spoiled
 from llmasos_conformance.graphs.asking import Asker, Row
@@ -54,7 +55,9 @@ FORM: Mapping[str, Any] = {
     "opset": {"type": "integer", "default": making.OPSET, "description": "operator set of the file"},
     "cached": {"type": "boolean", "default": False, "description": "keys and values go in and out"},
     "external": {"type": "boolean", "default": False, "description": "large tensors lie in a file beside it"},
+    "factor": {**FACTOR, "minProperties": 0, "default": {}},
 }
+CACHED: Mapping[str, Any] = {"opset": making.OPSET, "cached": True, "external": False, "factor": {}}
 PIECES = {
     "type": "array",
     "items": {"type": "integer", "minimum": 1},
@@ -64,16 +67,24 @@ PIECES = {
 # ── what is asked about ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def subject(probes: Library, probe: str) -> tuple[str, dict[str, Any], Mapping[str, Array]]:
-    """Architecture, parameters with defaults, and weights of a probe."""
-    parts = probes.parts(probe)
+def subject(probes: Library, given: Given) -> tuple[str, dict[str, Any], Mapping[str, Array]]:
+    """Architecture, parameters with defaults, and weights of the case's probe, some of them multiplied."""
+    parts = probes.parts(given["probe"])
     architecture = str(parts.document["architecture"])
-    return architecture, with_defaults(parts.document["parameters"], architecture), parts.weights
+    weights = louder(parts.weights, given["probe"], given["factor"])
+    return architecture, with_defaults(parts.document["parameters"], architecture), weights
+
+
+def weighed(probes: Library, given: Given) -> Probe:
+    """The same as a bundle whose weights are in model.safetensors."""
+    if not given["factor"]:
+        return probes.get(given["probe"])
+    return probes.write(probes.parts(given["probe"]).document, subject(probes, given)[2])
 
 
 def interchanged(candidate: Candidate, given: Given) -> LoadedModel:
     """A probe whose weights are in model.onnx alone."""
-    architecture, sizes, weights = subject(candidate.probes, given["probe"])
+    architecture, sizes, weights = subject(candidate.probes, given)
     files = making.files(
         architecture, sizes, weights, dtype=candidate.description.claims.dtype, opset=given["opset"],
         cached=given["cached"], external=given["external"],
@@ -84,7 +95,7 @@ def interchanged(candidate: Candidate, given: Given) -> LoadedModel:
 
 def draw_rows(given: Given, draw: Draw, candidate: Candidate) -> list[Row]:
     """Rows for a probe, with what the architecture takes beside them."""
-    architecture, sizes, _ = subject(candidate.probes, given["probe"])
+    architecture, sizes, _ = subject(candidate.probes, given)
     rows = []
     for length in given["lengths"]:
         ids = draw_ids(draw, candidate, given["probe"], length)
@@ -131,7 +142,13 @@ def judge_agrees(given: Given, asked: Asked, reference: Reference) -> Finding:
     together = f"one of {len(asked['rows'])} rows" if given["together"] else "alone"
     return numerics.worst(
         [
-            right(reference, given["probe"], row, got, f"{given['probe']}, {len(row.ids)} ids, {together}")
+            right(
+                reference,
+                weighed(reference.probes, given),
+                row,
+                got,
+                f"{given['probe']}, {len(row.ids)} ids, {together}",
+            )
             for row, got in zip(asked["rows"], asked["logits"], strict=True)
         ]
     )
@@ -158,8 +175,8 @@ def ask_pieces(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the logits of all pieces with the float64 reference.
     Bound: honest error of the claimed dtype.
     """
-    (row,) = draw_rows({**given, "lengths": [given["length"]]}, draw, candidate)
-    model = interchanged(candidate, {**given, "opset": making.OPSET, "cached": True, "external": False})
+    (row,) = draw_rows({**given, **CACHED, "lengths": [given["length"]]}, draw, candidate)
+    model = interchanged(candidate, {**given, **CACHED})
     cuts = [0, *(cut for cut in given["pieces"] if cut < len(row.ids)), len(row.ids)]
     parts = [list(row.ids[start:end]) for start, end in itertools.pairwise(cuts)]
     session = model.open(parts[0], **({"source": list(row.source)} if row.source else {}))
@@ -190,7 +207,7 @@ def ask_greedy(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none but where two logits are closer than honest error.
     """
     rows = [draw_ids(draw, candidate, given["probe"], length) for length in given["lengths"]]
-    model = interchanged(candidate, {**given, "opset": making.OPSET, "cached": True, "external": False})
+    model = interchanged(candidate, {**given, **CACHED})
     made = model.generate_batch(rows, max_length=given["steps"])
     return {"rows": rows, "ids": [new_ids(each) for each in made]}
 
@@ -227,7 +244,7 @@ def ask_heads(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 def judge_heads(given: Given, asked: Asked, reference: Reference) -> Finding:
     findings = []
     for row, got in zip(asked["rows"], asked["encodings"], strict=True):
-        truth, honest = reference.look(given["probe"], "encode", [list(row.ids)], **beside([row]))
+        truth, honest = reference.look(weighed(reference.probes, given), "encode", [list(row.ids)], **beside([row]))
         for name, value in (("hidden", got.hidden), ("pooled", got.pooled)):
             due, *units = (np.atleast_2d(getattr(each[0], name)) for each in (truth, *honest))
             finding = numerics.judge_logits(name, np.atleast_2d(value), due, units, reference.claims.dtype)
@@ -450,13 +467,13 @@ check(
 
 def exported(given: Given, candidate: Candidate) -> dict[str, bytes]:
     """What the candidate makes of a probe."""
-    options = {name: given[name] for name in FORM}
-    return candidate.model(given["probe"]).export(**options)
+    options = {name: given[name] for name in ("opset", "cached", "external")}
+    return candidate.model(weighed(candidate.probes, given)).export(**options)
 
 
 def opened(given: Given, asked: Asked, reference: Reference) -> contract.Opened | Finding:
     """Exported files, if they are what the standard wants."""
-    architecture, sizes, weights = subject(reference.probes, given["probe"])
+    architecture, sizes, weights = subject(reference.probes, given)
     digest = sha256(safetensors_bytes(weights))
     try:
         found = contract.STRICT.opened(contract.Held(asked["files"]), architecture, sizes, digest)
@@ -510,7 +527,7 @@ def judge_exported(given: Given, asked: Asked, reference: Reference) -> Finding:
     cut = f", cut after {given['pieces']}" if given["pieces"] else ""
     batch = f"{given['probe']}, {[len(row.ids) for row in rows]} ids, padding {given['side']}{cut}"
     findings = [
-        right(reference, given["probe"], row, answer["logits"], batch)
+        right(reference, weighed(reference.probes, given), row, answer["logits"], batch)
         for row, answer in zip(rows, answers, strict=True)
     ]
     if "pooler_output" in answers[0]:
@@ -519,7 +536,7 @@ def judge_exported(given: Given, asked: Asked, reference: Reference) -> Finding:
 
 
 def _pooled(reference: Reference, given: Given, row: Row, answer: Mapping[str, Array]) -> Finding:
-    truth, honest = reference.look(given["probe"], "encode", [list(row.ids)], **beside([row]))
+    truth, honest = reference.look(weighed(reference.probes, given), "encode", [list(row.ids)], **beside([row]))
     due, *units = (np.atleast_2d(each[0].pooled) for each in (truth, *honest))
     got = np.atleast_2d(answer["pooler_output"])
     return told(numerics.judge_logits("pooler_output", got, due, units, reference.claims.dtype), given["probe"])
@@ -658,7 +675,7 @@ def judge_export_once(given: Given, asked: Asked, reference: Reference) -> Findi
     found = opened(given, asked, reference)
     if isinstance(found, Finding):
         return found
-    model, (_, sizes, _) = found.models[FILE], subject(reference.probes, given["probe"])
+    model, (_, sizes, _) = found.models[FILE], subject(reference.probes, given)
     V, D = sizes["vocab_size"], sizes["embedding_dim"]
     tables = [each.name for each in contract.tensors(model) if sorted(each.dims) == sorted((V, D))]
     if len(tables) != 1:

@@ -115,17 +115,23 @@ def _renamed(old: str, new: str) -> Callable[[Model], Model]:
     """An input or output by another name, everywhere."""
 
     def change(model: Model) -> Model:
-        def names(given: Sequence[str]) -> tuple[str, ...]:
-            return tuple(new if name == old else name for name in given)
-
-        nodes = tuple(replace(node, inputs=names(node.inputs), outputs=names(node.outputs)) for node in model.nodes)
         values = [
             tuple(replace(value, name=new if value.name == old else value.name) for value in given)
             for given in (model.inputs, model.outputs)
         ]
-        return replace(model, nodes=nodes, inputs=values[0], outputs=values[1])
+        return replace(_inside(model, old, new), inputs=values[0], outputs=values[1])
 
     return change
+
+
+def _inside(model: Model, old: str, new: str) -> Model:
+    """A value by another name in all nodes, so that a node can be put between it and the outside."""
+
+    def names(given: Sequence[str]) -> tuple[str, ...]:
+        return tuple(new if name == old else name for name in given)
+
+    nodes = tuple(replace(node, inputs=names(node.inputs), outputs=names(node.outputs)) for node in model.nodes)
+    return replace(model, nodes=nodes)
 
 
 def _without_mask(model: Model) -> Model:
@@ -153,7 +159,7 @@ def _typed(name: str, dtype: int) -> Callable[[Model], Model]:
 
     def change(model: Model) -> Model:
         value = next(value for value in model.inputs if value.name == name)
-        renamed = _renamed(name, f"{name}.wide")(model)
+        renamed = _inside(model, name, f"{name}.wide")
         nodes = (
             Node(operator="Cast", inputs=(name,), outputs=(f"{name}.wide",), attributes={"to": value.dtype}),
             *renamed.nodes,
@@ -168,7 +174,7 @@ def _wide_logits(model: Model) -> Model:
     """Logits as float64, in a file that says float32, or the other way round."""
     last = next(value for value in model.outputs if value.name == "logits")
     dtype = FLOAT if last.dtype == DOUBLE else DOUBLE
-    renamed = _renamed("logits", "logits.first")(model)
+    renamed = _inside(model, "logits", "logits.first")
     node = Node(operator="Cast", inputs=("logits.first",), outputs=("logits",), attributes={"to": dtype})
     outputs = tuple(replace(last, dtype=dtype) if value.name == "logits" else value for value in model.outputs)
     return replace(renamed, nodes=(*renamed.nodes, node), outputs=outputs)
@@ -254,7 +260,7 @@ def narrowed(dtype: int) -> Callable[[Model], Model]:
 def _narrow_step(model: Model) -> Model:
     """Logits rounded to float16 on their way out."""
     dtype = next(value for value in model.outputs if value.name == "logits").dtype
-    renamed = _renamed("logits", "logits.first")(model)
+    renamed = _inside(model, "logits", "logits.first")
     nodes = (
         Node(operator="Cast", inputs=("logits.first",), outputs=("logits.half",), attributes={"to": FLOAT16}),
         Node(operator="Cast", inputs=("logits.half",), outputs=("logits",), attributes={"to": dtype}),
@@ -269,7 +275,7 @@ def _behind(operator: str, domain: str = "", **attributes: Any) -> Callable[[Mod
     """A node of another kind behind the logits."""
 
     def change(model: Model) -> Model:
-        renamed = _renamed("logits", "logits.first")(model)
+        renamed = _inside(model, "logits", "logits.first")
         node = Node(
             operator=operator, inputs=("logits.first",), outputs=("logits",), attributes=attributes, domain=domain
         )

@@ -6,6 +6,7 @@ loading    a bundle that must be refused is opened, or opened wrongly
 inside     what is shown of the inside is something else, or learning goes wrong
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
 metrics    wrong scores of texts, wrong perplexities
+onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "inside", "outside", "metrics")
+GROUPS = ("small", "behaviour", "loading", "inside", "outside", "metrics", "onnx")
 
 Kind = TypeVar("Kind", bound=type[Any])
 

@@ -47,6 +47,9 @@ TIMEOUT_S = 60.0
 HONEST_SHARE = 0.5
 """Part of a bound that an honest variant may use: what is left is for machines that we have not seen."""
 
+OTHERS = frozenset(ARCHITECTURES) | {"onnx", "export"}
+"""What a candidate may lack without being less honest or less of a null: other architectures, and files of graphs."""
+
 SIZED: Mapping[str, Sequence[str]] = {
     "GPT-3": ("plain", "small-embedding", "hot-attention", "asymmetric"),
     "Llama": ("llama-plain", "llama-small-embedding", "llama-hot-attention", "llama-asymmetric"),
@@ -131,7 +134,7 @@ class Workshop:
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
             lacking = case.needs - offers
-            if lacking and (kind == "mutant" or lacking & frozenset(ARCHITECTURES)):
+            if lacking and (kind == "mutant" or lacking & OTHERS):
                 continue  # a case of another architecture; a mutant offers no more than its fault needs
             outcome = engine.run_case(bench, case).outcome
             if outcome.state is State.FAIL:
