@@ -4,6 +4,9 @@ small      wrong by less than 100 honest errors on the plain probe, or not at al
 behaviour  gross, in the forward pass or in anything around it
 loading    a bundle that must be refused is opened, or opened wrongly
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
+llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
+bands      in the banded layers of GPT-3
+beams      in beam search
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "outside")
+GROUPS = ("small", "behaviour", "loading", "outside", "llama", "bands", "beams")
 
 Kind = TypeVar("Kind", bound=type[Any])
 
@@ -30,6 +33,8 @@ class Mutant:
         requirement: the requirement that it must be seen to break.
         bug: one sentence.
         adapter: makes the broken candidate.
+        asked: requirements whose cases it is asked; empty for all. A fault that is planted a second time, in another
+            runtime, need not be asked about everything again.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Mutant:
     requirement: str
     bug: str
     adapter: Callable[[], Any]
+    asked: frozenset[str] = frozenset()
 
 
 _MUTANTS: dict[str, Mutant] = {}
@@ -48,6 +54,11 @@ def record(made: Mutant) -> None:
     if made.name in _MUTANTS:
         raise ValueError(f"two mutants are called {made.name}")
     _MUTANTS[made.name] = made
+
+
+def recorded(name: str) -> Mutant:
+    """A mutant whose module was imported already."""
+    return _MUTANTS[name]
 
 
 def mutant(name: str, source: str, requirement: str) -> Callable[[Kind], Kind]:

@@ -7,8 +7,8 @@ held-back bytes and stop strings.
 
 Every step is a method of its own, so that a mutant is a subclass that overrides one of them.
 
-Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G heads of keys and values,
-K head width, F hidden width, V vocabulary, N layers.
+Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G key-value heads, K head
+width, F hidden width, V vocabulary, N layers.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ class Runtime:
     """Buffers kept for reuse."""
     offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
     """Capabilities that this class adds to those of its bases."""
+    lacks: ClassVar[frozenset[str]] = frozenset()
+    """Capabilities that it does not declare after all."""
     architecture: ClassVar[str] = "GPT-3"
 
     def __init__(self, opened: Opened) -> None:
@@ -638,7 +640,7 @@ class Serving:
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset[str]().union(*added),
+            capabilities=frozenset[str]().union(*added) - self.runtime.lacks,
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
             architectures=(self.runtime.architecture,),

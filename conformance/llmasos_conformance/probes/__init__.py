@@ -34,4 +34,16 @@ from llmasos_conformance.probes.making import MARGIN, PROBES, Parts, significant
 NAMES: tuple[str, ...] = tuple(PROBES)
 """All probes, of all architectures."""
 
-__all__ = ["MARGIN", "NAMES", "Disturbed", "Library", "Parts", "Probe", "banded", "gpt", "llama", "significant", "sylvester"]
+__all__ = [
+    "MARGIN",
+    "NAMES",
+    "Disturbed",
+    "Library",
+    "Parts",
+    "Probe",
+    "banded",
+    "gpt",
+    "llama",
+    "significant",
+    "sylvester",
+]
