@@ -7,8 +7,8 @@ held-back bytes and stop strings.
 
 Every step is a method of its own, so that a mutant is a subclass that overrides one of them.
 
-Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G heads of keys and values,
-K head width, F hidden width, V vocabulary, N layers.
+Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G key-value heads, K head
+width, F hidden width, V vocabulary, N layers.
 """
 
 from __future__ import annotations
