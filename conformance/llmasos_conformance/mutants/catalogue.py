@@ -4,6 +4,7 @@ small      wrong by less than 100 honest errors on the plain probe, or not at al
 behaviour  gross, in the forward pass or in anything around it
 loading    a bundle that must be refused is opened, or opened wrongly
 inside     what is shown of the inside is something else, or learning goes wrong
+lookers    the same as inside, of the other architectures, in another implementation
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
 metrics    wrong scores of texts, wrong perplexities
 onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "inside", "outside", "metrics", "onnx", "llama", "bands", "beams")
+GROUPS = ("small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams")
 
 Kind = TypeVar("Kind", bound=type[Any])
 
