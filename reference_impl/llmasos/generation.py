@@ -351,7 +351,15 @@ class _Beam:
     cache: Any
 
     def score(self, penalty: float) -> float:
-        return self.total / len(self.ids) ** penalty if self.ids else 0.0
+        return self.total / _powered(len(self.ids), penalty) if self.ids else 0.0
+
+
+def _powered(length: int, penalty: float) -> float:
+    """length^penalty; infinite where no float64 holds it, so that all scores are then 0."""
+    try:
+        return float(length) ** penalty
+    except OverflowError:
+        return math.inf
 
 
 def beam_search(
@@ -393,7 +401,7 @@ def beam_search(
         followed = [beam for beam in candidates if beam.ids[-1] not in config.eos_token_ids][:n]
         fed = [beam.ids[-1:] for beam in followed]
         # A sum of log-probabilities only falls: the best score in reach is today's sum over the longest length.
-        reach = max((beam.total for beam in followed), default=-math.inf) / limit**penalty
+        reach = max((beam.total for beam in followed), default=-math.inf) / _powered(limit, penalty)
         if not followed or (len(aside) == n and aside[-1].score(penalty) >= reach):
             followed = []
             break

@@ -62,8 +62,8 @@ def ask_hidden(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: length and content of the row, its source or types.
     Compares: the number of states and every number in them with the float64 reference.
-    Bound: honest error of the claimed dtype, over all states, each in units of its own spread: the first of them comes of
-        so few operations that its own honest error would be an accident.
+    Bound: honest error of the claimed dtype, over all states, each in units of its own spread: the first of them comes
+        of so few operations that its own honest error would be an accident.
     """
     ids = draw_ids(draw, candidate, given["probe"], given["length"])
     more = beside(draw, candidate, given["probe"], ids)
