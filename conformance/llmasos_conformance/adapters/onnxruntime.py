@@ -43,6 +43,7 @@ SIDES = ("left", "right")
 OFFERED = (
     "load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed",
     "top_k", "top_p", "min_p", "logprobs", "beams", "encode", "fill_mask", "onnx",
+    "window",
 )  # fmt: skip
 NO_FILE = "0" * 64
 """Digest of weights in a graph that becomes no file."""
@@ -248,8 +249,9 @@ class Decoder(kit.KitModel):
         super().__init__(bundle)
         self._graphs, self._side = graphs, side
 
-    def forward(self, batch: Rows) -> list[Array]:
+    def forward(self, batch: Rows, sources: Any = None, types: Any = None) -> list[Array]:
         """One padded call for all rows; the padding's logits are cut off."""
+        kit.refuse_beside(sources=sources, types=types)
         rows = [kit.check_ids(self.config, row) for row in batch]
         if not rows:
             return []
@@ -297,7 +299,8 @@ class Decoder(kit.KitModel):
 class EncoderDecoder(Decoder, kit.KitEncoderDecoder):
     """A Transformer in the runtime. What a decoder of the runtime leaves open, the kit's encoder-decoder answers."""
 
-    def forward(self, batch: Rows, sources: Rows | None = None) -> list[Array]:
+    def forward(self, batch: Rows, sources: Rows | None = None, types: Any = None) -> list[Array]:
+        kit.refuse_beside(types=types)
         rows = [kit.check_ids(self.config, row) for row in batch]
         given = kit.beside(rows, sources, "sources")
         if not rows:
@@ -331,7 +334,8 @@ class Encoder(kit.KitEncoder):
         super().__init__(bundle)
         self._graphs, self._side = graphs, side
 
-    def forward(self, batch: Rows, types: Rows | None = None) -> list[Array]:
+    def forward(self, batch: Rows, types: Rows | None = None, sources: Any = None) -> list[Array]:
+        kit.refuse_beside(sources=sources)
         made, mask = self._run(batch, types)
         return [row[real == 1] for row, real in zip(made.get("logits", ()), mask, strict=True)]
 

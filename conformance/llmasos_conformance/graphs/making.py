@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.canonical import sha256
-from llmasos_conformance.graphs.contract import DATA, ENCODER_FILE, FILE, FLOATS, interface, parameters
-from llmasos_conformance.graphs.proto import Model, Node, Outside, Tensor, encode, tensor
+from llmasos_conformance.graphs.contract import DATA, ENCODER_FILE, FILE, interface, parameters
+from llmasos_conformance.graphs.proto import Model, Node, Outside, Tensor, encode, number_of, tensor
 from llmasos_conformance.layout import safetensors_bytes
 from llmasos_conformance.protocol import Array
 
@@ -150,7 +150,7 @@ class Exporter:
             return tensor(name, array)
         held[name] = array
         place = Outside(location="handed", length=array.nbytes)
-        return Tensor(name=name, dtype=FLOATS[self.dtype], dims=array.shape, raw=None, outside=place)
+        return Tensor(name=name, dtype=number_of(array.dtype), dims=array.shape, raw=None, outside=place)
 
     def notes(self) -> dict[str, str]:
         """Metadata of the file."""

@@ -82,9 +82,13 @@ class Tensor:
 def tensor(name: str, array: Any) -> Tensor:
     """An array as a tensor."""
     values = np.asarray(array)
-    number = next(number for number, dtype in DTYPES.items() if dtype == values.dtype)
-    raw = values.astype(DTYPES[number], copy=False).tobytes()
-    return Tensor(name=name, dtype=number, dims=values.shape, raw=raw)
+    kind = number_of(values.dtype)
+    return Tensor(name=name, dtype=kind, dims=values.shape, raw=values.astype(DTYPES[kind], copy=False).tobytes())
+
+
+def number_of(dtype: Any) -> int:
+    """ONNX's number of NumPy's dtype."""
+    return next(number for number, known in DTYPES.items() if known == dtype)
 
 
 Attribute: TypeAlias = "int | float | bytes | Tensor | tuple[Any, ...]"

@@ -18,6 +18,9 @@ from llmasos_conformance.graphs import contract, making
 from llmasos_conformance.graphs.proto import Model, encode, tensor
 from llmasos_conformance.protocol import Array, Description, Refusal
 
+OFFERED = frozenset({"load_model", "forward", "session", "batch", "encode", "onnx", "export", "window"})
+"""What the faults need. Text and choosing are the kit's, and others have mutants for them."""
+
 Feed = dict[str, Array]
 Files = dict[str, bytes]
 
@@ -61,8 +64,9 @@ class Served(OnnxruntimeAdapter):
     def describe(self) -> Description:
         described = super().describe()
         return replace(
-            described, name=self.name, version="1", capabilities=described.capabilities | {"export"}, emulated={}
-        )
+            described, name=self.name, version="1", capabilities=OFFERED, emulated={},
+            architectures=("GPT-3", "Llama", "BERT", "Transformer"),
+        )  # fmt: skip
 
     def load_model(self, path: str) -> Any:
         try:

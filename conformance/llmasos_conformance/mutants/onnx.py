@@ -584,3 +584,127 @@ def export_weights_half() -> Mapping[str, Any]:
             return made
 
     return {"exporter": Half}
+
+
+# ── other architectures ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@faulty("onnx-source-mask-lost", "huggingface/optimum-executorch#230", "ONNX-3")
+def source_mask_lost() -> Mapping[str, Any]:
+    """The decoder is not told which columns of the source are padding."""
+
+    def feed(given: Feed, inputs: list[str]) -> Feed:
+        if "decoder_input_ids" not in inputs:
+            return given
+        return {**given, "attention_mask": np.ones_like(given["attention_mask"])}
+
+    return {"feed": feed}
+
+
+@faulty("onnx-types-left-out", "huggingface/optimum#1758", "ONNX-5")
+def types_left_out() -> Mapping[str, Any]:
+    """Token types are not fed, or are always 0."""
+
+    def feed(given: Feed, inputs: list[str]) -> Feed:
+        types = {name: np.zeros_like(value) for name, value in given.items() if name == "token_type_ids"}
+        return {**given, **types}
+
+    return {"feed": feed}
+
+
+@faulty("export-types-left-out", "huggingface/optimum#1758", "ONNX-17")
+def export_types_left_out() -> Mapping[str, Any]:
+    """token_type_ids go in, and the type of the example stays in the graph."""
+
+    class Typeless(making.Exporter):
+        def types(self) -> str:
+            return self.rows("type_embedding", self.node("Mul", "token_type_ids", np.array(0, np.int64)))
+
+    return {"exporter": Typeless}
+
+
+@faulty("export-source-mask-lost", "huggingface/optimum-executorch#230", "ONNX-18")
+def export_source_mask_lost() -> Mapping[str, Any]:
+    """The encoder is exported without the mask of its source."""
+
+    class Maskless(making.Exporter):
+        def real(self, mask: str) -> str:
+            if mask == "attention_mask" and self.architecture == "Transformer":
+                mask = self.node("Add", self.node("Mul", mask, np.array(0, np.int64)), np.array(1, np.int64))
+            return super().real(mask)
+
+    return {"exporter": Maskless}
+
+
+@faulty("export-groups-in-turn", "microsoft/onnxruntime#13050", "ONNX-17")
+def export_groups_in_turn() -> Mapping[str, Any]:
+    """Query heads take the shared keys in turn, not neighbours the same."""
+
+    class Turned(making.Exporter):
+        def repeated(self, x: str) -> str:
+            return x if self.G == self.H else self.node("Concat", *[x] * (self.H // self.G), axis=1)
+
+    return {"exporter": Turned}
+
+
+@faulty("export-window-too-wide", "huggingface/transformers#26792", "ONNX-17")
+def export_window_too_wide() -> Mapping[str, Any]:
+    """A window is one key wider than the document says."""
+
+    class Wide(making.Exporter):
+        def visible(self, ids: str, mask: str, window: int | None) -> str:
+            return super().visible(ids, mask, None if window is None else window + 1)
+
+    return {"exporter": Wide}
+
+
+@faulty("export-window-in-columns", "huggingface/transformers#32522", "ONNX-17")
+def export_window_in_columns() -> Mapping[str, Any]:
+    """A window counts columns of padding."""
+
+    class Columns(making.Exporter):
+        def visible(self, ids: str, mask: str, window: int | None) -> str:
+            seen = super().visible(ids, mask, None)
+            if window is None:
+                return seen
+            ones = self.node("Add", self.node("Mul", mask, np.array(0, np.int64)), np.array(1, np.int64))
+            return self.node("And", seen, super().visible(ids, ones, window))
+
+    return {"exporter": Columns}
+
+
+@faulty("export-pairs-of-neighbours", "jmaczan/tiny-vllm#4", "ONNX-17")
+def export_pairs_of_neighbours() -> Mapping[str, Any]:
+    """Channels 2i and 2i + 1 are turned as a pair, where weights lie for pairs of i and i + K/2."""
+
+    class Neighbours(making.Exporter):
+        def rotate(self, x: str, turn: tuple[str, str]) -> str:
+            order = np.concatenate([np.arange(0, self.K, 2), np.arange(1, self.K, 2)])
+            halves = super().rotate(self.node("Gather", x, order, axis=3), turn)
+            return self.node("Gather", halves, np.argsort(order), axis=3)
+
+    return {"exporter": Neighbours}
+
+
+@faulty("export-pooled-column-zero", "huggingface/optimum#877", "ONNX-18")
+def export_pooled_column_zero() -> Mapping[str, Any]:
+    """The vector of a row is made of its first column, be it padding or not."""
+
+    class Zero(making.Exporter):
+        def node(self, operator: str, *inputs: str | float | Array, **attributes: Any) -> str:
+            if operator == "ArgMax":
+                return super().node("Mul", super().node(operator, *inputs, **attributes), np.array(0, np.int64))
+            return super().node(operator, *inputs, **attributes)
+
+    return {"exporter": Zero}
+
+
+@faulty("export-gelu-tanh", "huggingface/transformers#29402", "ONNX-17")
+def export_gelu_tanh() -> Mapping[str, Any]:
+    """The tanh form is written where the model has the exact GELU, because it is faster."""
+
+    class Tanh(making.Exporter):
+        def gelu(self, x: str) -> str:
+            return self.gelu_tanh(x)
+
+    return {"exporter": Tanh}
