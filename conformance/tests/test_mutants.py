@@ -33,6 +33,12 @@ SLICE = (
     "logprobs-processed",
     "truncated-weights-padded",
     "links-followed",
+    "bleu-tie-longer",
+    "bleu-clipped-by-sum",
+    "rouge-lsum-other-path",
+    "rouge-f1-of-means",
+    "perplexity-last-window-moved",
+    "perplexity-bos-beyond-context",
 )
 """One mutant of each kind of fault."""
 
