@@ -5,6 +5,8 @@ behaviour  gross, in the forward pass or in anything around it
 loading    a bundle that must be refused is opened, or opened wrongly
 inside     what is shown of the inside is something else, or learning goes wrong
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
+bert, transformer       gross, in the runtime of the architecture
+encoder_small           as small, in either of the two
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "inside", "outside")
+GROUPS = ("small", "behaviour", "loading", "inside", "outside", "encoder_small", "bert", "transformer")
 
 Kind = TypeVar("Kind", bound=type[Any])
 

@@ -326,7 +326,7 @@ def render(table: Table) -> str:
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
-    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group == "small"]
+    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in ("small", "encoder_small")]
     killed = sum(1 for row in bugs if not row.trouble)
     lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
     if table.unfailed is not None:
