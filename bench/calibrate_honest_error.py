@@ -78,9 +78,7 @@ def order(matmul: MatMul, template: Arithmetic, name: str) -> Arithmetic:
     return replace(template, name=name, linear=linear)
 
 
-def angles_by_exponential(
-    start: int, end: int, K: int, theta: float, dtype: npt.DTypeLike
-) -> tuple[Array, Array]:
+def angles_by_exponential(start: int, end: int, K: int, theta: float, dtype: npt.DTypeLike) -> tuple[Array, Array]:
     """Rotary angles with frequencies exp(-2i/K · ln θ), everything in the dtype."""
     kind: Any = np.dtype(dtype).type
     frequency = np.exp(np.arange(0, K, 2).astype(kind) * kind(-log(theta) / K))

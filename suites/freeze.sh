@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the profiles of this version anew. Only before they are published: a published profile is never written again.
+# Writes the profiles of this version anew. A profile that has been published is kept: see docs/suite-life.md.
 set -eu
 freeze() { python -m llmasos_conformance.suite freeze --replace "$@"; }
 text=GPT-3,load_model,tokenize

@@ -46,7 +46,10 @@ def isolated(*words, cwd=None):
     )
 
 
-COMMANDS = ["certify", "verify", "keygen", "list", "explain", "doctor", "generate", "new", "inspect", "demo"]
+COMMANDS = [
+    *("certify", "verify", "keygen", "list", "explain", "doctor", "generate", "new", "inspect", "demo"),
+    *("standard", "coverage", "import", "agreement"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -23,11 +23,13 @@ from llmasos.errors import (
 )
 from llmasos.generation import Generation
 from llmasos.inspection import Inspection, inspect
+from llmasos.metrics import Bleu, Perplexity, Rouge, RougeScore, bleu, perplexity, rouge
 from llmasos.model import Encoding, Model, Session, generate_text, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bleu",
     "Bundle",
     "ContextOverflow",
     "Encoding",
@@ -39,15 +41,21 @@ __all__ = [
     "Model",
     "ModelConfig",
     "NotFound",
+    "Perplexity",
+    "Rouge",
+    "RougeScore",
     "Session",
     "UnknownParameter",
     "Unsupported",
     "UnsupportedArchitecture",
     "UnsupportedVersion",
+    "bleu",
     "generate_text",
     "inspect",
     "load_model",
     "new_bundle",
+    "perplexity",
     "read_bundle",
+    "rouge",
     "write_bundle",
 ]

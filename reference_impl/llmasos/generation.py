@@ -366,26 +366,28 @@ def beam_search(
     """The best of the continuations that beam search finds.
 
     A continuation of L ids scores Σ ln p / L^length_penalty, p by the law at temperature 1 over what may be chosen,
-    an end-of-sequence id counted in both. Each step looks at the 2n best one-id extensions of the n continuations that
-    are followed, by Σ ln p, ties to the earlier continuation and then to the lower id. Of these, an extension that ends
-    is put aside if it is among the first n, and dropped if not; the first n others are followed. It ends at the limit,
-    where what is followed is put aside too, or as soon as nothing that is followed can still score better than n put
-    aside. The result is the best of all that was put aside, ties to the one put aside first.
+    an end-of-sequence id counted in both. Each step looks at the best one-id extensions of the n continuations that are
+    followed, by Σ ln p, ties to the earlier continuation and then to the lower id: at (1 + E) · n of them where E ids
+    end a sequence, and at 2n where none does, so that n that do not end are always among them. Of these, an extension
+    that ends is put aside if it is among the first n, and dropped if not; the first n others are followed. It ends at
+    the limit, where what is followed is put aside too, or as soon as nothing that is followed can still score better
+    than n put aside. The result is the best of all that was put aside, ties to the one put aside first.
 
     Args:
         advance: the model. cache: before the prompt.
         allowed: [V] True for ids that may be chosen; None allows all.
 
     Source:
-        LLMasOS API semantics, beams; main libraries agree on the 2n candidates, and differ on when to end.
+        LLMasOS API semantics, beams; main libraries agree on the candidates, and differ on when to end.
     """
     n, penalty = request.beams, request.length_penalty
+    looked_at = n * (1 + max(1, len(config.eos_token_ids)))
     limit = min(request.max_length, config.context_length - len(prompt.ids))
     aside: list[_Beam] = []
     followed = [_Beam(ids=(), total=0.0, cache=cache)]
     fed: list[Sequence[int]] = [prompt.ids]
     for _ in range(limit):
-        candidates = _extended(advance, followed, fed, 2 * n, request.sampler, allowed)
+        candidates = _extended(advance, followed, fed, looked_at, request.sampler, allowed)
         ending = [beam for beam in candidates[:n] if beam.ids[-1] in config.eos_token_ids]
         aside = sorted([*aside, *ending], key=lambda beam: -beam.score(penalty))[:n]
         followed = [beam for beam in candidates if beam.ids[-1] not in config.eos_token_ids][:n]

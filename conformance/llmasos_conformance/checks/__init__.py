@@ -30,7 +30,7 @@ Judge = Callable[[Given, Asked, "Reference"], "Finding"]
 
 FAMILIES = (
     "format", "loading", "numerics", "attention", "batch", "cache", "state", "greedy", "api", "text", "contracts",
-    "inside", "windows", "beams", "beside", "documents", "encoder", "encdec",
+    "inside", "interchange", "metrics", "windows", "beams", "beside", "documents", "encoder", "encdec",
 )  # fmt: skip
 """Modules of this package that hold checks."""
 

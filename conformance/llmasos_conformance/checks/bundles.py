@@ -359,7 +359,7 @@ def _echoed(model: Mapping[str, Any]) -> list[int]:
 def spoken(model: Mapping[str, Any], ids: Sequence[int]) -> list[int]:
     """The likeliest id behind each of some ids, of a speaker that says or follows."""
     if "follows" in model:
-        then = dict(tuple(ids_of(pair)) for pair in model["follows"])
+        then = {ids_of(pair)[0]: ids_of(pair)[1] for pair in model["follows"]}
         return [then.get(token, 0) for token in ids]
     script = [ord(".")] * (model.get("after", 1) - 1) + ids_of(model["says"])
     return [script[i] if i < len(script) else ord(".") for i in range(len(ids))]

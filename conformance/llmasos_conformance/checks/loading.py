@@ -258,9 +258,7 @@ def judge_path_to_document(given: Given, asked: Asked, reference: Reference) -> 
     return passed()
 
 
-check(
-    "path-to-document", ask_path_to_document, judge_path_to_document, needs=("load_model",), optional=SPEAKING
-)
+check("path-to-document", ask_path_to_document, judge_path_to_document, needs=("load_model",), optional=SPEAKING)
 
 
 def ask_links(given: Given, draw: Draw, candidate: Candidate) -> Asked:

@@ -1,22 +1,22 @@
 """Honest variants of the runtime for Llama: other orders of computation, each right within float32.
 
-    name         contraction                 norm             softmax          angles of positions
-    plain        as the library does it      whole rows       whole rows       float64, rounded
-    split        eight blocks, added up      whole rows       whole rows       float32
-    sequential   one term after the other    one after other  one after other  float64, rounded
-    reversed     from the last term          whole rows       whole rows       float32, by an exponential
-    online       as the library does it      whole rows       running maximum  float32
-    wide         float64, rounded at the     float64,         float64,         float64, rounded
-                 end                         rounded          rounded
-    chunked      as the library does it      whole rows       whole rows       float64, prompts in pieces of five
-    halved       as the library does it      whole rows       whole rows       float64, two halves of the rows
-    reciprocal   as the library does it      times 1/sqrt     times 1/Σ        float32, one product after the other
-    complex      as the library does it      whole rows       whole rows       complex factors of length one
-    fused        query, key and value in     whole rows       whole rows       a table in float32
-                 one product, gate and up
-                 in another
-    unrotated    as the library does it      whole rows       whole rows       float64; keys cached as they come,
-                                                                               and turned when they are used
+name         contraction                 norm             softmax          angles of positions
+plain        as the library does it      whole rows       whole rows       float64, rounded
+split        eight blocks, added up      whole rows       whole rows       float32
+sequential   one term after the other    one after other  one after other  float64, rounded
+reversed     from the last term          whole rows       whole rows       float32, by an exponential
+online       as the library does it      whole rows       running maximum  float32
+wide         float64, rounded at the     float64,         float64,         float64, rounded
+             end                         rounded          rounded
+chunked      as the library does it      whole rows       whole rows       float64, prompts in pieces of five
+halved       as the library does it      whole rows       whole rows       float64, two halves of the rows
+reciprocal   as the library does it      times 1/sqrt     times 1/Σ        float32, one product after the other
+complex      as the library does it      whole rows       whole rows       complex factors of length one
+fused        query, key and value in     whole rows       whole rows       a table in float32
+             one product, gate and up
+             in another
+unrotated    as the library does it      whole rows       whole rows       float64; keys cached as they come,
+                                                                           and turned when they are used
 """
 
 from __future__ import annotations

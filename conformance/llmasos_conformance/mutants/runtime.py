@@ -7,8 +7,8 @@ held-back bytes and stop strings.
 
 Every step is a method of its own, so that a mutant is a subclass that overrides one of them.
 
-Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G heads of keys and values,
-K head width, F hidden width, V vocabulary, N layers.
+Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G key-value heads, K head
+width, F hidden width, V vocabulary, N layers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 
 from llmasos_conformance.mutants.learning import Learning
 from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
+from llmasos_conformance.mutants.scoring import Scores
 from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
 
 OPTIONS = frozenset({"seed", "top_k", "top_p", "min_p", "stop", "logprobs", "allow_special"})
@@ -31,7 +32,7 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
-NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "window"})
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "onnx", "export", "window"})
 """Capabilities of runtimes of other kinds."""
 
 
@@ -97,6 +98,8 @@ class Runtime(Learning):
     loader: ClassVar[type[Loader]] = Loader
     slots: ClassVar[int] = 2
     """Buffers kept for reuse."""
+    scores: ClassVar[type[Scores]] = Scores
+    """Metrics of texts, which the adapter offers beside the model."""
     offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
     """Capabilities that this class adds to those of its bases."""
     withholds: ClassVar[frozenset[str]] = frozenset()
@@ -539,6 +542,60 @@ class Runtime(Learning):
             logprobs=None if row.request.logprobs is None else row.logprobs,
         )
 
+    # Perplexity.
+
+    def stride(self, options: Mapping[str, Any]) -> int:
+        """From one window to the next."""
+        unknown = set(options) - {"stride"}
+        if unknown:
+            raise refuse(f"unknown option {min(unknown)}", "unknown_parameter")
+        return self.integer(options.get("stride", self.usual_stride()), 1, max(self.config.C - 1, 1))
+
+    def usual_stride(self) -> int:
+        return max(self.config.C // 2, 1)
+
+    def led(self, ids: list[int]) -> list[int]:
+        """Ids behind BOS, if there is one and it is not there yet."""
+        bos = self.config.bos
+        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+
+    def windows(self, length: int, stride: int) -> Iterator[tuple[int, int, int]]:
+        """Begin and end of each window, and how many of its last positions are scored."""
+        done = 1
+        for begin in range(0, length, stride):
+            end = min(begin + self.config.C, length)
+            if end > done:
+                yield begin, end, end - done
+                done = end
+
+    def window_scores(self, row: Sequence[int], count: int) -> list[float]:
+        """Log-probabilities of the last so many ids of a window."""
+        law = self.log_law(self.run([row])[0])
+        return [float(law[t - 1, row[t]]) for t in range(len(row) - count, len(row))]
+
+    def surprise(self, windows: Sequence[Sequence[float]]) -> tuple[float, int]:
+        """Mean nats and the number of scored ids, of the log-probabilities of all windows."""
+        scored = [logprob for window in windows for logprob in window]
+        return -sum(scored) / len(scored), len(scored)
+
+    def from_nats(self, mean: float) -> float:
+        """2 to the mean bits."""
+        return float(2.0 ** (mean / math.log(2)))
+
+    def perplexity(self, ids: Any, **options: Any) -> dict[str, Any]:
+        stride = self.stride(options)
+        row = self.led([self.integer(i, 0, self.config.V - 1) for i in ids])
+        if len(row) < 2:
+            raise refuse("nothing to score", "invalid_argument")
+        if self.config.C < 2:
+            raise refuse("a context of one", "context_overflow")
+        windows = [self.window_scores(row[begin:end], n) for begin, end, n in self.windows(len(row), stride)]
+        mean, tokens = self.surprise(windows)
+        try:
+            return {"perplexity": self.from_nats(mean), "tokens": tokens}
+        except OverflowError:
+            return {"perplexity": None, "tokens": tokens}
+
     # The contract.
 
     def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
@@ -653,6 +710,12 @@ class Serving:
 
     def load_model(self, path: str) -> Runtime:
         return self.runtime(self.runtime.loader().open(path))
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return self.runtime.scores().bleu(hypotheses, references, **options)
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        return self.runtime.scores().rouge(hypotheses, references, **options)
 
 
 __all__ = ["OPTIONS", "PAD", "Cache", "Refusal", "Request", "Row", "Runtime", "Serving", "Slot"]

@@ -47,6 +47,9 @@ TIMEOUT_S = 60.0
 HONEST_SHARE = 0.5
 """Part of a bound that an honest variant may use: what is left is for machines that we have not seen."""
 
+OTHERS = frozenset(ARCHITECTURES) | {"onnx", "export"}
+"""What a candidate may lack without being less honest or less of a null: other architectures, and files of graphs."""
+
 SIZED: Mapping[str, Sequence[str]] = {
     "GPT-3": ("plain", "small-embedding", "hot-attention", "asymmetric"),
     "Llama": ("llama-plain", "llama-small-embedding", "llama-hot-attention", "llama-asymmetric"),
@@ -56,14 +59,18 @@ SIZED: Mapping[str, Sequence[str]] = {
 """Probes on which the honest variants of an architecture must differ; on the first of them a mutant's size is taken."""
 
 
+SMALL = ("small", "llama", "bands", "encoder_small")
+"""Groups whose small faults are counted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One candidate of the table.
 
     Attributes:
         kind: honest, null or mutant. name: in its address. group, source, expected: of a mutant.
-        size: error on the plain probe of its architecture in honest errors, root mean square; infinite if it is not finite, None if the
-            candidate does not load it.
+        size: error on the plain probe of its architecture in honest errors, root mean square; infinite if it is not
+            finite, None if the candidate does not load it.
         failed: case -> requirement, for cases that it failed.
         undecided: case -> message, for cases with neither a pass nor a fail; a fault of ours.
         share: largest part of a bound that it used in a case that it passed.
@@ -131,8 +138,10 @@ class Workshop:
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
             lacking = case.needs - offers
-            if lacking and (kind == "mutant" or lacking & frozenset(ARCHITECTURES)):
+            if lacking and (kind == "mutant" or lacking & OTHERS):
                 continue  # a case of another architecture; a mutant offers no more than its fault needs
+            if made is not None and made.asked and case.requirement not in made.asked:
+                continue
             outcome = engine.run_case(bench, case).outcome
             if outcome.state is State.FAIL:
                 failed[case.id] = case.requirement
@@ -164,7 +173,7 @@ class Workshop:
         return worst
 
     def alike(self) -> list[tuple[str, str]]:
-        """Pairs of honest computations of an architecture that agree bit by bit on every probe of SIZED; none should."""
+        """Pairs of honest computations that agree bit by bit on every probe of their SIZED; none should."""
         return [pair for architecture, probes in SIZED.items() for pair in self.same(architecture, probes)]
 
     def same(self, architecture: str, probes: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -182,8 +191,11 @@ class Workshop:
 
 def used(figures: Mapping[str, float]) -> float:
     """The largest part of a bound that an outcome's figures say was used; 0 if they say nothing of the kind."""
-    bounds = {"ratio": numerics.KAPPA_RMS, "position": numerics.KAPPA_POSITION, "peak": numerics.KAPPA_MAX}
-    return max((figures[name] / bounds[name]["float32"] for name in bounds if name in figures), default=0.0)
+    bounds = {
+        "ratio": numerics.KAPPA_RMS["float32"], "position": numerics.KAPPA_POSITION["float32"],
+        "peak": numerics.KAPPA_MAX["float32"], "rounding": 1.0,
+    }  # fmt: skip
+    return max((figures[name] / bounds[name] for name in bounds if name in figures), default=0.0)
 
 
 def chosen(loaded: suite.Suite, patterns: Sequence[str]) -> list[suite.Case]:
@@ -326,7 +338,7 @@ def render(table: Table) -> str:
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
-    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in ("small", "encoder_small")]
+    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in SMALL]
     killed = sum(1 for row in bugs if not row.trouble)
     lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
     if table.unfailed is not None:
