@@ -11,6 +11,8 @@ onnx       model.onnx is run wrongly, taken where it must be refused, or written
 llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
 bands      in the banded layers of GPT-3
 beams      in beam search
+bert, transformer       gross, in the runtimes of these two
+encoder_small           as small as small, in either of the two
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams")
+GROUPS = (
+    "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams",
+    "encoder_small", "bert", "transformer",
+)  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])
 

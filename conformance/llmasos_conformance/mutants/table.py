@@ -59,6 +59,10 @@ SIZED: Mapping[str, Sequence[str]] = {
 """Probes on which the honest variants of an architecture must differ; on the first of them a mutant's size is taken."""
 
 
+SMALL = ("small", "llama", "bands", "encoder_small")
+"""Groups whose small faults are counted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One candidate of the table.
@@ -334,9 +338,7 @@ def render(table: Table) -> str:
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
-    small = [
-        row for row in bugs if row.size is not None and row.size < 100 and row.group in ("small", "llama", "bands")
-    ]
+    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in SMALL]
     killed = sum(1 for row in bugs if not row.trouble)
     lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
     if table.unfailed is not None:
