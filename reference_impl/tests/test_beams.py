@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 import llmasos
-
 from llmasos import ModelConfig, generation
 from llmasos.generation import Prompt, Request
 
