@@ -357,7 +357,7 @@ class _Beam:
 def _powered(length: int, penalty: float) -> float:
     """length^penalty; infinite where no float64 holds it, so that all scores are then 0."""
     try:
-        return float(length) ** penalty
+        return math.pow(length, penalty)
     except OverflowError:
         return math.inf
 

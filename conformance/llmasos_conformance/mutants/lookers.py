@@ -170,12 +170,9 @@ def loss_mean_of_rows(model: Any, method: str, args: Any, named: Any) -> Any:
 @spoilt("step-decays", "train_step", "huggingface/transformers#35203", "INS-12")
 def step_decays(model: Any, method: str, args: Any, named: Any) -> Any:
     """Each step also shrinks the weights by a thousandth of the learning rate."""
-    import torch
-
     loss, after = getattr(model, method)(*args, **named)
-    with torch.no_grad():
-        for parameter in after._module.parameters():
-            parameter.mul_(1 - 1e-3 * args[1])
+    for parameter in after._module.parameters():
+        parameter.detach().mul_(1 - 1e-3 * args[1])
     return loss, after
 
 
