@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
@@ -37,26 +37,32 @@ class TokenizerFile:
 
     Raises:
         InvalidFormat: no strict JSON; the library cannot read it; it has an id that the model lacks, two tokens of one
-            id, or an added token whose id is not the one in the file; some text has no ids; ids are drawn by lot.
+            id, or a token of two ids; some text has no ids; ids are drawn by lot.
     """
 
     def __init__(self, raw: bytes, vocab_size: int, where: str) -> None:
-        self._document = strictjson.parse(raw, where)
-        self._open = _opened(raw.decode("utf-8-sig"), where)
-        _check_ids(self._document, self._open, vocab_size, where)
-        _check_every_text(self._document, self._open, where)
-        _check_no_chance(self._document, where)
-        known = self._open.get_vocab(with_added_tokens=False)
-        added = self._open.get_added_tokens_decoder()
+        document = strictjson.parse(raw, where)
+        _check_merges(document, where)
+        tokenizer = _opened(raw.decode("utf-8-sig"), where)
+        _check_ids(document, tokenizer, vocab_size, where)
+        _check_every_text(document, tokenizer, where)
+        _check_no_chance(document, where)
+        entries = document.get("added_tokens") or []
+        known = tokenizer.get_vocab(with_added_tokens=False)
         self.names: Mapping[int, str] = {
             **{token: name for name, token in known.items()},
-            **{token: entry.content for token, entry in added.items()},
+            **{entry["id"]: entry["content"] for entry in entries},
         }
-        self.special = frozenset(token for token, entry in added.items() if entry.special)
-        self.added_only = frozenset(added.keys() - known.values())
-        self.decoder: Mapping[str, Any] | None = _state(self._open.decoder)
-        self._in_model = {added[token].content for token in self.special} & known.keys()
-        self._where = where
+        self.special = frozenset(entry["id"] for entry in entries if entry["special"])
+        self.added_only = self.names.keys() - set(known.values())
+        self.decoder: Mapping[str, Any] | None = _state(tokenizer.decoder)
+        self._document, self._where = document, where
+        if any(tokenizer.token_to_id(entry["content"]) != entry["id"] for entry in entries):
+            self._document = _known_to_the_model(document, entries)
+            tokenizer = _opened(json.dumps(self._document), where)
+        self._open = tokenizer
+        in_model = tokenizer.get_vocab(with_added_tokens=False)
+        self._in_model = {self.names[token] for token in self.special} & in_model.keys()
 
     def encode(self, text: str, *, allow_special: bool) -> list[int]:
         """Ids of a text.
@@ -129,6 +135,24 @@ def _working(call: Callable[[], T], where: str) -> T:
         raise Unsupported(f"the tokenizer fails: {error!s:.200}", where, "use another tokenizer.json") from None
 
 
+def _known_to_the_model(document: Document, entries: Sequence[Mapping[str, Any]]) -> Document:
+    """The same tokenizer with added tokens in the model's vocabulary, where the library finds the ids of the file.
+
+    Behind a gap in the ids it would number them anew. They are cut out of a text before the model sees it.
+    """
+    model = dict(document["model"])
+    if isinstance(model["vocab"], list):
+        pieces = list(model["vocab"])
+        for entry in sorted(entries, key=lambda entry: int(entry["id"])):
+            if entry["id"] >= len(pieces):
+                pieces += [[f"{_VEIL}{i}{_VEIL}", 0.0] for i in range(len(pieces), entry["id"])]
+                pieces.append([entry["content"], 0.0])
+        model["vocab"] = pieces
+    else:
+        model["vocab"] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in entries}}
+    return {**document, "model": model}
+
+
 def _renamed(document: Document, names: Mapping[str, str]) -> Document:
     """The same tokenizer with other names for some tokens. Merges that make or use them have no sense any more."""
     model = dict(document["model"])
@@ -154,11 +178,25 @@ def _state(component: Any) -> Any:
 # ── rules ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_ids(document: Document, tokenizer: Any, vocab_size: int, where: str) -> None:
-    """Each id is the model's and belongs to one token, and is the one that stands in the file.
+def _check_merges(document: Document, where: str) -> None:
+    """What merges join is in the vocabulary. The library would overrun a buffer and panic, with noise on stderr.
 
-    The library lets the last of several tokens of an id win, and gives an added token a new id where the one in the
-    file does not suit it; the model was trained with neither.
+    Anything that is not shaped as it must be is left to the library, which knows the shapes.
+    """
+    match document:
+        case {"model": {"vocab": dict(vocabulary), "merges": list(merges), **rest}}:
+            skipped = len(str(rest.get("continuing_subword_prefix") or ""))
+            for merge in merges:
+                match merge.split(" ", 1) if isinstance(merge, str) else merge:
+                    case [str(left), str(right)] if not {left, right, left + right[skipped:]} <= vocabulary.keys():
+                        what = f"merge {left!r:.60} {right!r:.60}: the vocabulary lacks a part or the whole"
+                        raise InvalidFormat(what, where, "leave the merge out, or add the token")
+
+
+def _check_ids(document: Document, tokenizer: Any, vocab_size: int, where: str) -> None:
+    """Each id is the model's and belongs to one token, and each token has one id.
+
+    The library lets the last of several win; the model was trained with one of them.
     """
 
     def refuse(what: str) -> NoReturn:
@@ -178,8 +216,8 @@ def _check_ids(document: Document, tokenizer: Any, vocab_size: int, where: str) 
             refuse(f"id {token} belongs to {first!r:.60} and to {second!r:.60}")
         names[token] = name
     for name, token in added.items():
-        if held.get(name, token) != token or tokenizer.token_to_id(name) != token:
-            refuse(f"the added token {name!r:.60} has id {token} here and {tokenizer.token_to_id(name)} in use")
+        if held.get(name, token) != token:
+            refuse(f"the added token {name!r:.60} has id {token}, and {held[name]} in the model's vocabulary")
     largest = max(names, default=0)
     if largest >= vocab_size:
         raise InvalidFormat(f"id {largest} does not fit vocab_size {vocab_size}", where)

@@ -283,6 +283,22 @@ def test_an_added_token_that_is_not_special_is_its_literal() -> None:
         assert tokenizer.decode(tokenizer.encode(f"é{name}é")) == f"é{name}é"
 
 
+@pytest.mark.parametrize(
+    "document", [word_piece(), unigram(), unigram(in_bytes=True), json.loads(byte_level().to_str())]
+)
+def test_an_added_token_behind_a_gap_has_the_id_of_the_file(document: dict[str, Any]) -> None:
+    added = [*document["added_tokens"], entry(350, "<x>"), entry(399, "<y>", special=False)]
+    made = opened({**document, "added_tokens": added})
+    without = opened(document)
+    assert made.encode("ab<y>ab") == [*without.encode("ab"), 399, *without.encode("ab")]
+    assert 350 in made.encode("ab<x>", allow_special=True)
+    assert 350 not in made.encode("ab<x>")
+    assert made.encode("ab<x>") == without.encode("ab<x>")
+    assert "<y>" in made.decode([350, 399])
+    assert made.decode([370]) == ""
+    assert made.text_ids == without.text_ids | {399}
+
+
 def test_threads_share_a_tokenizer_whatever_they_allow() -> None:
     made = opened(unigram())
     due = {allow: made.encode("ab</s>c" * 50, allow_special=allow) for allow in (False, True)}
@@ -312,7 +328,8 @@ WITHOUT_A_BYTE = {"xx" if name == "Ā" else name: i for name, i in BYTE_LEVEL["m
     ("document", "what"),
     [
         (changed(word_piece(), vocab=TWO_OF_AN_ID), "id 3 belongs to 'the' and to 'to'"),
-        ({**word_piece(), "added_tokens": [entry(99, "<new>")]}, "'<new>' has id 99 here and 12 in use"),
+        ({**word_piece(), "added_tokens": [entry(2, "[UNK]")]}, "id 2 belongs to '[CLS]' and to '[UNK]'"),
+        ({**word_piece(), "added_tokens": [entry(50, "[PAD]")]}, "'[PAD]' has id 50, and 0 in the model's vocabulary"),
         ({**word_piece(), "added_tokens": [entry(4, "the")]}, "id 4 belongs to 'the' and to 'to'"),
         ({**word_piece(), "added_tokens": [entry(2, "[CLS]"), entry(2, "[CLS]")]}, "stands twice"),
         (
@@ -327,8 +344,10 @@ WITHOUT_A_BYTE = {"xx" if name == "Ā" else name: i for name, i in BYTE_LEVEL["m
         (changed(BYTE_LEVEL, byte_fallback=True), "some texts have no ids"),
         (changed(BYTE_LEVEL, dropout=0.1), "by lot"),
         (changed(unigram(), unk_id=99), "not a tokenizer"),
-        # The library panics here: the product of the merge is longer than any token.
-        (changed(BYTE_LEVEL, merges=[["h", "e"], ["he", "he"]]), "not a tokenizer"),
+        # The library would panic here: the product of the merge is longer than any token.
+        (changed(BYTE_LEVEL, merges=[["h", "e"], ["he", "he"]]), "merge 'he' 'he': the vocabulary lacks"),
+        (changed(BYTE_LEVEL, merges=["h e", "h x"]), "merge 'h' 'x': the vocabulary lacks"),
+        (changed(BYTE_LEVEL, merges=["h e", 7]), "not a tokenizer"),
         ({**word_piece(), "normalizer": {"type": "Nobody"}}, "not a tokenizer"),
     ],
 )
