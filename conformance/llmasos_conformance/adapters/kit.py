@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from llmasos_conformance.adapters.tokenfile import TokenFile, whole_characters
 from llmasos_conformance.protocol import Array, Generation, Refusal
 
 EMULATED: Mapping[str, str] = {
@@ -328,48 +329,35 @@ def _initial(name: str, shape: tuple[int, ...], seed: int) -> Array:
 
 
 class KitTokenizer:
-    """Bytes, or a tokenizer.json run by the `tokenizers` library.
+    """Bytes, or a tokenizer.json.
 
     Attributes:
         text_ids: ids with text; neither special, nor bos, nor eos.
-        appends: more ids only append to the text, but for one U+FFFD at its end.
     """
 
     def __init__(self, config: Mapping[str, Any], raw: bytes | None) -> None:
-        self._file: Any = None
-        self.appends, ids = True, set(range(256))
-        if raw is not None:
-            self._file = _tokenizer(raw)
-            ids = set(self._file.get_vocab(with_added_tokens=True).values())
-            _must(max(ids, default=0) < config["vocab_size"], "tokenizer.json has an id that the model lacks")
-            ids -= {token for token, added in self._file.get_added_tokens_decoder().items() if added.special}
-            self.appends = (json.loads(self._file.to_str()).get("decoder") or {}).get("type") == "ByteLevel"
+        self._file = None if raw is None else TokenFile(_json(raw), config["vocab_size"])
+        ids = set(range(256)) if self._file is None else self._file.ids - self._file.special
         self.text_ids = frozenset(ids - {config["bos_token_id"], *config["eos_token_ids"]})
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
-        if self._file is None:
-            return list(text.encode())
-        self._file.encode_special_tokens = not allow_special
-        return list(self._file.encode(text, add_special_tokens=False).ids)
+        """Ids of a text.
 
-    def decode(self, ids: Sequence[int]) -> str:
-        if self._file is None:
-            return bytes(token for token in ids if token < 256).decode(errors="replace")
-        return str(self._file.decode(list(ids), skip_special_tokens=True))
+        Raises:
+            Refusal: invalid_argument for a lone surrogate, which no text of Unicode holds.
+        """
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError:
+            raise Refusal("invalid_argument", "the text holds a lone surrogate") from None
+        return list(raw) if self._file is None else self._file.encode(text, allow_special)
 
-
-def _tokenizer(raw: bytes) -> Any:
-    import tokenizers
-
-    try:
-        loaded = tokenizers.Tokenizer.from_str(raw.decode())
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library's panics are no Exceptions
-        raise Refusal("invalid_format", f"tokenizer.json: {error!s:.200}") from None
-    loaded.no_truncation()
-    loaded.no_padding()
-    return loaded
+    def decode(self, ids: Sequence[int], *, unfinished: bool = False) -> str:
+        """Text of ids; if more ids will follow, as much of it as they cannot change."""
+        if self._file is not None:
+            return self._file.decode(ids, unfinished=unfinished)
+        raw = bytes(token for token in ids if token < 256)
+        return whole_characters(raw, unfinished=unfinished)
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -619,8 +607,8 @@ class KitModel:
             done = len(ids) == limit or ids[-1] in self.config["eos_token_ids"]
             if self.tokenizer is None:
                 continue
-            text = self.tokenizer.decode([token for token in ids if token not in self.config["eos_token_ids"]])
-            settled = text if done else text.removesuffix("\ufffd") if self.tokenizer.appends else ""
+            shown = [token for token in ids if token not in self.config["eos_token_ids"]]
+            text = settled = self.tokenizer.decode(shown, unfinished=not done)
             found = [at for at in map(settled.find, request.stop) if at >= 0]
             if found:
                 done, stopped, text = True, True, settled[: min(found)]
@@ -630,9 +618,9 @@ class KitModel:
                 sent = ready
         if session is not None:
             session.close()
-        shown = None if self.tokenizer is None else text
+        told = None if self.tokenizer is None else text
         laws_or_none = laws if request.logprobs is not None else None
-        yield self.generation(prompt, ids, text=shown, stopped=stopped, laws=laws_or_none)
+        yield self.generation(prompt, ids, text=told, stopped=stopped, laws=laws_or_none)
 
     def _advanced(self, session: Any, ids: Sequence[int]) -> Any:
         if session is None:
