@@ -30,6 +30,7 @@ Judge = Callable[[Given, Asked, "Reference"], "Finding"]
 
 FAMILIES = (
     "format", "loading", "numerics", "attention", "batch", "cache", "state", "greedy", "api", "text", "contracts",
+    "tokenizers",
 )  # fmt: skip
 """Modules of this package that hold checks."""
 
