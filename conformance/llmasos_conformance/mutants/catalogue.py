@@ -4,6 +4,7 @@ small      wrong by less than 100 honest errors on the plain probe, or not at al
 behaviour  gross, in the forward pass or in anything around it
 loading    a bundle that must be refused is opened, or opened wrongly
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
+tokenizers tokenizer.json is read, followed or refused wrongly
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "outside")
+GROUPS = ("small", "behaviour", "loading", "outside", "tokenizers")
 
 Kind = TypeVar("Kind", bound=type[Any])
 
