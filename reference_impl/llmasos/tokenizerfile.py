@@ -44,11 +44,11 @@ class TokenizerFile:
         document = strictjson.parse(raw, where)
         _check_merges(document, where)
         tokenizer = _opened(raw.decode("utf-8-sig"), where)
-        _check_ids(document, tokenizer, vocab_size, where)
-        _check_every_text(document, tokenizer, where)
+        known: Mapping[str, int] = tokenizer.get_vocab(with_added_tokens=False)
+        _check_ids(document, known, vocab_size, where)
+        _check_every_text(document, tokenizer, known, where)
         _check_no_chance(document, where)
         entries = document.get("added_tokens") or []
-        known = tokenizer.get_vocab(with_added_tokens=False)
         self.names: Mapping[int, str] = {
             **{token: name for name, token in known.items()},
             **{entry["id"]: entry["content"] for entry in entries},
@@ -60,9 +60,9 @@ class TokenizerFile:
         if any(tokenizer.token_to_id(entry["content"]) != entry["id"] for entry in entries):
             self._document = _known_to_the_model(document, entries)
             tokenizer = _opened(json.dumps(self._document), where)
+            known = tokenizer.get_vocab(with_added_tokens=False)
         self._open = tokenizer
-        in_model = tokenizer.get_vocab(with_added_tokens=False)
-        self._in_model = {self.names[token] for token in self.special} & in_model.keys()
+        self._in_model = {self.names[token] for token in self.special} & known.keys()
 
     def encode(self, text: str, *, allow_special: bool) -> list[int]:
         """Ids of a text.
@@ -183,17 +183,24 @@ def _check_merges(document: Document, where: str) -> None:
 
     Anything that is not shaped as it must be is left to the library, which knows the shapes.
     """
-    match document:
-        case {"model": {"vocab": dict(vocabulary), "merges": list(merges), **rest}}:
-            skipped = len(str(rest.get("continuing_subword_prefix") or ""))
-            for merge in merges:
-                match merge.split(" ", 1) if isinstance(merge, str) else merge:
-                    case [str(left), str(right)] if not {left, right, left + right[skipped:]} <= vocabulary.keys():
-                        what = f"merge {left!r:.60} {right!r:.60}: the vocabulary lacks a part or the whole"
-                        raise InvalidFormat(what, where, "leave the merge out, or add the token")
+    model = document.get("model") if isinstance(document, dict) else None
+    if not isinstance(model, dict):
+        return
+    vocabulary, merges = model.get("vocab"), model.get("merges")
+    if not isinstance(vocabulary, dict) or not isinstance(merges, list):
+        return
+    skipped = len(str(model.get("continuing_subword_prefix") or ""))
+    for merge in merges:
+        pair = merge.split(" ", 1) if isinstance(merge, str) else merge
+        if not isinstance(pair, list) or [type(half) for half in pair] != [str, str]:
+            return
+        left, right = pair
+        if not (left in vocabulary and right in vocabulary and left + right[skipped:] in vocabulary):
+            what = f"merge {left!r:.60} {right!r:.60}: the vocabulary lacks a part or the whole"
+            raise InvalidFormat(what, where, "leave the merge out, or add the token")
 
 
-def _check_ids(document: Document, tokenizer: Any, vocab_size: int, where: str) -> None:
+def _check_ids(document: Document, held: Mapping[str, int], vocab_size: int, where: str) -> None:
     """Each id is the model's and belongs to one token, and each token has one id.
 
     The library lets the last of several win; the model was trained with one of them.
@@ -202,7 +209,7 @@ def _check_ids(document: Document, tokenizer: Any, vocab_size: int, where: str) 
     def refuse(what: str) -> NoReturn:
         raise InvalidFormat(what, where, "give every token an id of its own")
 
-    listed, held = document["model"]["vocab"], tokenizer.get_vocab(with_added_tokens=False)
+    listed = document["model"]["vocab"]
     if len(held) != len(listed):
         refuse(f"{len(listed)} tokens are listed, {len(held)} are different")
     entries = document.get("added_tokens") or []
@@ -223,13 +230,12 @@ def _check_ids(document: Document, tokenizer: Any, vocab_size: int, where: str) 
         raise InvalidFormat(f"id {largest} does not fit vocab_size {vocab_size}", where)
 
 
-def _check_every_text(document: Document, tokenizer: Any, where: str) -> None:
+def _check_every_text(document: Document, tokenizer: Any, vocabulary: Mapping[str, int], where: str) -> None:
     """Every text has ids: the file names an unknown token, or has all 256 bytes.
 
     Without either, the library drops text (BPE) or raises when it meets it (the other models).
     """
-    model, vocabulary = document["model"], tokenizer.get_vocab(with_added_tokens=False)
-    kind = type(tokenizer.model).__name__
+    model, kind = document["model"], type(tokenizer.model).__name__
     if kind == "Unigram":
         complete = model.get("unk_id") is not None
     elif kind != "BPE" or model.get("unk_token") is not None:

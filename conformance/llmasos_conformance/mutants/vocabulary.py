@@ -145,7 +145,7 @@ class Vocabulary:
         vocabulary = tokenizer.get_vocab(with_added_tokens=False)
         if kind == "Unigram":
             right = model.get("unk_id") is not None
-        elif kind != "BPE" or model.get("unk_token"):
+        elif kind != "BPE" or model.get("unk_token") is not None:
             right = tokenizer.model.unk_token in vocabulary
         elif model.get("byte_fallback"):
             right = all(f"<0x{byte:02X}>" in vocabulary for byte in range(256))
@@ -153,7 +153,8 @@ class Vocabulary:
             import tokenizers
 
             level = '"ByteLevel"' in json.dumps([document.get("pre_tokenizer"), document.get("normalizer")])
-            right = level and set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) <= set(vocabulary)
+            bare = not (model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"))
+            right = level and bare and set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) <= set(vocabulary)
         if not right:
             raise refuse("tokenizer.json has no ids for some texts")
 
