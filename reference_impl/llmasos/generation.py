@@ -309,6 +309,7 @@ def _steps(
     logprobs: list[Mapping[int, float]] = []
     reason = LENGTH
     emitted = text = ""
+    decoding = None if tokenizer is None else tokenizer.decoding()
     fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
@@ -319,15 +320,17 @@ def _steps(
             logprobs.append(top_logprobs(logits, chosen, request.logprobs))
         if chosen in config.eos_token_ids:
             reason = STOP
-        if tokenizer is None:
+        if decoding is None:
             continue
         ends = reason == STOP or len(ids) == limit
-        text = tokenizer.decode([i for i in ids if i not in config.eos_token_ids])
-        settled = text if ends else text[: settled_length(text, tokenizer)]
-        cut = first_stop(settled, request.stop)
+        if reason != STOP:  # an end-of-sequence id is no text
+            text += decoding.feed(chosen)
+        if ends:
+            text += decoding.end()
+        cut = first_stop(text, request.stop)
         if cut is not None:
-            reason, ends, text = STOP, True, settled[:cut]
-        safe = text if ends else settled[: len(settled) - held_back(settled, request.stop)]
+            reason, ends, text = STOP, True, text[:cut]
+        safe = text if ends else text[: len(text) - held_back(text, request.stop)]
         if len(safe) > len(emitted):
             yield safe[len(emitted) :]
             emitted = safe
@@ -435,13 +438,6 @@ def _extended(
         for i, token in places
         if totals[i, token] > -math.inf
     ]
-
-
-def settled_length(text: str, tokenizer: Tokenizer) -> int:
-    """How much of a text later ids cannot change: all but one U+FFFD at its end, which may be half a character."""
-    if not tokenizer.appends:
-        return 0
-    return len(text) - text.endswith("\ufffd")
 
 
 def first_stop(text: str, stop: Sequence[str]) -> int | None:

@@ -13,6 +13,7 @@ bands      in the banded layers of GPT-3
 beams      in beam search
 bert, transformer       gross, in the runtimes of these two
 encoder_small           as small as small, in either of the two
+tokenizers tokenizer.json is read, followed or refused wrongly
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any, TypeVar
 
 GROUPS = (
     "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams",
-    "encoder_small", "bert", "transformer",
+    "encoder_small", "bert", "transformer", "tokenizers",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])
