@@ -208,7 +208,7 @@ class TransformerMatmulBf16x3(TransformerRuntime):
         return np.asarray(high_a @ high_b + high_a @ low_b + low_a @ high_b)
 
 
-@mutant("trf-logits-four-decimals", "abetlen/llama-cpp-python#349", "NUM-4")
+@mutant("trf-logits-four-decimals", "abetlen/llama-cpp-python#349", "NUM-1")
 class TransformerLogitsFourDecimals(TransformerRuntime):
     """Logits are rounded to four decimals on their way out."""
 

@@ -277,7 +277,7 @@ class LastUnitLinear(TransformerRuntime):
         return made
 
 
-@mutant("trf-pad-id-unseen", "turboderp/exllama#101", "NUM-6")
+@mutant("trf-pad-id-unseen", "turboderp/exllama#101", "NUM-5")
 class PadIdUnseen(TransformerRuntime):
     """The source's mask is made of the ids: a token with the pad's id is not seen, wherever it stands."""
 
