@@ -10,8 +10,7 @@ from llmasos_conformance.adapters import connect
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.mutants import table
 from llmasos_conformance.mutants.catalogue import GROUPS, mutants
-from llmasos_conformance.mutants.honest import HONEST
-from llmasos_conformance.mutants.null import NULL
+from llmasos_conformance.mutants.variants import HONEST, NULL
 
 SLICE = (
     "epsilon-too-small",
