@@ -661,3 +661,16 @@ def test_results_are_values() -> None:
     )
     assert from_logprobs([0.0]) == Perplexity(bits=0.0, tokens=1)
     assert rouge(["a"], [["a"]]) == rouge(["A!"], [["a"]])
+
+
+@pytest.mark.parametrize("architecture", ["GPT-3", "Llama", "BERT", "Transformer"])
+def test_every_architecture_has_a_perplexity_or_says_that_it_has_none(architecture: str, tmp_path: Any) -> None:
+    sizes = {"vocab_size": 260, "embedding_dim": 16, "num_layers": 1}
+    loaded = llmasos.load_model(llmasos.new_bundle(tmp_path / "bundle", architecture, sizes))
+    if architecture in metrics.CAUSAL:
+        assert perplexity(loaded, "text").value == pytest.approx(
+            from_logprobs(p for p in loaded.score(list(b"text")) if p is not None).value
+        )
+    else:
+        with pytest.raises(Unsupported, match=f"{architecture} gives no probability"):
+            perplexity(loaded, "text")
