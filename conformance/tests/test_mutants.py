@@ -33,6 +33,11 @@ SLICE = (
     "logprobs-processed",
     "truncated-weights-padded",
     "links-followed",
+    "merges-from-the-left",
+    "word-piece-keeps-the-beginning",
+    "controls-found-in-the-vocabulary",
+    "byte-tokens-streamed-alone",
+    "last-of-an-id-wins",
 )
 """One mutant of each kind of fault."""
 
