@@ -1,17 +1,19 @@
 #!/bin/sh
-# Writes the profiles of this version anew. Only before they are published: a published profile is never written again.
+# Writes the profiles of this version anew. A profile that has been published is kept: see docs/suite-life.md.
 set -eu
 freeze() { python -m llmasos_conformance.suite freeze --replace "$@"; }
-text=load_model,tokenize
+text=GPT-3,load_model,tokenize
 logits=$text,forward,generate_ids
 serving=stop,stream,seed,top_k,top_p,min_p
-freeze core/gpt/text --requires load_model --within $text
-freeze core/gpt/logits --requires load_model,forward,generate_ids --within $logits
-freeze inference/gpt/text --requires load_model,tokenize,stop,stream,seed --within $text,$serving
-freeze inference/gpt/logits --requires load_model,tokenize,forward,generate_ids,session,batch,score,stop,stream,seed \
+freeze core/gpt/text --requires GPT-3,load_model --within $text
+freeze core/gpt/logits --requires GPT-3,load_model,forward,generate_ids --within $logits
+freeze inference/gpt/text --requires GPT-3,load_model,tokenize,stop,stream,seed --within $text,$serving
+freeze inference/gpt/logits --requires GPT-3,load_model,tokenize,forward,generate_ids,session,batch,score,stop,stream,seed \
   --within $logits,$serving,session,batch,score,logprobs
+# What can be looked at and how it learns, beside any of the others.
+freeze inside/gpt --requires GPT-3,load_model,forward,hidden_states,attention,gradients,train_step --match 'inside.*'
 # One or two of each kind: enough to know that the wiring is right.
-freeze quick --requires load_model --match \
+freeze quick --requires GPT-3,load_model --match \
   format.json.presentation format.unknown-keys.refused format.types.exact format.version.newer-major \
   loading.path.not-found loading.tensors.shape loading.file.cut loading.safety.links loading.refused.serves-on \
   api.max-length.counts-new-tokens api.prompt.not-repeated api.temperature.zero api.temperature.refused \

@@ -14,13 +14,14 @@ handles or a machine's paths, so that evidence is the same on every machine.
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmasos_conformance.errors import CandidateFault, Died, HarnessError, Malformed, ProtocolBroken, Raised, TimedOut
-from llmasos_conformance.protocol import Array, Description, Generation, Refusal
+from llmasos_conformance.protocol import Array, Description, Encoding, Generation, Refusal
 
 if TYPE_CHECKING:
     from llmasos_conformance.inputs import Draw
@@ -87,6 +88,11 @@ class Direct:
                 self.connection.call("close", {"session": handle})
             except (Refusal, CandidateFault):
                 continue  # closing is a courtesy; what it breaks shows in the next answer
+        for name in [name for name in self._models if name.startswith("t")]:
+            try:
+                self.connection.call("unload_model", {"model": self._models.pop(name)})
+            except (Refusal, CandidateFault):
+                continue
         self._sessions.clear()
         self._samples.clear()
         self._opened = 0
@@ -105,6 +111,10 @@ class Direct:
             name = f"s{self._opened}"
             self._sessions[name] = answer["session"]
             answer = {**answer, "session": name}
+        if method == "train_step":
+            name = f"t{1 + sum(each.startswith('t') for each in self._models)}"
+            self._models[name] = answer["model"]
+            answer = {**answer, "model": name}
         if method == "close":
             self._sessions.pop(params["session"], None)
         return self._first_equal(answer) if random else answer
@@ -201,12 +211,52 @@ class LoadedModel:
     def detokenize(self, ids: Sequence[int]) -> str:
         return str(self._ask("detokenize", ids=list(ids))["text"])
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> list[Array]:
-        """Logits [T, V] of every row."""
-        return list(self._ask("forward", ids=[list(row) for row in batch])["logits"])
+    def forward(self, batch: Sequence[Sequence[int]], **beside: Sequence[Sequence[int]]) -> list[Array]:
+        """Logits [T, V] of every row; `sources` or `types` beside them where the architecture takes them."""
+        return list(
+            self._ask("forward", ids=_rows(batch), **{name: _rows(rows) for name, rows in beside.items()})["logits"]
+        )
 
-    def score(self, ids: Sequence[int]) -> list[float | None]:
-        return list(self._ask("score", ids=list(ids))["logprobs"])
+    def encode(self, batch: Sequence[Sequence[int]], **beside: Sequence[Sequence[int]]) -> list[Encoding]:
+        answer = self._ask("encode", ids=_rows(batch), **{name: _rows(rows) for name, rows in beside.items()})
+        return [Encoding(hidden=h, pooled=p) for h, p in zip(answer["hidden"], answer["pooled"], strict=True)]
+
+    def hidden_states(self, ids: Sequence[int], **beside: Sequence[int]) -> list[Array]:
+        """[T, D] before the first block and behind each."""
+        return list(self._ask("hidden_states", ids=list(ids), **_each(beside))["hidden"])
+
+    def attention(self, ids: Sequence[int], **beside: Sequence[int]) -> list[Array]:
+        """[H, T, T] of each layer."""
+        return list(self._ask("attention", ids=list(ids), **_each(beside))["attention"])
+
+    def cross_attention(self, ids: Sequence[int], source: Sequence[int]) -> list[Array]:
+        """[H, T, S] of each layer."""
+        return list(self._ask("cross_attention", ids=list(ids), source=list(source))["attention"])
+
+    def gradients(
+        self, batch: Sequence[Sequence[int]], **beside: Sequence[Sequence[int]]
+    ) -> tuple[float, dict[str, Array]]:
+        """Loss, and its gradient by every tensor."""
+        answer = self._ask("gradients", ids=_rows(batch), **{name: _rows(rows) for name, rows in beside.items()})
+        return float(answer["loss"]), dict(answer["gradients"])
+
+    def train_step(
+        self, batch: Sequence[Sequence[int]], learning_rate: Any, **beside: Sequence[Sequence[int]]
+    ) -> tuple[float, LoadedModel]:
+        """Loss before the step, and the model after it."""
+        rows = {name: _rows(rows) for name, rows in beside.items()}
+        answer = self._ask("train_step", ids=_rows(batch), learning_rate=learning_rate, **rows)
+        return float(answer["loss"]), LoadedModel(self._link, answer["model"])
+
+    def export(self, **options: Any) -> dict[str, bytes]:
+        """Files by name."""
+        return {name: binascii.a2b_base64(data) for name, data in self._ask("export", **options)["files"].items()}
+
+    def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float | None]]:
+        return list(self._ask("fill_mask", ids=list(ids), **options)["fills"])
+
+    def score(self, ids: Sequence[int], **beside: Sequence[int]) -> list[float | None]:
+        return list(self._ask("score", ids=list(ids), **_each(beside))["logprobs"])
 
     def generate_text(self, prompt: str, **options: Any) -> Generation:
         return _generation(self._ask("generate_text", prompt=prompt, **options))
@@ -232,9 +282,14 @@ class LoadedModel:
         answer = self._ask("stream_text", prompt=prompt, **options)
         return list(answer["deltas"]), _generation(answer["generation"])
 
-    def open(self, ids: Sequence[int]) -> LoadedSession:
-        answer = self._ask("open", ids=list(ids))
+    def open(self, ids: Sequence[int], **beside: Sequence[int]) -> LoadedSession:
+        answer = self._ask("open", ids=list(ids), **_each(beside))
         return LoadedSession(self._link, answer["session"], answer["logits"])
+
+    def perplexity(self, ids: Sequence[int], **options: Any) -> tuple[float | None, int]:
+        """The perplexity, None for an infinite one, and the number of scored tokens."""
+        answer = self._ask("perplexity", ids=list(ids), **options)
+        return answer["perplexity"], answer["tokens"]
 
 
 class LoadedSession:
@@ -278,10 +333,27 @@ class Candidate:
         self.link.ask("load_model", {"bundle": bundle.digest}, path=str(bundle.path))
         return LoadedModel(self.link, bundle.digest)
 
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        """Score of texts or lists of tokens, each against one or more."""
+        answer = self.link.ask("bleu", {"hypotheses": hypotheses, "references": references, **options})
+        return float(answer["score"])
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> Answer:
+        """`mean` and `segments`, each by kind of ROUGE and by precision, recall and f1."""
+        return self.link.ask("rouge", {"hypotheses": hypotheses, "references": references, **options})
+
     def drawn_seed(self, draw: Draw) -> dict[str, int]:
         """The option `seed` where the candidate declares it, so that two runs keep the same evidence; else nothing."""
         seed = draw.integer(0, 2**31 - 1)
         return {"seed": seed} if "seed" in self.description.capabilities else {}
+
+
+def _each(beside: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    return {name: list(row) for name, row in beside.items()}
+
+
+def _rows(batch: Sequence[Sequence[int]]) -> list[list[int]]:
+    return [list(row) for row in batch]
 
 
 def refusal_of(call: Any, *args: Any, **options: Any) -> Any:

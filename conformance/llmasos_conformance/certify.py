@@ -238,7 +238,7 @@ def _finish(
         signed=signed,
         interrupted=loop.interrupted,
         outcomes=outcomes,
-        undeclared=sorted(set(profile["requires"]) - loop.bench.candidate.description.capabilities),
+        undeclared=sorted(set(profile["requires"]) - loop.bench.candidate.description.offers),
         lost=loop.lost,
         hung=loop.hung,
     )

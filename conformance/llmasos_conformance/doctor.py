@@ -139,17 +139,18 @@ def _adapter(address: str) -> Iterator[Row]:
         who = f"{clean(said.name)} {clean(said.version)}"
         yield Row("adapter", "ok", f"{who}, answered in {took:.2f} s, nothing stray on its standard output")
         yield Row("capabilities", "ok", ", ".join(sorted(said.capabilities)) or "none but generate_text")
+        yield Row("architectures", "ok", ", ".join(map(clean, said.architectures)) or "none")
         yield Row("claims", "ok", f"{said.claims.dtype}, {said.claims.determinism}")
         if said.emulated:
             yield Row("emulated", "warn", f"{', '.join(map(clean, sorted(said.emulated)))}: by the adapter",
                       "reports mark what they touch; declare nothing that the runtime does itself")  # fmt: skip
-        lacking = [name for name in installed.profile_names(installed.suites()) if _missing(name, said.capabilities)]
+        lacking = [name for name in installed.profile_names(installed.suites()) if _missing(name, said.offers)]
         if lacking:
             yield Row("profiles", "warn", f"capabilities are missing for {', '.join(lacking)}",
-                      f"{lacking[0]} also requires {', '.join(_missing(lacking[0], said.capabilities))}")  # fmt: skip
+                      f"{lacking[0]} also requires {', '.join(_missing(lacking[0], said.offers))}")  # fmt: skip
     finally:
         connection.close()
 
 
-def _missing(profile: str, capabilities: frozenset[str]) -> list[str]:
-    return sorted(set(installed.frozen_profile(installed.suites(), profile)["requires"]) - capabilities)
+def _missing(profile: str, offered: frozenset[str]) -> list[str]:
+    return sorted(set(installed.frozen_profile(installed.suites(), profile)["requires"]) - offered)

@@ -57,7 +57,7 @@ class Bench:
 
 def run_case(bench: Bench, case: Case) -> Trial:
     """Try a case on its certified inputs. The first example that is not right decides."""
-    missing = case.needs - bench.candidate.description.capabilities
+    missing = case.needs - bench.candidate.description.offers
     if missing:
         return Trial(_outcome(bench, case, State.NOT_DECLARED, "not declared: " + ", ".join(sorted(missing))), ())
     check, link = bench.checks[case.check], bench.candidate.link
@@ -83,7 +83,7 @@ def rejudge(bench: Bench, case: Case, examples: Examples) -> Outcome:
     Raises:
         EvidenceMismatch: the evidence is not the conversation that this case and seed produce.
     """
-    missing = case.needs - bench.candidate.description.capabilities
+    missing = case.needs - bench.candidate.description.offers
     if missing:
         if examples:
             raise EvidenceMismatch("the case needs what was not declared, and yet there is evidence")

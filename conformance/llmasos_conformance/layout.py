@@ -59,46 +59,152 @@ def document_bytes(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
 
 
-def with_defaults(parameters: Any) -> dict[str, Any]:
+def with_defaults(parameters: Any, architecture: str = "GPT-3") -> dict[str, Any]:
     """`parameters` of model.json with the standard's defaults; empty if they are no complete parameters."""
     if not isinstance(parameters, Mapping) or not isinstance(parameters.get("embedding_dim"), int):
         return {}
     D = parameters["embedding_dim"]
-    defaults = {
-        "num_heads": D // 64 if D % 64 == 0 else 1,
+    heads = D // 64 if D % 64 == 0 else 1
+    defaults: dict[str, Any] = {
+        "num_heads": heads,
         "feed_forward_dim": 4 * D,
         "context_length": 1024,
-        "layer_norm_epsilon": 1e-5,
-        "activation": "gelu_tanh",
         "tie_embeddings": True,
         "bos_token_id": None,
         "eos_token_ids": [],
     }
-    return {**defaults, **parameters}
+    own: dict[str, dict[str, Any]] = {
+        "GPT-3": {"layer_norm_epsilon": 1e-5, "activation": "gelu_tanh", "local_attention_window": None},
+        "Llama": {
+            "rms_norm_epsilon": 1e-5,
+            "activation": "silu",
+            "num_key_value_heads": parameters.get("num_heads", heads),
+            "rope_theta": 10000.0,
+            "sliding_window": None,
+        },
+        "BERT": {
+            "layer_norm_epsilon": 1e-12,
+            "activation": "gelu",
+            "context_length": 512,
+            "type_vocab_size": 2,
+            "mask_token_id": None,
+        },
+        "Transformer": {
+            "layer_norm_epsilon": 1e-5,
+            "activation": "relu",
+            "num_decoder_layers": parameters.get("num_layers", 1),
+            "positions": "sinusoidal",
+            "scale_embeddings": True,
+            "embedding_norm": False,
+            "decoder_start_token_id": None,
+        },
+    }
+    made = {**defaults, **own.get(architecture, {}), **parameters}
+    if architecture == "Transformer" and made["decoder_start_token_id"] is None:
+        made["decoder_start_token_id"] = 0 if made["bos_token_id"] is None else made["bos_token_id"]
+    return made
 
 
 # ── tensors ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a GPT-3 bundle. D model width, F hidden width, V vocabulary."""
-    V, D, F = config["vocab_size"], config["embedding_dim"], config["feed_forward_dim"]
-    made: dict[str, tuple[int, ...]] = {"token_embedding": (V, D), "position_embedding": (config["context_length"], D)}
+Shapes = dict[str, tuple[int, ...]]
+
+
+def shapes(config: Mapping[str, Any], architecture: str = "GPT-3") -> Shapes:
+    """Name and shape of every tensor of a bundle.
+
+    Letters: D model width, F hidden width, V vocabulary.
+
+    Args:
+        config: `parameters` with defaults.
+    """
+    made = {"token_embedding": (config["vocab_size"], config["embedding_dim"]), **_SHAPES[architecture](config)}
+    if not config["tie_embeddings"]:
+        made["head.weight"] = made["token_embedding"]
+    return made
+
+
+def _norm(name: str, D: int) -> Shapes:
+    return {f"{name}.weight": (D,), f"{name}.bias": (D,)}
+
+
+def _affine(name: str, rows: int, columns: int) -> Shapes:
+    return {f"{name}.weight": (rows, columns), f"{name}.bias": (columns,)}
+
+
+def _attention(name: str, D: int) -> Shapes:
+    """Four maps and the norm that belongs to them."""
+    made = _norm(f"{name}_norm", D)
+    for part in ("query", "key", "value", "output"):
+        made |= _affine(f"{name}.{part}", D, D)
+    return made
+
+
+def _feed_forward(layer: str, D: int, F: int) -> Shapes:
+    """Two maps and the norm that belongs to them."""
+    name = f"{layer}.feed_forward"
+    return _norm(f"{name}_norm", D) | _affine(f"{name}.up", D, F) | _affine(f"{name}.down", F, D)
+
+
+def _gpt3(config: Mapping[str, Any]) -> Shapes:
+    D, F = config["embedding_dim"], config["feed_forward_dim"]
+    made: Shapes = {"position_embedding": (config["context_length"], D)}
     for layer in (f"layers.{i}" for i in range(config["num_layers"])):
-        for norm in ("attention_norm", "feed_forward_norm"):
-            made |= {f"{layer}.{norm}.weight": (D,), f"{layer}.{norm}.bias": (D,)}
-        for part in ("query", "key", "value", "output"):
-            made |= {f"{layer}.attention.{part}.weight": (D, D), f"{layer}.attention.{part}.bias": (D,)}
-        made |= {f"{layer}.feed_forward.up.weight": (D, F), f"{layer}.feed_forward.up.bias": (F,)}
-        made |= {f"{layer}.feed_forward.down.weight": (F, D), f"{layer}.feed_forward.down.bias": (D,)}
-    made |= {"final_norm.weight": (D,), "final_norm.bias": (D,)}
-    return made if config["tie_embeddings"] else made | {"head.weight": (V, D)}
+        made |= _attention(f"{layer}.attention", D) | _feed_forward(layer, D, F)
+    return made | _norm("final_norm", D)
 
 
-def silent(config: Mapping[str, Any]) -> dict[str, Array]:
+def _llama(config: Mapping[str, Any]) -> Shapes:
+    D, F = config["embedding_dim"], config["feed_forward_dim"]
+    shared = D // config["num_heads"] * config["num_key_value_heads"]
+    made: Shapes = {}
+    for layer in (f"layers.{i}" for i in range(config["num_layers"])):
+        maps = {"query": (D, D), "key": (D, shared), "value": (D, shared), "output": (D, D)}
+        made |= {f"{layer}.attention.{part}.weight": shape for part, shape in maps.items()}
+        maps = {"gate": (D, F), "up": (D, F), "down": (F, D)}
+        made |= {f"{layer}.feed_forward.{part}.weight": shape for part, shape in maps.items()}
+        made |= {f"{layer}.{norm}.weight": (D,) for norm in ("attention_norm", "feed_forward_norm")}
+    return made | {"final_norm.weight": (D,)}
+
+
+def _bert(config: Mapping[str, Any]) -> Shapes:
+    V, D, F = config["vocab_size"], config["embedding_dim"], config["feed_forward_dim"]
+    made: Shapes = {
+        "position_embedding": (config["context_length"], D),
+        "type_embedding": (config["type_vocab_size"], D),
+        **_norm("embedding_norm", D),
+    }
+    for layer in (f"layers.{i}" for i in range(config["num_layers"])):
+        made |= _attention(f"{layer}.attention", D) | _feed_forward(layer, D, F)
+    return (
+        made | _affine("pooler", D, D) | _affine("head.transform", D, D) | _norm("head.norm", D) | {"head.bias": (V,)}
+    )
+
+
+def _transformer(config: Mapping[str, Any]) -> Shapes:
+    D, F = config["embedding_dim"], config["feed_forward_dim"]
+    made: Shapes = {}
+    for side, layers in (("encoder", config["num_layers"]), ("decoder", config["num_decoder_layers"])):
+        if config["positions"] == "learned":
+            made[f"{side}.position_embedding"] = (config["context_length"], D)
+        if config["embedding_norm"]:
+            made |= _norm(f"{side}.embedding_norm", D)
+        for layer in (f"{side}.layers.{i}" for i in range(layers)):
+            made |= _attention(f"{layer}.attention", D) | _feed_forward(layer, D, F)
+            if side == "decoder":
+                made |= _attention(f"{layer}.cross_attention", D)
+    return made
+
+
+_SHAPES = {"GPT-3": _gpt3, "Llama": _llama, "BERT": _bert, "Transformer": _transformer}
+
+
+def silent(config: Mapping[str, Any], architecture: str = "GPT-3") -> dict[str, Array]:
     """Weights of a model that adds nothing to its embeddings, float32: norms are neutral, all else is zero."""
     return {
-        name: np.full(shape, float(name.endswith("norm.weight")), np.float32) for name, shape in shapes(config).items()
+        name: np.full(shape, float(name.endswith("norm.weight")), np.float32)
+        for name, shape in shapes(config, architecture).items()
     }
 
 

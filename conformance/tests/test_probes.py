@@ -11,19 +11,25 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from llmasos.config import ARCHITECTURES, ModelConfig, parameters_of
+from llmasos.weights import expected_tensors
 from llmasos_conformance import layout, probes
 from llmasos_conformance.errors import SuiteError
-from llmasos_conformance.probes import NAMES, Disturbed, Library, Probe
+from llmasos_conformance.probes import NAMES, Disturbed, Library, Probe, making
 
 PLAIN_DIGEST = "10a25c4fadc6587714487f154124cb73e8ff474a6437ba4ee8af0be3bf3f5176"
 BOS_DIGEST = "353604b18578c128a4041b01b88827779acf98162b7d49a8893087f01765600a"
 """Digests of seed 0. A change here changes every certified input: it needs a new version of the suites."""
 
+GPT = [name for name in NAMES if Library(Path("unused"), "0").parts(name).document["architecture"] == "GPT-3"]
 AUTOMATA = ("script", "script-eos", "textless", "context-8")
 
 
@@ -49,7 +55,7 @@ def read(probe: Probe) -> dict[str, np.ndarray]:
 
 
 def forward(probe: Probe, ids: list[int]) -> np.ndarray:
-    """Logits [T, V], one position at a time, float64."""
+    """Logits [T, V] of a GPT-3, one position at a time, float64."""
     w = {name: array.astype(np.float64) for name, array in read(probe).items()}
     c = probe.config
     H, D, T = c["num_heads"], c["embedding_dim"], len(ids)
@@ -65,17 +71,17 @@ def forward(probe: Probe, ids: list[int]) -> np.ndarray:
 
     x = [w["token_embedding"][token] + w["position_embedding"][t] for t, token in enumerate(ids)]
     for i in range(c["num_layers"]):
-        block = f"layers.{i}"
+        block, band = f"layers.{i}", (c["local_attention_window"] or T) if i % 2 else T
         seen = [norm(each, f"{block}.attention_norm") for each in x]
         q, k, v = ([affine(each, f"{block}.attention.{part}") for each in seen] for part in ("query", "key", "value"))
         for t in range(T):
-            mixed = np.zeros(D)
+            mixed, first = np.zeros(D), max(0, t + 1 - band)
             for head in range(H):
                 channels = slice(head * K, head * K + K)
-                scores = np.array([q[t][channels] @ k[s][channels] / math.sqrt(K) for s in range(t + 1)])
+                scores = np.array([q[t][channels] @ k[s][channels] / math.sqrt(K) for s in range(first, t + 1)])
                 law = np.exp(scores - scores.max())
                 law /= law.sum()
-                mixed[channels] = sum(p * v[s][channels] for s, p in enumerate(law))
+                mixed[channels] = sum(p * v[first + s][channels] for s, p in enumerate(law))
             x[t] = x[t] + affine(mixed, f"{block}.attention.output")
             h = affine(norm(x[t], f"{block}.feed_forward_norm"), f"{block}.feed_forward.up")
             h = h / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
@@ -131,7 +137,7 @@ def test_every_weight_is_exact_in_bfloat16(name: str, library: Library) -> None:
         assert np.array_equal(values.astype(ml_dtypes.bfloat16).astype(np.float32), values), tensor
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GPT)
 def test_the_reference_computes_what_the_formulas_say(name: str, library: Library) -> None:
     llmasos = pytest.importorskip("llmasos")
     probe = library.get(name)
@@ -158,11 +164,30 @@ def test_a_probe_takes_a_few_milliseconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long"]
+    "name",
+    [
+        *("plain", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long"),
+        *("banded", "banded-one", "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow"),
+    ],
 )
 def test_random_probes_have_logits_of_spread_two_to_three(name: str, library: Library) -> None:
     probe = library.get(name)
     assert 2.0 < forward(probe, some_ids(probe, 24)).std() < 3.2
+
+
+def test_a_band_of_one_leaves_its_layers_nothing_but_their_own_values(library: Library) -> None:
+    parts = library.parts("banded-one")
+    # Without the dense layer, a token's logits depend on itself and its position alone.
+    parts.weights["layers.0.attention.output.weight"][:] = 0
+    made = library.write(parts.document, parts.weights)
+    one, other = forward(made, [5, 6, 7]), forward(made, [200, 100, 7])
+    assert np.array_equal(one[2], other[2])
+    assert not np.allclose(one[1], other[1])
+
+
+def test_a_dense_document_does_not_speak_of_bands(library: Library) -> None:
+    assert "local_attention_window" not in library.parts("plain").document["parameters"]
+    assert library.get("banded").config["local_attention_window"] == 5
 
 
 def test_overflow_reaches_large_scores_and_logits_and_stays_finite_in_float32(library: Library) -> None:
@@ -257,7 +282,8 @@ def test_from_bos_each_id_decides_the_next(library: Library) -> None:
 
 
 def test_parameters_are_reported_with_their_defaults(library: Library) -> None:
-    written = library.write({"parameters": {"vocab_size": 300, "embedding_dim": 128, "num_layers": 1}}, None)
+    given = {"architecture": "GPT-3", "parameters": {"vocab_size": 300, "embedding_dim": 128, "num_layers": 1}}
+    written = library.write(given, None)
     assert written.config == {
         "vocab_size": 300,
         "embedding_dim": 128,
@@ -270,6 +296,7 @@ def test_parameters_are_reported_with_their_defaults(library: Library) -> None:
         "tie_embeddings": True,
         "bos_token_id": None,
         "eos_token_ids": [],
+        "local_attention_window": None,
     }
     assert library.write({"parameters": {"vocab_size": 300, "embedding_dim": 60}}, None).config["num_heads"] == 1
     assert library.write(b"{", None).config == {}
@@ -336,7 +363,7 @@ def test_rounding_keeps_eight_bits_and_carries(library: Library) -> None:
 
 
 def test_random_numbers_have_mean_zero_and_variance_one() -> None:
-    values = probes._Maker("0", "any").unit("tensor", 40_000)
+    values = making.Maker("0", "any").unit("tensor", 40_000)
     assert abs(values.mean()) < 0.02
     assert abs(values.std() - 1) < 0.02
     assert np.abs(values).max() < 3.47
@@ -349,3 +376,46 @@ def test_a_safetensors_file_keeps_other_dtypes(tmp_path: Path) -> None:
     loaded = load(layout.safetensors_bytes(weights))
     assert {name: array.dtype.name for name, array in loaded.items()} == {"a": "float16", "b": "float64"}
     assert all(np.array_equal(loaded[name], weights[name]) for name in weights)
+
+
+@settings(max_examples=60)
+@given(
+    architecture=st.sampled_from(ARCHITECTURES),
+    sizes=st.fixed_dictionaries(
+        {
+            "vocab_size": st.integers(1, 40),
+            "embedding_dim": st.sampled_from([4, 12, 24]),
+            "num_layers": st.integers(1, 3),
+        },
+        optional={
+            "num_heads": st.sampled_from([1, 2]),
+            "feed_forward_dim": st.integers(1, 9),
+            "context_length": st.integers(1, 9),
+            "tie_embeddings": st.booleans(),
+            "bos_token_id": st.just(0),
+        },
+    ),
+    own=st.fixed_dictionaries(
+        {},
+        optional={
+            "num_key_value_heads": st.just(1),
+            "type_vocab_size": st.integers(1, 4),
+            "num_decoder_layers": st.integers(1, 3),
+            "positions": st.sampled_from(["sinusoidal", "learned"]),
+            "embedding_norm": st.booleans(),
+        },
+    ),
+)
+def test_layout_and_reference_know_the_same_defaults_and_tensors(
+    architecture: str, sizes: dict[str, Any], own: dict[str, Any]
+) -> None:
+    known = parameters_of(architecture)
+    parameters = sizes | {key: value for key, value in own.items() if key in known}
+    document = {"name": "x", "version": "1.0", "architecture": architecture, "parameters": parameters}
+    config = ModelConfig.from_document(document)
+    filled = layout.with_defaults(parameters, architecture)
+    assert set(filled) == set(known)
+    for key, value in filled.items():
+        theirs = getattr(config, key)
+        assert value == (list(theirs) if isinstance(theirs, tuple) else theirs), key
+    assert layout.shapes(filled, architecture) == expected_tensors(config)

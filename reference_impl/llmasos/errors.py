@@ -7,7 +7,7 @@
      ├─ NotFound                  no bundle there
      ├─ InvalidFormat             a bundle that the format forbids
      ├─ UnsupportedVersion        another major version of the format
-     ├─ UnsupportedArchitecture   an architecture that this version does not run, or that nobody knows
+     ├─ UnsupportedArchitecture   an architecture that the format does not know
      └─ Unsupported               anything else that was asked for and is not offered
 
 Each class carries a `code`, which is what travels over a wire. Each error says what is wrong, where, and what to try:

@@ -12,6 +12,7 @@ Rules where the source document is silent:
     finish_reason     "stop" or "length"; "stop" when both fall on one step
     ids without text  are not chosen when text is generated, end-of-sequence ids excepted
     seed              same model, request and seed give the same ids; without one each call has fresh entropy
+    beams             several continuations are followed, and the best of those found is the result; see `beam_search`
     options           an unknown one is refused
 """
 
@@ -39,6 +40,11 @@ STOP, LENGTH = "stop", "length"
 Step = Callable[[Sequence[int]], Array]
 """Feeds ids to the model, after those fed before, and returns the logits [V] behind the last."""
 
+Advance = Callable[[Any, Sequence[int]], tuple[Array, Any]]
+"""Feeds ids to the model behind a cache, and returns the logits [V] behind the last, and the cache behind them."""
+
+MAX_BEAMS = 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -51,6 +57,8 @@ class Request:
         stop: strings that end the text.
         logprobs: how many of the likeliest ids to report beside the chosen one; None reports nothing.
         allow_special: literals of special tokens in the prompt are those tokens.
+        beams: continuations that are followed; 1 follows the chosen one alone.
+        length_penalty: power of the length by which the log-probability of a continuation is divided.
     """
 
     max_length: int = 100
@@ -59,6 +67,21 @@ class Request:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     allow_special: bool = False
+    beams: int = 1
+    length_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a sequence starts from.
+
+    Attributes:
+        ids: fed before the first choice.
+        given: tokens that the caller gave, as they are counted; of a Transformer those of the source.
+    """
+
+    ids: Sequence[int]
+    given: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +115,16 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
         max_length: integer from 0. temperature: finite number from 0.
         options: seed (0 … 2⁶⁴-1 or None), top_k (integer from 0), top_p (0 < p <= 1), min_p (0 … 1), logit_bias
             (id -> finite number), stop (a text or a list of texts, none empty), logprobs (0 … V or None),
-            allow_special (boolean).
+            allow_special (boolean), beams (1 … MAX_BEAMS), length_penalty (finite number from 0).
 
     Raises:
         UnknownParameter: an option of another name.
         InvalidArgument: a value of the wrong type or out of range.
     """
-    known = ("seed", "top_k", "top_p", "min_p", "logit_bias", "stop", "logprobs", "allow_special")
+    known = (
+        *("seed", "top_k", "top_p", "min_p", "logit_bias", "stop", "logprobs", "allow_special"),
+        *("beams", "length_penalty"),
+    )
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UnknownParameter(f"unknown option {unknown[0]!r}", unknown[0], f"known are {', '.join(known)}")
@@ -110,7 +136,7 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
     allow_special = options.get("allow_special", False)
     if not isinstance(allow_special, bool):
         raise InvalidArgument(f"expected a boolean, found {shown(allow_special)}", "allow_special")
-    return Request(
+    request = Request(
         max_length=_integer(max_length, "max_length", 0),
         sampler=Sampler(
             temperature=_number(temperature, "temperature", 0),
@@ -123,7 +149,13 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
         stop=_stop(options.get("stop", ())),
         logprobs=None if logprobs is None else _integer(logprobs, "logprobs", 0, V),
         allow_special=allow_special,
+        beams=_integer(options.get("beams", 1), "beams", 1, MAX_BEAMS),
+        length_penalty=_number(options.get("length_penalty", 1.0), "length_penalty", 0),
     )
+    if request.beams > 1 and (request.sampler.temperature > 0 or request.stop or request.logprobs is not None):
+        hint = "with beams, set temperature to 0 and leave stop and logprobs out"
+        raise InvalidArgument("beams follow likelihood alone", "beams", hint)
+    return request
 
 
 def _integer(value: object, where: str, low: int, high: int | None = None) -> int:
@@ -187,22 +219,58 @@ def check_prompt(config: ModelConfig, ids: Sequence[int]) -> list[int]:
     return prompt
 
 
-def check_ids(config: ModelConfig, ids: object) -> list[int]:
+def check_ids(config: ModelConfig, ids: object, where: str = "ids") -> list[int]:
     """A list of ids of the vocabulary.
 
     Raises:
         InvalidArgument: anything else.
     """
-    if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray):
-        raise InvalidArgument(f"expected a list of token ids, found {type(ids).__name__}", "ids")
-    return [_integer(token, f"ids[{i}]", 0, config.vocab_size - 1) for i, token in enumerate(ids)]
+    return _below(config.vocab_size, ids, where, "token ids")
+
+
+def check_types(config: ModelConfig, types: object, count: int) -> list[int]:
+    """A token type for each of `count` ids; None stands for all 0.
+
+    Raises:
+        InvalidArgument: anything else.
+    """
+    if types is None:
+        return [0] * count
+    row = _below(config.type_vocab_size, types, "types", "token types")
+    if len(row) != count:
+        raise InvalidArgument(f"{len(row)} types for {count} ids", "types", "give one per id")
+    return row
+
+
+def check_count(count: object, V: int) -> int:
+    """How many ids to report.
+
+    Raises:
+        InvalidArgument: no integer of 1 … V.
+    """
+    return _integer(count, "count", 1, V)
+
+
+def check_rate(rate: object) -> float:
+    """A learning rate.
+
+    Raises:
+        InvalidArgument: no finite number from 0.
+    """
+    return _number(rate, "learning_rate", 0)
+
+
+def _below(size: int, values: object, where: str, what: str) -> list[int]:
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        raise InvalidArgument(f"expected a list of {what}, found {type(values).__name__}", where)
+    return [_integer(value, f"{where}[{i}]", 0, size - 1) for i, value in enumerate(values)]
 
 
 def stream(
     step: Step,
     config: ModelConfig,
     tokenizer: Tokenizer | None,
-    prompt: Sequence[int],
+    prompt: Prompt,
     request: Request,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[str | Generation]:
@@ -211,7 +279,6 @@ def stream(
     Args:
         step: the model, with nothing fed yet.
         tokenizer: None if ids have no text; then no pieces are yielded.
-        prompt: as `check_prompt` returns it.
         allowed: [V] True for ids that may be chosen; None allows all.
 
     Yields:
@@ -231,22 +298,22 @@ def _steps(
     step: Step,
     config: ModelConfig,
     tokenizer: Tokenizer | None,
-    prompt: Sequence[int],
+    prompt: Prompt,
     request: Request,
     allowed: npt.NDArray[np.bool_] | None,
 ) -> Iterator[str | Generation]:
     assert request.seed is not None
-    limit = min(request.max_length, config.context_length - len(prompt))
+    limit = min(request.max_length, config.context_length - len(prompt.ids))
     key = sampling.stream_key(request.seed)
     ids: list[int] = []
     logprobs: list[Mapping[int, float]] = []
     reason = LENGTH
     emitted = text = ""
     decoding = None if tokenizer is None else tokenizer.decoding()
-    fed: Sequence[int] = prompt
+    fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
-        chosen = sampling.draw(sampling.law(logits, request.sampler, allowed), counter.uniform(key, len(ids)))
+        chosen = sampling.choose(logits, request.sampler, allowed, counter.uniform(key, len(ids)))
         ids.append(chosen)
         fed = [chosen]
         if request.logprobs is not None:
@@ -271,11 +338,106 @@ def _steps(
         text=None if tokenizer is None else text,
         ids=tuple(ids),
         finish_reason=reason,
-        prompt_tokens=len(prompt),
+        prompt_tokens=prompt.given,
         completion_tokens=len(ids),
         seed=request.seed,
         logprobs=None if request.logprobs is None else tuple(logprobs),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beam:
+    """A continuation: its ids, the sum of their log-probabilities, and the cache in front of the last of them."""
+
+    ids: tuple[int, ...]
+    total: float
+    cache: Any
+
+    def score(self, penalty: float) -> float:
+        return self.total / _powered(len(self.ids), penalty) if self.ids else 0.0
+
+
+def _powered(length: int, penalty: float) -> float:
+    """length^penalty; infinite where no float64 holds it, so that all scores are then 0."""
+    try:
+        return math.pow(length, penalty)
+    except OverflowError:
+        return math.inf
+
+
+def beam_search(
+    advance: Advance,
+    cache: Any,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None,
+    prompt: Prompt,
+    request: Request,
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> Generation:
+    """The best of the continuations that beam search finds.
+
+    A continuation of L ids scores Σ ln p / L^length_penalty, p by the law at temperature 1 over what may be chosen,
+    an end-of-sequence id counted in both. Each step looks at the best one-id extensions of the n continuations that are
+    followed, by Σ ln p, ties to the earlier continuation and then to the lower id: at (1 + E) · n of them where E ids
+    end a sequence, and at 2n where none does, so that n that do not end are always among them. Of these, an extension
+    that ends is put aside if it is among the first n, and dropped if not; the first n others are followed. It ends at
+    the limit, where what is followed is put aside too, or as soon as nothing that is followed can still score better
+    than n put aside. The result is the best of all that was put aside, ties to the one put aside first.
+
+    Args:
+        advance: the model. cache: before the prompt.
+        allowed: [V] True for ids that may be chosen; None allows all.
+
+    Source:
+        LLMasOS API semantics, beams; main libraries agree on the candidates, and differ on when to end.
+    """
+    n, penalty = request.beams, request.length_penalty
+    looked_at = n * (1 + max(1, len(config.eos_token_ids)))
+    limit = min(request.max_length, config.context_length - len(prompt.ids))
+    aside: list[_Beam] = []
+    followed = [_Beam(ids=(), total=0.0, cache=cache)]
+    fed: list[Sequence[int]] = [prompt.ids]
+    for _ in range(limit):
+        candidates = _extended(advance, followed, fed, looked_at, request.sampler, allowed)
+        ending = [beam for beam in candidates[:n] if beam.ids[-1] in config.eos_token_ids]
+        aside = sorted([*aside, *ending], key=lambda beam: -beam.score(penalty))[:n]
+        followed = [beam for beam in candidates if beam.ids[-1] not in config.eos_token_ids][:n]
+        fed = [beam.ids[-1:] for beam in followed]
+        # A sum of log-probabilities only falls: the best score in reach is today's sum over the longest length.
+        reach = max((beam.total for beam in followed), default=-math.inf) / _powered(limit, penalty)
+        if not followed or (len(aside) == n and aside[-1].score(penalty) >= reach):
+            followed = []
+            break
+    best = max([*aside, *followed], key=lambda beam: beam.score(penalty))
+    return Generation(
+        text=None if tokenizer is None else tokenizer.decode([i for i in best.ids if i not in config.eos_token_ids]),
+        ids=best.ids,
+        finish_reason=STOP if best.ids and best.ids[-1] in config.eos_token_ids else LENGTH,
+        prompt_tokens=prompt.given,
+        completion_tokens=len(best.ids),
+        seed=0 if request.seed is None else request.seed,
+    )
+
+
+def _extended(
+    advance: Advance,
+    followed: Sequence[_Beam],
+    fed: Sequence[Sequence[int]],
+    count: int,
+    sampler: Sampler,
+    allowed: npt.NDArray[np.bool_] | None,
+) -> list[_Beam]:
+    """The `count` likeliest extensions by one id, likeliest first; what may not be chosen is left out."""
+    reached = [advance(beam.cache, ids) for beam, ids in zip(followed, fed, strict=True)]
+    rows = [sampling.log_of(logits, sampler, allowed) for logits, _ in reached]
+    totals = np.stack([beam.total + row for beam, row in zip(followed, rows, strict=True)])  # [beams, V]
+    best = np.argsort(-totals, axis=None, kind="stable")[:count]
+    places = [divmod(int(place), totals.shape[1]) for place in best]
+    return [
+        _Beam(ids=(*followed[i].ids, token), total=float(totals[i, token]), cache=reached[i][1])
+        for i, token in places
+        if totals[i, token] > -math.inf
+    ]
 
 
 def first_stop(text: str, stop: Sequence[str]) -> int | None:
@@ -294,9 +456,13 @@ def held_back(text: str, stop: Sequence[str]) -> int:
 
 def top_logprobs(logits: Array, chosen: int, count: int) -> dict[int, float]:
     """Raw log-probabilities of the `count` likeliest ids, ties to the lowest, and of the chosen one."""
+    return likeliest(logits, count) | {chosen: float(sampling.log_law(logits)[chosen])}
+
+
+def likeliest(logits: Array, count: int) -> dict[int, float]:
+    """Raw log-probabilities of the `count` likeliest ids, ties to the lowest, likeliest first."""
     law = sampling.log_law(logits)
-    likeliest = np.argsort(-law, kind="stable")[:count]
-    return {int(token): float(law[token]) for token in (*likeliest, chosen)}
+    return {int(token): float(law[token]) for token in np.argsort(-law, kind="stable")[:count]}
 
 
 def generate(pieces: Iterator[str | Generation]) -> Generation:

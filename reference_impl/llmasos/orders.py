@@ -3,12 +3,15 @@
 Sums in floating point depend on their order, so one dtype has several honest results. Their distance from float64 is
 what an ordinary computation costs; a harness uses them as baselines. Every operation stays in the dtype it is given.
 
-    name         contraction                        attention          layer norm
-    plain        as NumPy does it                   whole rows         two passes
-    split-k      16 blocks, partial results added   whole rows         two passes
-    sequential   one term after the other           whole rows         one term after the other
-    reversed     from the last term to the first    whole rows         two passes
-    online       as NumPy does it                   running maximum    one pass: mean(x²) - mean(x)²
+    name         contraction                       attention         norms                      angles of positions
+    plain        as NumPy does it                  whole rows        two passes                 float64, rounded
+    split-k      16 blocks, partial results added  whole rows        two passes                 in the dtype
+    sequential   one term after the other          whole rows        one term after the other   float64, rounded
+    reversed     from the last term to the first   whole rows        two passes                 in the dtype
+    online       as NumPy does it                  running maximum   one pass for layer norm    in the dtype
+
+Many libraries compute the angles of rotary and sinusoidal positions in float32, which is honest in float32: an angle
+of a hundred then errs by some 1e-5, and that is a part of what the dtype costs.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from llmasos import ops
 from llmasos.ops import Array
@@ -28,6 +33,7 @@ KEY_BLOCK = 4
 """Keys per step of the online softmax; small, so that short sequences have several steps."""
 
 MatMul = Callable[[Array, Array], Array]
+Mask = npt.NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +43,19 @@ class Arithmetic:
     Attributes:
         name: as in ORDERS.
         linear: (x, weight, bias or None) -> y.
-        layer_norm: (x, weight, bias, epsilon) -> y.
-        attention: causal attention, (q, k, v) -> y.
+        layer_norm: (x, weight, bias, epsilon) -> y. rms_norm: (x, weight, epsilon) -> y.
+        attention: (q, k, v, visible or None) -> y.
+        angles: (start, end, K, theta, dtype) -> cosines and sines of rotary positions.
+        sinusoids: (start, end, D, dtype) -> sinusoidal positions.
     """
 
     name: str
-    linear: Callable[[Array, Array, Array | None], Array]
-    layer_norm: Callable[[Array, Array, Array, float], Array]
-    attention: Callable[[Array, Array, Array], Array]
+    linear: Callable[[Array, Array, Array | None], Array] = ops.linear
+    layer_norm: Callable[[Array, Array, Array, float], Array] = ops.layer_norm
+    rms_norm: Callable[[Array, Array, float], Array] = ops.rms_norm
+    attention: Callable[[Array, Array, Array, Mask], Array] = ops.attention
+    angles: Callable[[int, int, int, float, npt.DTypeLike], tuple[Array, Array]] = ops.rotary_angles
+    sinusoids: Callable[[int, int, int, npt.DTypeLike], Array] = ops.sinusoidal_positions
 
 
 def matmul_split(a: Array, b: Array) -> Array:
@@ -89,7 +100,7 @@ def matmul_reversed(a: Array, b: Array) -> Array:
     Returns:
         [..., M, N].
     """
-    product: Array = np.ascontiguousarray(a[..., ::-1]) @ np.ascontiguousarray(b[..., ::-1, :])
+    product: Array = a[..., ::-1].copy() @ b[..., ::-1, :].copy()
     return product
 
 
@@ -108,6 +119,29 @@ def layer_norm_sequential(x: Array, weight: Array, bias: Array, epsilon: float) 
     return normed * weight + bias
 
 
+def rms_norm_sequential(x: Array, weight: Array, epsilon: float) -> Array:
+    """`ops.rms_norm` with the mean summed one term after the other."""
+    scaled: Array = x / np.sqrt(sum_sequential(x * x) / x.shape[-1] + epsilon)
+    return scaled * weight
+
+
+def angles_in_dtype(start: int, end: int, K: int, theta: float, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+    """`ops.rotary_angles` with frequencies, angles, cosines and sines all rounded to the dtype."""
+    kind: Any = np.dtype(dtype).type
+    frequency = 1 / np.power(kind(theta), np.arange(0, K, 2).astype(kind) / kind(K))  # [K/2]
+    angle = np.arange(start, end).astype(kind)[:, None] * frequency  # [T, K/2]
+    return np.cos(angle), np.sin(angle)
+
+
+def sinusoids_in_dtype(start: int, end: int, D: int, dtype: npt.DTypeLike) -> Array:
+    """`ops.sinusoidal_positions` with frequencies exp(-2i/D · ln 10000), angles and results rounded to the dtype."""
+    kind: Any = np.dtype(dtype).type
+    frequency = np.exp(np.arange(0, D, 2).astype(kind) * kind(-math.log(10000.0) / D))  # [(D + 1) / 2]
+    angle = np.arange(start, end).astype(kind)[:, None] * frequency
+    pairs = np.stack([np.sin(angle), np.cos(angle)], axis=-1)  # [T, (D + 1) / 2, 2]
+    return pairs.reshape(len(angle), -1)[:, :D]
+
+
 def layer_norm_one_pass(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
     """`ops.layer_norm` from one pass over x: σ² = mean(x²) - mean(x)².
 
@@ -119,21 +153,21 @@ def layer_norm_one_pass(x: Array, weight: Array, bias: Array, epsilon: float) ->
     return normed * weight + bias
 
 
-def attention_online(q: Array, k: Array, v: Array) -> Array:
-    """`ops.causal_attention` over blocks of keys, with a running maximum and a running sum.
+def attention_online(q: Array, k: Array, v: Array, visible: Mask = None) -> Array:
+    """`ops.attention` over blocks of keys, with a running maximum and a running sum.
 
     When a block raises the maximum from m to m', what was gathered so far is scaled by exp(m - m').
     """
-    T, S = q.shape[-2], k.shape[-2]
-    visible = ops.causal_mask(T, S)
-    # The first block comes first: every query sees key 0, so that no running maximum is -inf after it.
-    top = np.full((*q.shape[:-1], 1), -np.inf, dtype=q.dtype)  # [B, H, T, 1]
+    S = k.shape[-2]
+    # A finite start, because the first blocks of a narrow band hold no key that the query may see.
+    top = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min, dtype=q.dtype)  # [B, H, T, 1]
     mass = np.zeros_like(top)
     mixed = np.zeros_like(q)
     for low in range(0, S, KEY_BLOCK):
         block = slice(low, low + KEY_BLOCK)
         scores = q @ k[..., block, :].swapaxes(-1, -2) / math.sqrt(q.shape[-1])
-        scores = np.where(visible[:, block], scores, -np.inf)
+        if visible is not None:
+            scores = np.where(visible[:, block], scores, -np.inf)
         new_top = np.maximum(top, np.max(scores, axis=-1, keepdims=True))
         scale = np.exp(top - new_top)
         e = np.exp(scores - new_top)
@@ -143,27 +177,29 @@ def attention_online(q: Array, k: Array, v: Array) -> Array:
     return mixed / mass
 
 
-def _with_matmul(
-    name: str, matmul: MatMul, layer_norm: Callable[[Array, Array, Array, float], Array] = ops.layer_norm
-) -> Arithmetic:
+def _with_matmul(name: str, matmul: MatMul, **others: Callable[..., Any]) -> Arithmetic:
     """An Arithmetic whose contractions, in linear maps and in attention, all go through one function."""
 
     def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         y = matmul(x, weight)
         return y if bias is None else y + bias
 
-    def attention(q: Array, k: Array, v: Array) -> Array:
+    def attention(q: Array, k: Array, v: Array, visible: Mask = None) -> Array:
         scores = matmul(q, k.swapaxes(-1, -2)) / math.sqrt(q.shape[-1])
-        scores = np.where(ops.causal_mask(q.shape[-2], k.shape[-2]), scores, -np.inf)
+        if visible is not None:
+            scores = np.where(visible, scores, -np.inf)
         return matmul(ops.softmax(scores), v)
 
-    return Arithmetic(name=name, linear=linear, layer_norm=layer_norm, attention=attention)
+    return Arithmetic(name=name, linear=linear, attention=attention, **others)
 
 
-PLAIN = Arithmetic(name="plain", linear=ops.linear, layer_norm=ops.layer_norm, attention=ops.causal_attention)
-SPLIT_K = _with_matmul("split-k", matmul_split)
-SEQUENTIAL = _with_matmul("sequential", matmul_sequential, layer_norm_sequential)
-REVERSED = _with_matmul("reversed", matmul_reversed)
-ONLINE = Arithmetic(name="online", linear=ops.linear, layer_norm=layer_norm_one_pass, attention=attention_online)
+PLAIN = Arithmetic(name="plain")
+_ROUNDED: Mapping[str, Any] = {"angles": angles_in_dtype, "sinusoids": sinusoids_in_dtype}
+SPLIT_K = _with_matmul("split-k", matmul_split, **_ROUNDED)
+SEQUENTIAL = _with_matmul(
+    "sequential", matmul_sequential, layer_norm=layer_norm_sequential, rms_norm=rms_norm_sequential
+)
+REVERSED = _with_matmul("reversed", matmul_reversed, **_ROUNDED)
+ONLINE = Arithmetic(name="online", layer_norm=layer_norm_one_pass, attention=attention_online, **_ROUNDED)
 
 ORDERS: Mapping[str, Arithmetic] = {order.name: order for order in (PLAIN, SPLIT_K, SEQUENTIAL, REVERSED, ONLINE)}

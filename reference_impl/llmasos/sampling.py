@@ -84,7 +84,8 @@ def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None =
         return p
     with np.errstate(over="ignore"):  # a tiny temperature sends the rest to -inf, as it should
         p = ops.softmax((z - np.max(z)) / sampler.temperature)
-    order = np.argsort(-p, kind="stable")  # likeliest first, ties by id
+    # Likeliest first, ties by id; by logits, because exponentials may round different ones to one.
+    order = np.argsort(-z, kind="stable")
     kept = p[order]
     if 0 < sampler.top_k < len(kept):
         kept[sampler.top_k :] = 0.0
@@ -97,6 +98,15 @@ def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None =
     return p
 
 
+def log_of(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None = None) -> Float64:
+    """Natural logarithms of the law at temperature 1 without filters: bias and what may be chosen count.
+
+    Returns:
+        [V] float64, -inf where excluded.
+    """
+    return ops.log_softmax(_admissible(logits, sampler, allowed))
+
+
 def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None) -> Float64:
     """Logits with bias, and -inf where an id may not be chosen; [V] float64."""
     z = logits.astype(np.float64)
@@ -107,6 +117,17 @@ def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] 
     if allowed is not None:
         z[~allowed] = -np.inf
     return z
+
+
+def choose(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None, u: float) -> int:
+    """The next id: `draw` from `law`, without making the law where one id has all of it.
+
+    Args:
+        logits, sampler, allowed: as in `law`. u: of [0, 1).
+    """
+    if sampler.temperature == 0:
+        return int(np.argmax(_admissible(logits, sampler, allowed)))
+    return draw(law(logits, sampler, allowed), u)
 
 
 def draw(p: Float64, u: float) -> int:

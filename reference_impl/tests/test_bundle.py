@@ -18,9 +18,9 @@ from llmasos.errors import (
     InvalidFormat,
     LLMasOSError,
     NotFound,
-    UnsupportedArchitecture,
     UnsupportedVersion,
 )
+from llmasos.tokenizer import FileTokenizer
 
 SEED_TEXT = """{
   "name": "MyLLM",
@@ -54,23 +54,25 @@ def write(directory: Path, **files: str | bytes) -> Path:
     return directory
 
 
-def test_the_example_of_the_source_is_read_and_described_but_not_run(tmp_path: Path) -> None:
+def test_the_example_of_the_source_is_read_and_described(tmp_path: Path) -> None:
     write(tmp_path, model_json=SEED_TEXT)
     for path in (tmp_path, tmp_path / "model.json", str(tmp_path)):
         bundle = llmasos.read_bundle(path)
         assert bundle.document == json.loads(SEED_TEXT)
         assert bundle.weights is None
-    text = bundle.describe()
-    for part in ("MyLLM: Transformer", "num_heads=8", "context_length=1024", "tokenizer: bytes", "runs here: no"):
+    text = "\n".join(llmasos.inspect(tmp_path).lines())
+    for part in ("MyLLM: Transformer", "num_heads=8", "context_length=1024", "tokenizer: bytes", 'activation="relu"'):
         assert part in text
-    with pytest.raises(UnsupportedArchitecture, match=r"does not run it \(it runs GPT-3\)"):
-        llmasos.load_model(tmp_path)
 
 
-def test_the_example_runs_once_it_names_an_architecture_that_does(tmp_path: Path) -> None:
-    write(tmp_path, model_json=SEED_TEXT.replace("Transformer", "GPT-3").replace(": 12", ": 1"))
+def test_the_example_runs_as_any_architecture(tmp_path: Path) -> None:
+    write(tmp_path, model_json=SEED_TEXT.replace(": 12", ": 1"))
     model = llmasos.load_model(tmp_path / "model.json")
-    assert "parameters: 8,797,696" in model.bundle.describe()
+    # one embedding; per block a norm, four maps of attention, two of the feed-forward; the decoder attends twice
+    norm, maps = 2 * 512, 4 * (512 * 512 + 512)
+    feed_forward = 2048 * 512 + 2048 + 512 * 2048 + 512
+    count = 10000 * 512 + 5 * norm + 3 * maps + 2 * feed_forward
+    assert f"parameters: {count:,}" in "\n".join(llmasos.inspect(tmp_path).lines())
     first, second = (model.generate_text(prompt="你好，世界！", max_length=8, seed=1) for _ in range(2))
     assert first == second
 
@@ -86,8 +88,7 @@ def test_written_and_read_back(make: Callable[..., Path], document: Any, loud_we
     assert bundle.weights is not None
     for name, array in loud_weights(document()).items():
         np.testing.assert_array_equal(bundle.weights[name], array)
-    assert "tokenizer: tokenizer.json" in bundle.describe()
-    assert "runs here: yes" in bundle.describe()
+    assert isinstance(bundle.tokenizer, FileTokenizer)
 
 
 def test_writing_again_leaves_nothing_of_the_old_bundle(make: Callable[..., Path], document: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmasos import LLMasOSError, ModelConfig
-from llmasos.config import ARCHITECTURES, LIMITS, applied_defaults
+from llmasos.config import ARCHITECTURES, LIMITS, applied_defaults, parameters_of
 from llmasos.errors import InvalidFormat, UnsupportedArchitecture, UnsupportedVersion
 
 SEED_DOCUMENT = {
@@ -22,6 +22,9 @@ SEED_DOCUMENT = {
     "architecture": "Transformer",
     "parameters": {"vocab_size": 10000, "embedding_dim": 512, "num_layers": 12},
 }
+
+SIZES = parameters_of("GPT-3")[:6]
+"""Sizes of every architecture: integers from 1, none of them null."""
 
 SCHEMA = json.loads(resources.files("llmasos").joinpath("schemas/model.schema.json").read_text(encoding="utf-8"))
 
@@ -41,9 +44,11 @@ def test_the_document_of_the_source_gets_the_defaults() -> None:
     config = ModelConfig.from_document(SEED_DOCUMENT)
     assert (config.vocab_size, config.embedding_dim, config.num_layers) == (10000, 512, 12)
     assert (config.num_heads, config.head_dim, config.feed_forward_dim, config.context_length) == (8, 64, 2048, 1024)
-    assert (config.layer_norm_epsilon, config.activation, config.tie_embeddings) == (1e-5, "gelu_tanh", True)
+    assert (config.layer_norm_epsilon, config.activation, config.tie_embeddings) == (1e-5, "relu", True)
     assert (config.bos_token_id, config.eos_token_ids, config.seed) == (None, (), 0)
-    assert len(applied_defaults(SEED_DOCUMENT)) == 8
+    assert (config.num_decoder_layers, config.positions, config.scale_embeddings) == (12, "sinusoidal", True)
+    assert (config.embedding_norm, config.decoder_start_token_id) == (False, 0)
+    assert len(applied_defaults(SEED_DOCUMENT)) == 13
 
 
 def test_a_width_that_64_does_not_divide_gets_one_head(document: Any) -> None:
@@ -93,6 +98,100 @@ def test_an_unknown_architecture_is_refused(document: Any, architecture: str) ->
         ModelConfig.from_document(document() | {"architecture": architecture})
 
 
+OWN: dict[str, dict[str, Any]] = {
+    "GPT-3": {"activation": "gelu_tanh", "layer_norm_epsilon": 1e-5, "local_attention_window": None},
+    "Llama": {
+        "activation": "silu",
+        "rms_norm_epsilon": 1e-5,
+        "num_key_value_heads": 4,
+        "rope_theta": 10000.0,
+        "sliding_window": None,
+    },
+    "BERT": {
+        "activation": "gelu",
+        "layer_norm_epsilon": 1e-12,
+        "type_vocab_size": 2,
+        "mask_token_id": None,
+        "context_length": 512,
+    },
+    "Transformer": {
+        "activation": "relu",
+        "layer_norm_epsilon": 1e-5,
+        "num_decoder_layers": 2,
+        "positions": "sinusoidal",
+        "scale_embeddings": True,
+        "embedding_norm": False,
+        "decoder_start_token_id": 0,
+    },
+}
+
+
+def bare(document: Any, architecture: str, **parameters: Any) -> dict[str, Any]:
+    """A document of the architecture without a context length."""
+    made: dict[str, Any] = document(**parameters) | {"architecture": architecture}
+    del made["parameters"]["context_length"]
+    return made
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_each_architecture_has_its_own_defaults(document: Any, architecture: str) -> None:
+    config = ModelConfig.from_document(bare(document, architecture))
+    assert {key: getattr(config, key) for key in OWN[architecture]} == OWN[architecture]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_parameter_of_another_architecture_is_refused(document: Any, architecture: str) -> None:
+    foreign = {key for own in OWN.values() for key in own if key != "context_length"} - OWN[architecture].keys()
+    for key in foreign:
+        with pytest.raises(InvalidFormat, match=f"unknown key '{key}'"):
+            ModelConfig.from_document(document(**{key: 1}) | {"architecture": architecture})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters", "key"),
+    [
+        ("GPT-3", {"local_attention_window": 0}, "local_attention_window"),
+        ("GPT-3", {"local_attention_window": 2.0}, "local_attention_window"),
+        ("Llama", {"num_key_value_heads": 3}, "num_key_value_heads"),
+        ("Llama", {"num_key_value_heads": 0}, "num_key_value_heads"),
+        ("Llama", {"num_key_value_heads": 8}, "num_key_value_heads"),
+        ("Llama", {"embedding_dim": 20}, "num_heads"),
+        ("Llama", {"embedding_dim": 21, "num_heads": 1}, "num_heads"),
+        ("Llama", {"rope_theta": 0}, "rope_theta"),
+        ("Llama", {"rope_theta": "10000"}, "rope_theta"),
+        ("Llama", {"rope_theta": 1e13}, "rope_theta"),
+        ("Llama", {"sliding_window": True}, "sliding_window"),
+        ("Llama", {"rms_norm_epsilon": 0}, "rms_norm_epsilon"),
+        ("Llama", {"activation": "gelu_tanh"}, "activation"),
+        ("BERT", {"type_vocab_size": 0}, "type_vocab_size"),
+        ("BERT", {"mask_token_id": 300}, "mask_token_id"),
+        ("BERT", {"activation": "silu"}, "activation"),
+        ("Transformer", {"num_decoder_layers": 0}, "num_decoder_layers"),
+        ("Transformer", {"positions": "rotary"}, "positions"),
+        ("Transformer", {"scale_embeddings": 1}, "scale_embeddings"),
+        ("Transformer", {"embedding_norm": None}, "embedding_norm"),
+        ("Transformer", {"decoder_start_token_id": 300}, "decoder_start_token_id"),
+    ],
+)
+def test_an_architectures_own_parameter_is_refused_with_its_place(
+    document: Any, architecture: str, parameters: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(InvalidFormat) as caught:
+        ModelConfig.from_document(document(**parameters) | {"architecture": architecture})
+    assert caught.value.where == f"model.json parameters.{key}"
+
+
+def test_the_decoder_starts_from_bos_unless_told_otherwise(document: Any) -> None:
+    def start(**parameters: Any) -> int:
+        return ModelConfig.from_document(
+            document(**parameters) | {"architecture": "Transformer"}
+        ).decoder_start_token_id
+
+    assert start(bos_token_id=7) == 7
+    assert start(bos_token_id=7, decoder_start_token_id=9) == 9
+    assert start(decoder_start_token_id=None) == 0
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_known_architecture_is_read(document: Any, architecture: str) -> None:
     assert ModelConfig.from_document(document() | {"architecture": architecture}).architecture == architecture
@@ -115,7 +214,11 @@ def test_a_known_architecture_is_read(document: Any, architecture: str) -> None:
         ("weights", {}),
         ("extra", 1),
         *((f"parameters.{key}", limit + 1) for key, limit in LIMITS.items()),
-        *((f"parameters.{key}", value) for key in LIMITS for value in (0, -1, True, 12.0, "12", None, 10**4000)),
+        *(
+            (f"parameters.{key}", value)
+            for key in parameters_of("GPT-3")[:6]
+            for value in (0, -1, True, 12.0, "12", None, 10**4000)
+        ),
         ("parameters.num_heads", 3),
         ("parameters.layer_norm_epsilon", 0),
         ("parameters.layer_norm_epsilon", -1e-5),
@@ -166,24 +269,27 @@ SCALARS = st.one_of(
     st.integers(),
     st.sampled_from([2**12, 2**16, 2**20, 2**22, 2**24, 2**53 - 1]).flatmap(lambda n: st.integers(n - 1, n + 1)),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from(["", "1.0", "1.0.0-a.01", "1.0.0-01", "2.0", "1.1+a", "GPT-3", "gelu_tanh", "0" * 64, "x"]),
+    st.sampled_from(
+        ["", "1.0", "1.0.0-a.01", "1.0.0-01", "2.0", "1.1+a", *ARCHITECTURES, "gelu_tanh", "relu", "0" * 64, "x"]
+    ),
     st.lists(st.integers(0, 4) | st.booleans(), max_size=3),
     st.dictionaries(st.sampled_from(["seed", "sha256", "x"]), st.integers(0, 3) | st.just("0" * 64), max_size=2),
 )
-PARAMETERS = (*SCHEMA["properties"]["parameters"]["properties"], "extra")
+PARAMETERS = (*sorted({key for name in ARCHITECTURES for key in SCHEMA["$defs"][name]["properties"]}), "extra")
 TOP = (*SCHEMA["properties"], "extra")
 
 
 @settings(max_examples=400)
 @given(
+    architecture=st.sampled_from(ARCHITECTURES),
     top=st.dictionaries(st.sampled_from(TOP), SCALARS, max_size=2),
     inner=st.dictionaries(st.sampled_from(PARAMETERS), SCALARS, max_size=3),
     dropped=st.sets(st.sampled_from(("name", "version", "vocab_size", "num_layers", "num_heads")), max_size=1),
 )
 def test_code_and_schema_agree_on_mutated_documents(
-    document: Any, top: dict[str, Any], inner: dict[str, Any], dropped: set[str]
+    document: Any, architecture: str, top: dict[str, Any], inner: dict[str, Any], dropped: set[str]
 ) -> None:
-    mutated = copy.deepcopy(document())
+    mutated = copy.deepcopy(document()) | {"architecture": architecture}
     mutated["parameters"].update(inner)
     mutated.update(top)
     for key in dropped:
@@ -194,8 +300,9 @@ def test_code_and_schema_agree_on_mutated_documents(
     refusal = refused(mutated)
     if refusal is None:
         assert valid
-    elif valid:  # then it is one of the two rules that lie between members
-        assert "do not divide" in refusal.what or ("token_id" in refusal.where and "from 0 to" in refusal.what), refusal
+    elif valid:  # then it is one of the rules that lie between members
+        between = "do not divide" in refusal.what or "odd width" in refusal.what
+        assert between or ("token_id" in refusal.where and "from 0 to" in refusal.what), refusal
 
 
 def refused(document: object) -> LLMasOSError | None:
@@ -206,12 +313,23 @@ def refused(document: object) -> LLMasOSError | None:
     return None
 
 
-def test_the_schema_is_a_schema_and_states_the_limits(document: Any) -> None:
+def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    properties = SCHEMA["properties"]["parameters"]["properties"]
-    assert {key: properties[key]["maximum"] for key in LIMITS} == dict(LIMITS)
-    config = ModelConfig.from_document(document())
-    for key, rule in properties.items():
-        if "default" in rule and key not in document()["parameters"]:
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_schema_states_limits_and_defaults(document: Any, architecture: str) -> None:
+    shared = SCHEMA["$defs"]
+    properties = shared[architecture]["properties"]
+    rules = {
+        key: {**shared.get(rule.get("$ref", "").rpartition("/")[2], {}), **rule} for key, rule in properties.items()
+    }
+    assert set(rules) == set(parameters_of(architecture))
+    assert {key: rules[key]["maximum"] for key in LIMITS if key in rules} == {
+        key: limit for key, limit in LIMITS.items() if key in rules
+    }
+    config = ModelConfig.from_document(bare(document, architecture))
+    for key, rule in rules.items():
+        if "default" in rule and key != "decoder_start_token_id" and key not in document()["parameters"]:
             value = getattr(config, key)
-            assert (list(value) if isinstance(value, tuple) else value) == rule["default"]
+            assert (list(value) if isinstance(value, tuple) else value) == rule["default"], key

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import llmasos
 from llmasos import ModelConfig, generation, sampling
 from llmasos.errors import ContextOverflow, InvalidArgument, UnknownParameter, Unsupported
-from llmasos.generation import Generation
+from llmasos.generation import Generation, Prompt
 from llmasos.tokenizer import ByteTokenizer
 
 Say = Callable[..., llmasos.Model]
@@ -31,7 +31,7 @@ def recite(script: Sequence[int], document: Any, **options: Any) -> tuple[list[s
         return np.eye(300)[script[position - 1]]
 
     request = generation.check_request(config, options.pop("max_length", len(script)), 0.0, options)
-    *pieces, last = generation.stream(step, config, ByteTokenizer(), [0], request)
+    *pieces, last = generation.stream(step, config, ByteTokenizer(), Prompt(ids=[0], given=1), request)
     return [str(piece) for piece in pieces], last  # type: ignore[return-value]
 
 

@@ -65,7 +65,9 @@ def test_attention_by_hand() -> None:
     k = np.zeros((1, 1, 2, 4))
     k[0, 0, 1, 0] = 1
     v = np.array([[[[0.0, 4, 0, 0], [8.0, 0, 0, 4]]]])
-    np.testing.assert_allclose(ops.causal_attention(q, k, v), [[[[0, 4, 0, 0], [6, 1, 0, 3]]]], rtol=1e-15)
+    np.testing.assert_allclose(
+        ops.attention(q, k, v, ops.causal_mask(q.shape[-2], k.shape[-2])), [[[[0, 4, 0, 0], [6, 1, 0, 3]]]], rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -78,6 +80,6 @@ def test_every_operation_stays_in_its_dtype(dtype: type) -> None:
         ops.gelu_tanh(x),
         ops.softmax(x),
         ops.log_softmax(x),
-        ops.causal_attention(x, x, x),
+        ops.attention(x, x, x, ops.causal_mask(x.shape[-2], x.shape[-2])),
     )
     assert {result.dtype for result in results} == {np.dtype(dtype)}

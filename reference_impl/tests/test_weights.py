@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmasos import ModelConfig, counter, weights
-from llmasos.errors import InvalidArgument, InvalidFormat, Unsupported, UnsupportedArchitecture
+from llmasos.errors import InvalidArgument, InvalidFormat, Unsupported
 
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 TENSORS = {
@@ -185,13 +185,6 @@ def test_tensors_of_a_configuration(document: Any) -> None:
     assert weights.parameter_count(config) == 7 * 4 + 5 * 4 + 2 * 8 + 4 * 20 + (4 * 3 + 3) + (3 * 4 + 4) + 8
     untied = ModelConfig.from_document(document(tie_embeddings=False))
     assert weights.expected_tensors(untied)["head.weight"] == (300, 16)
-
-
-def test_tensors_of_an_architecture_that_does_not_run_are_not_known(document: Any) -> None:
-    config = ModelConfig.from_document(document() | {"architecture": "BERT"})
-    for function in (weights.expected_tensors, weights.initialise, weights.parameter_count):
-        with pytest.raises(UnsupportedArchitecture, match="reads and describes 'BERT'"):
-            function(config)
 
 
 def plain_word(key: int, n: int) -> int:

@@ -76,6 +76,10 @@ class InProcess:
             return wire.describe(self.description)
         if method == "load_model":
             return {"model": self._keep(self._models, "m", _vendor(self._adapter.load_model, params["path"]))}
+        if method in _OF_ADAPTER:
+            ask = self._method(self._adapter, "adapter", method)
+            value = _vendor(ask, params.pop("hypotheses"), params.pop("references"), **params)
+            return {_MEMBER[method]: value} if method in _MEMBER else value
         if "session" in params:
             return self._session(method, params)
         model = _held(self._models, params.pop("model"), "model")
@@ -83,6 +87,10 @@ class InProcess:
             self._models = {name: kept for name, kept in self._models.items() if kept is not model}
             return {}
         ask = self._method(model, "model", method)
+        if method == "train_step":
+            return self._trained(ask, params)
+        if method == "export":
+            return {"files": _vendor(ask, **params)}
         first = next(params.pop(name) for name in ("ids", "text", "prompt") if name in params)
         if method == "stream_text":
             return _streamed(ask, first, params)
@@ -90,10 +98,19 @@ class InProcess:
         if method == "open":
             logits = _attribute(value, "logits")
             return {"session": self._keep(self._sessions, "s", value), "logits": logits}
+        if method == "encode":
+            return _encoded(value)
         if method == "forward":
             # One array [B, T, V] is a list of rows, too.
             return {"logits": list(np.asarray(value)) if getattr(value, "ndim", 0) == 3 else value}
+        if method == "gradients":
+            return _pair(value, method, "loss", "gradients")
         return {_MEMBER[method]: value} if method in _MEMBER else value
+
+    def _trained(self, ask: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+        batch, rate = params.pop("ids"), params.pop("learning_rate")
+        answer = _pair(_vendor(ask, batch, rate, **params), "train_step", "loss", "model")
+        return {**answer, "model": self._keep(self._models, "m", answer["model"])}
 
     def _session(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         name = params["session"]
@@ -130,6 +147,7 @@ _CAPABILITY: Mapping[str, str] = {
     "extend": "session",
     "fork": "session",
     "close": "session",
+    "cross_attention": "attention",
 }
 """Capability of each method that is not called like it."""
 
@@ -138,8 +156,16 @@ _MEMBER: Mapping[str, str] = {
     "detokenize": "text",
     "score": "logprobs",
     "generate_batch": "generations",
+    "fill_mask": "fills",
+    "hidden_states": "hidden",
+    "attention": "attention",
+    "cross_attention": "attention",
+    "bleu": "score",
 }
 """Where a plain return value stands in the answer."""
+
+_OF_ADAPTER = frozenset({"bleu", "rouge"})
+"""Methods that need no model and belong to the adapter object."""
 
 
 def _held(table: Mapping[str, Any], handle: str, kind: str) -> Any:
@@ -153,6 +179,21 @@ def _attribute(session: Any, name: str) -> Any:
         if not hasattr(session, needed):
             raise Malformed(f"open() returned {type(session).__name__}, which has no {needed!r}")
     return _vendor(getattr, session, name)
+
+
+def _pair(value: Any, method: str, first: str, second: str) -> dict[str, Any]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise Malformed(f"{method}() returned {type(value).__name__}, a pair of {first} and {second} was due")
+    return {first: value[0], second: value[1]}
+
+
+def _encoded(value: Any) -> dict[str, Any]:
+    """Encodings of the rows as the wire carries them: hidden states one by one, pooled vectors as one array [B, D]."""
+    try:
+        hidden, pooled = [row.hidden for row in value], [np.asarray(row.pooled) for row in value]
+        return {"hidden": hidden, "pooled": np.stack(pooled) if pooled else np.zeros((0, 1))}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Malformed(f"encode() returned {type(value).__name__}, a list of Encodings was due: {error}") from None
 
 
 def _streamed(ask: Callable[..., Any], prompt: str, options: dict[str, Any]) -> dict[str, Any]:

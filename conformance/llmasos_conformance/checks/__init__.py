@@ -30,6 +30,7 @@ Judge = Callable[[Given, Asked, "Reference"], "Finding"]
 
 FAMILIES = (
     "format", "loading", "numerics", "attention", "batch", "cache", "state", "greedy", "api", "text", "contracts",
+    "inside", "interchange", "metrics", "windows", "beams", "beside", "documents", "encoder", "encdec",
     "tokenizers",
 )  # fmt: skip
 """Modules of this package that hold checks."""
@@ -61,14 +62,26 @@ _REGISTRY: dict[str, Check] = {}
 
 
 def check(
-    name: str, question: Question, judge: Judge, *, needs: tuple[str, ...], given: Mapping[str, Any] | None = None
+    name: str,
+    question: Question,
+    judge: Judge,
+    *,
+    needs: tuple[str, ...],
+    given: Mapping[str, Any] | None = None,
+    optional: Mapping[str, Any] | None = None,
 ) -> Check:
-    """Register a check. `given` lists properties of the case's data; all are required unless `default` is there."""
-    properties = dict(given or {})
+    """Register a check.
+
+    Args:
+        given: properties of the case's data; all are required unless `default` is there.
+        optional: properties that a case may leave out. They have no default, because a default is part of a case's
+            digest, and so could not be added to a check whose cases are frozen.
+    """
+    properties = {**(given or {}), **(optional or {})}
     schema = {
         "type": "object",
         "properties": properties,
-        "required": sorted(key for key, value in properties.items() if "default" not in value),
+        "required": sorted(key for key, value in (given or {}).items() if "default" not in value),
         "additionalProperties": False,
     }
     if name in _REGISTRY:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.candidate import LoadedModel, Refused, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
-from llmasos_conformance.checks.bundles import MODEL, speaker
+from llmasos_conformance.checks.bundles import MODEL, continued, speaker
 from llmasos_conformance.inputs import pick
 from llmasos_conformance.protocol import REFUSAL_CODES, Generation
 from llmasos_conformance.verdict import Finding, failed, passed
@@ -175,10 +175,8 @@ def ask_context(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none, they are equal or they are not.
     """
     after, prompt = given["prompt"], "x" * given["prompt"]
-    sizes = given["contexts"]
-    models = [
-        candidate.model(speaker(candidate.probes, {"says": [ALPHABET], "after": after, "context": n})) for n in sizes
-    ]
+    speaking = given.get("model", {"says": [ALPHABET], "after": after})
+    models = [candidate.model(speaker(candidate.probes, {**speaking, "context": n})) for n in given["contexts"]]
     options = {"max_length": len(ALPHABET), "temperature": 0}
     return {"answers": [refusal_of(model.generate_text, prompt, **options) for model in models]}
 
@@ -188,7 +186,9 @@ def judge_context(given: Given, asked: Asked, reference: Reference) -> Finding:
     for context, got in zip(given["contexts"], asked["answers"], strict=True):
         where = f"context_length {context}, {held} tokens of prompt"
         if context >= held:
-            due = {"text": ALPHABET[: context - held], "finish_reason": "length"}
+            speaking = {**given.get("model", {"says": [ALPHABET], "after": held}), "context": context}
+            text = bytes(continued(speaking, b"x" * held, len(ALPHABET))).decode()
+            due = {"text": text, "finish_reason": "length"}
             wrong = differs(due, got, where)
             if wrong is not None:
                 return wrong
@@ -213,6 +213,7 @@ check(
         },
         "prompt": {"type": "integer", "minimum": 1, "description": "tokens of the prompt"},
     },
+    optional={"model": {**MODEL, "description": "that goes on behind a row of x; left out: one of GPT-3"}},
 )
 
 # ── options ─────────────────────────────────────────────────────────────────────────────────────────────────────────

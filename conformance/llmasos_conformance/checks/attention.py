@@ -168,9 +168,10 @@ def _permutation(draw: Draw, count: int) -> Permutation:
 
 
 def _columns(parts: Parts, name: str, order: Permutation) -> None:
-    """Reorder what a linear map gives."""
+    """Reorder what a linear map gives; its bias too, if it has one."""
     parts.weights[f"{name}.weight"] = parts.weights[f"{name}.weight"][:, order]
-    parts.weights[f"{name}.bias"] = parts.weights[f"{name}.bias"][order]
+    if f"{name}.bias" in parts.weights:
+        parts.weights[f"{name}.bias"] = parts.weights[f"{name}.bias"][order]
 
 
 def _rows(parts: Parts, name: str, order: Permutation) -> None:
@@ -179,12 +180,19 @@ def _rows(parts: Parts, name: str, order: Permutation) -> None:
 
 
 def _scale(parts: Parts, by: float, *names: str) -> None:
+    """Multiply tensors, those of them that the architecture has."""
     for name in names:
-        parts.weights[name] = parts.weights[name] * np.float32(by)
+        if name in parts.weights:
+            parts.weights[name] = parts.weights[name] * np.float32(by)
 
 
 def _layers(parts: Parts) -> list[str]:
     return [f"layers.{i}" for i in range(parts.document["parameters"]["num_layers"])]
+
+
+def _named(parts: Parts, end: str) -> list[str]:
+    """Names of the model's parts that have a map of that end, in the order of the model."""
+    return [name.removesuffix(f".{end}.weight") for name in parts.weights if name.endswith(f".{end}.weight")]
 
 
 def _sizes(parts: Parts) -> tuple[int, int, int]:
@@ -197,46 +205,91 @@ def _sizes(parts: Parts) -> tuple[int, int, int]:
 def heads(parts: Parts, draw: Draw) -> None:
     """Heads in another order: channels of a head stay together, and the output map takes them where they went."""
     H, K, _ = _sizes(parts)
-    for layer in _layers(parts):
+    for name in _named(parts, "query"):
         order = (_permutation(draw, H)[:, None] * K + np.arange(K)).reshape(-1)
         for part in ("query", "key", "value"):
-            _columns(parts, f"{layer}.attention.{part}", order)
-        _rows(parts, f"{layer}.attention.output", order)
+            _columns(parts, f"{name}.{part}", order)
+        _rows(parts, f"{name}.output", order)
 
 
 def head_channels(parts: Parts, draw: Draw) -> None:
     """Channels within each head in another order, one for queries and keys and one for values."""
     H, K, _ = _sizes(parts)
-    for layer in _layers(parts):
+    for name in _named(parts, "query"):
         matched, mixed = (
             np.concatenate([h * K + _permutation(draw, K) for h in range(H)]) for _ in ("queries and keys", "values")
         )
-        _columns(parts, f"{layer}.attention.query", matched)
-        _columns(parts, f"{layer}.attention.key", matched)
-        _columns(parts, f"{layer}.attention.value", mixed)
-        _rows(parts, f"{layer}.attention.output", mixed)
+        _columns(parts, f"{name}.query", matched)
+        _columns(parts, f"{name}.key", matched)
+        _columns(parts, f"{name}.value", mixed)
+        _rows(parts, f"{name}.output", mixed)
+
+
+def groups(parts: Parts, draw: Draw) -> None:
+    """Key-value heads in another order, and within the query heads of each another order."""
+    H, K, _ = _sizes(parts)
+    G = int(parts.document["parameters"]["num_key_value_heads"])
+    for layer in _layers(parts):
+        group = _permutation(draw, G) if G > 1 else np.zeros(1, dtype=np.int64)
+        query = np.concatenate([g * (H // G) + _permutation(draw, H // G) for g in group]) if G < H else group
+        shared, own = ((order[:, None] * K + np.arange(K)).reshape(-1) for order in (group, query))
+        for part, order in (("query", own), ("key", shared), ("value", shared)):
+            _columns(parts, f"{layer}.attention.{part}", order)
+        _rows(parts, f"{layer}.attention.output", own)
+
+
+def pairs(parts: Parts, draw: Draw) -> None:
+    """Pairs of channels of queries and keys turned by a quarter, and channels of values in another order.
+
+    A quarter turn makes (a, b) into (-b, a), which rounds nothing; it commutes with the turn by a position, and it
+    leaves the product of queries and keys as it is.
+    """
+    H, K, _ = _sizes(parts)
+    G = int(parts.document["parameters"]["num_key_value_heads"])
+    for layer in _layers(parts):
+        chosen = np.array([[draw.integer(0, 1) for _ in range(K // 2)] for _ in range(G)], dtype=bool)
+        chosen[0, 0] = True
+        mixed = np.stack([_permutation(draw, K) for _ in range(G)])  # [G, K]
+        for part, count in (("query", H), ("key", G)):
+            weight = parts.weights[f"{layer}.attention.{part}.weight"]
+            a, b = np.moveaxis(weight.reshape(len(weight), count, 2, K // 2), 2, 0)  # [D, count, K/2] each
+            turn = chosen.repeat(count // G, axis=0)
+            turned = np.stack([np.where(turn, -b, a), np.where(turn, a, b)], axis=2)
+            parts.weights[f"{layer}.attention.{part}.weight"] = turned.reshape(weight.shape)
+        for part, count in (("value", G), ("output", H)):
+            order = (np.arange(count)[:, None] * K + mixed.repeat(count // G, axis=0)).reshape(-1)
+            (_columns if part == "value" else _rows)(parts, f"{layer}.attention.{part}", order)
+
+
+def up_and_down(parts: Parts, draw: Draw) -> None:
+    """What a gate multiplies twice as large, the map that takes it half as large. The gate itself is not linear."""
+    for layer in _layers(parts):
+        _scale(parts, 2.0, f"{layer}.feed_forward.up.weight")
+        _scale(parts, 0.5, f"{layer}.feed_forward.down.weight")
 
 
 def hidden_units(parts: Parts, draw: Draw) -> None:
     """Units of the feed-forward in another order."""
     _, _, F = _sizes(parts)
-    for layer in _layers(parts):
+    for name in _named(parts, "up"):
         order = _permutation(draw, F)
-        _columns(parts, f"{layer}.feed_forward.up", order)
-        _rows(parts, f"{layer}.feed_forward.down", order)
+        _columns(parts, f"{name}.up", order)
+        if f"{name}.gate.weight" in parts.weights:
+            _columns(parts, f"{name}.gate", order)
+        _rows(parts, f"{name}.down", order)
 
 
 def query_and_key(parts: Parts, draw: Draw) -> None:
     """Queries twice as large, keys half as large. Powers of two round nothing, and the scores stay."""
-    for layer in _layers(parts):
+    for name in _named(parts, "query"):
         for part, by in (("query", 2.0), ("key", 0.5)):
-            _scale(parts, by, f"{layer}.attention.{part}.weight", f"{layer}.attention.{part}.bias")
+            _scale(parts, by, f"{name}.{part}.weight", f"{name}.{part}.bias")
 
 
 def norm_gain(parts: Parts, draw: Draw) -> None:
     """What a norm gives twice as large, the maps that take it half as large."""
     takers = {"attention_norm": ("attention.query", "attention.key", "attention.value"),
-              "feed_forward_norm": ("feed_forward.up",)}  # fmt: skip
+              "feed_forward_norm": ("feed_forward.up", "feed_forward.gate")}  # fmt: skip
     for layer in _layers(parts):
         for norm, maps in takers.items():
             _scale(parts, 2.0, f"{layer}.{norm}.weight", f"{layer}.{norm}.bias")
@@ -251,7 +304,12 @@ RELABELLINGS: Mapping[str, Callable[[Parts, Draw], None]] = {
     "hidden-units": hidden_units,
     "query-and-key": query_and_key,
     "norm-gain": norm_gain,
+    "groups": groups,
+    "pairs": pairs,
+    "up-and-down": up_and_down,
 }
+"""Rewritings by name. `heads` and `head-channels` are for heads that have keys and values of their own and are not
+turned; `groups`, `pairs` and `up-and-down` for Llama."""
 
 
 def rewritten(probes: Library, probe: str, change: str, draw: Draw) -> tuple[Probe, list[int]]:
@@ -266,11 +324,15 @@ def rewritten(probes: Library, probe: str, change: str, draw: Draw) -> tuple[Pro
         RELABELLINGS[change](parts, draw)
         return probes.write(parts.document, parts.weights), list(range(V))
     order = _permutation(draw, V)
-    for name in ("token_embedding", "head.weight"):
+    for name in ("token_embedding", "head.weight", "head.bias"):
         if name in parts.weights:
             parts.weights[name] = parts.weights[name][order]
     place = np.empty(V, dtype=np.int64)
     place[order] = np.arange(V)
+    parameters = parts.document["parameters"]
+    for name in ("mask_token_id", "decoder_start_token_id"):
+        if parameters.get(name) is not None:
+            parameters[name] = int(place[parameters[name]])
     return probes.write(parts.document, parts.weights), [int(i) for i in place]
 
 

@@ -7,6 +7,7 @@ No checks live here.
     packed, pack         model.safetensors in parts that can be broken on purpose, and as bytes
     outcome, all_refused what comes of loading a bundle, and whether each of several is refused as it must be
     speaker(model)       a model that is made to say something: the answer to a request is known before it is asked
+    spoken(model, ids)   what that answer is
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from llmasos_conformance.candidate import Refused, refusal_of
 from llmasos_conformance.checks import vocabularies
 from llmasos_conformance.inputs import sequence
 from llmasos_conformance.layout import TensorFile, shapes, silent, with_defaults
-from llmasos_conformance.probes import MARGIN, sylvester
+from llmasos_conformance.probes import MARGIN, sylvester, transformer
 from llmasos_conformance.protocol import REFUSAL_CODES, Array
 from llmasos_conformance.verdict import Finding, failed, passed
 
@@ -112,16 +114,21 @@ def document(edits: Edits) -> bytes:
     return before + bytes(raw)
 
 
+def architecture(edits: Edits) -> str:
+    """What an edited document names."""
+    return str(json.loads(members(edits)["architecture"]))
+
+
 def config(edits: Edits) -> dict[str, Any]:
     """Parameters of an edited document that is still valid, with the standard's defaults."""
     given = {path.partition(".")[2]: json.loads(v) for path, v in members(edits).items() if path.startswith("param")}
-    return with_defaults(given)
+    return with_defaults(given, architecture(edits))
 
 
 # ── weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tensors(config: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Array]:
+def tensors(config: Mapping[str, Any], *, quiet: bool = False, architecture: str = "GPT-3") -> dict[str, Array]:
     """Weights of the needed shapes: name -> float32 array.
 
     Each value is a signed byte of SHAKE-256(name) divided by 128, norm weights lie around 1. So the same name and shape
@@ -130,14 +137,20 @@ def tensors(config: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Arra
     Args:
         quiet: embeddings are 1/64 as large, so that the epsilon of the norms weighs as much as the variance.
     """
-    made = {name: _pattern(name, shape) for name, shape in shapes(config).items()}
+    made = {name: _pattern(name, shape) for name, shape in shapes(config, architecture).items()}
     for name in made:
         if name.endswith("norm.weight"):
             made[name] = 1 + made[name]
     if quiet:
-        for name in ("token_embedding", "position_embedding"):
-            made[name] = made[name] / 64
+        for name in made:
+            if name.endswith("embedding"):
+                made[name] = made[name] / 64
     return made
+
+
+def held(edits: Edits, *, quiet: bool = False) -> dict[str, Array]:
+    """Weights of an edited document that is still valid."""
+    return tensors(config(edits), quiet=quiet, architecture=architecture(edits))
 
 
 def _pattern(name: str, shape: tuple[int, ...]) -> Array:
@@ -215,10 +228,21 @@ MODEL = {
             "additionalProperties": {"type": "number"},
             "description": "character -> its probability, the same at every position",
         },
+        "chain": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 3, "maxItems": 3},
+            "description": "a token, one that may come after it, and with which probability",
+        },
+        "architecture": {
+            "enum": ["GPT-3", "Llama", "Transformer"],
+            "description": "default GPT-3; a Llama cannot have `says`, a Transformer neither `law` nor `chain`",
+        },
         "louder": {
             "type": "integer",
             "description": "an id whose logit is half as large again as that of what it says",
         },
+        "echoes": {**_ITEMS, "description": "tokens that a Transformer writes as it reads them, place by place"},
+        "start": {"type": "integer", "description": "decoder_start_token_id; left to the standard if not said"},
         "eos": {"type": "array", "items": {"type": "integer"}, "description": "eos_token_ids"},
         "bos": {"type": "integer", "description": "bos_token_id"},
         "context": {"type": "integer", "minimum": 2, "description": "context_length, default 48"},
@@ -261,26 +285,40 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
         says      each position has a code, so that the position alone decides
         follows   each left-hand token has a code, so that the last token alone decides; others say id 0
         law       every position has the same code, and one column of the head holds ln p
+        chain     each left-hand token has a code, which the head answers with ln p of the tokens behind it
+
+    A Llama has no positions in its embeddings, so that no code can stand at one: there `says` is not offered. What a
+    Transformer says is said of its target positions and tokens; see `probes.transformer`.
 
     With `tokenizer` the vocabulary is that file's if `vocabulary` is left out, and a model that is not told what to say
     says full stops.
     """
+    if model.get("architecture") == "Transformer":
+        if "tokenizer" in model:
+            raise ValueError("a Transformer speaks bytes; use `pieces`")
+        return translator(library, model)
     made_of = model.get("tokenizer")
     names = None if made_of is None else vocabularies.ids_by_name(vocabularies.document(made_of))
     stop, size = (ord("."), 260) if names is None else (names.get(".", 0), max(names.values()) + 1)
-    V, context = model.get("vocabulary", size), model.get("context", 48)
-    if names is not None and not model.keys() & {"follows", "law"}:
+    V, context, llama = model.get("vocabulary", size), model.get("context", 48), model.get("architecture") == "Llama"
+    if names is not None and not model.keys() & {"follows", "law", "chain"}:
         model = {"says": [], **model}
-    codes = sylvester((context if "says" in model else 31) + 1)[1:].astype(np.float32)  # the constant row has a mean
+    links = [*model.get("follows", ()), *model.get("chain", ())]
+    known = list(dict.fromkeys(ids_of([link[0]], names)[0] for link in links))
+    count = context if "says" in model else max(31, len(known))
+    codes = sylvester(count + 1)[1:].astype(np.float32)  # the constant row has a mean
     D = codes.shape[1]
     parameters = {
         "vocab_size": V, "embedding_dim": D, "num_layers": 1, "num_heads": 1, "feed_forward_dim": 4,
         "context_length": context, "tie_embeddings": False, "bos_token_id": model.get("bos"),
         "eos_token_ids": model.get("eos", []),
     }  # fmt: skip
-    weights = silent(parameters)
+    architecture = model.get("architecture", "GPT-3")
+    weights = silent(with_defaults(parameters, architecture), architecture)
     head = weights["head.weight"]
     if "says" in model:
+        if llama:
+            raise ValueError("a Llama cannot say something at a position; use `follows`")
         script = [stop] * (model.get("after", 1) - 1) + ids_of(model["says"], names)
         weights["position_embedding"] = codes[:context]
         for position in range(context):
@@ -291,16 +329,69 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
         for code, (before, then) in zip(codes, (ids_of(pair, names) for pair in model["follows"]), strict=False):
             weights["token_embedding"][before] = code
             head[then] += code * (MARGIN / D)
+    elif "chain" in model:
+        head[:] = -100 * codes[: len(known)].sum(0) / D
+        for before, then, mass in model["chain"]:
+            code, token = codes[known.index(ids_of([before])[0])], ids_of([then])[0]
+            weights["token_embedding"][ids_of([before])] = code
+            head[token] += code * (np.float32(100 + np.log(mass)) / D)
     else:
-        weights["position_embedding"][:] = codes[0]
+        weights["token_embedding" if llama else "position_embedding"][:] = codes[0]
         head[:, 0] = -100
         for character, mass in model["law"].items():
             head[ord(character), 0] = np.float32(np.log(mass))
-    made = {"name": "speaker", "version": "1.0", "architecture": "GPT-3", "parameters": parameters}
+    made = {"name": "speaker", "version": "1.0", "architecture": architecture, "parameters": parameters}
     tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
     if made_of is not None:
         tokenizer = vocabularies.raw(made_of)
     return library.write(json.dumps(made).encode(), pack(weights), tokenizer=tokenizer)
+
+
+def translator(library: Library, model: Mapping[str, Any]) -> Probe:
+    """A Transformer that says, follows or echoes what `model` demands; sizes as for the other speakers."""
+    V, context = model.get("vocabulary", 260), model.get("context", 48)
+    counts = {"says": context, "follows": len(model.get("follows", ())), "echoes": context + len(_echoed(model))}
+    count = counts[next(kind for kind in counts if kind in model)]
+    rows = sylvester(count + 1)[1 : count + 1]  # the first row has a mean
+    sizes = replace(
+        transformer.AUTOMATON, V=V, D=rows.shape[1], context=context, bos=model.get("bos"),
+        eos=tuple(model.get("eos", ())), start=model.get("start", 0),
+    )  # fmt: skip
+    if "says" in model:
+        script = (ids_of(model["says"]) + [ord(".")] * context)[:context]
+        parts = transformer.says(rows, sizes, script, model.get("louder"))
+    elif "follows" in model:
+        parts = transformer.follows(
+            rows, sizes, dict(zip(*map(ids_of, zip(*model["follows"], strict=True)), strict=True))
+        )
+    else:
+        parts = transformer.echoes(rows, sizes, _echoed(model))
+    if "start" not in model:
+        del parts.document["parameters"]["decoder_start_token_id"]
+    tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
+    return library.write(parts.document, parts.weights, tokenizer=tokenizer)
+
+
+def _echoed(model: Mapping[str, Any]) -> list[int]:
+    """Ids that a model echoes, each once."""
+    return list(dict.fromkeys(ids_of(model.get("echoes", ()))))
+
+
+def spoken(model: Mapping[str, Any], ids: Sequence[int]) -> list[int]:
+    """The likeliest id behind each of some ids, of a speaker that says or follows."""
+    if "follows" in model:
+        then = {ids_of(pair)[0]: ids_of(pair)[1] for pair in model["follows"]}
+        return [then.get(token, 0) for token in ids]
+    script = [ord(".")] * (model.get("after", 1) - 1) + ids_of(model["says"])
+    return [script[i] if i < len(script) else ord(".") for i in range(len(ids))]
+
+
+def continued(model: Mapping[str, Any], ids: Sequence[int], count: int) -> list[int]:
+    """The ids that such a speaker puts behind some ids: `count`, or as many as its context has room for."""
+    row = list(ids)
+    for _ in range(min(count, model.get("context", 48) - len(ids))):
+        row.append(spoken(model, row)[-1])
+    return row[len(ids) :]
 
 
 def tokenizer_json(model: Mapping[str, Any]) -> bytes:

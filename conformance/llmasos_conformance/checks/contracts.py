@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.candidate import LoadedModel, Refused, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
-from llmasos_conformance.checks.bundles import speaker
+from llmasos_conformance.checks.bundles import MODEL as SPEAKER
+from llmasos_conformance.checks.bundles import continued, speaker, spoken
 from llmasos_conformance.checks.rows import new_ids
 from llmasos_conformance.verdict import Finding, failed, passed
 
@@ -26,6 +27,12 @@ Answer = Sequence[Any]
 CONTEXT = 16
 MODEL: Mapping[str, Any] = {"says": ["and so on it goes"], "after": 1, "context": CONTEXT}
 """After p tokens it says what its text holds from character p-1 on, whatever they are."""
+SPEAKING: Mapping[str, Any] = {"model": {**SPEAKER, "description": "that is asked; left out: one of GPT-3"}}
+
+
+def _speaking(given: Given) -> Mapping[str, Any]:
+    made: Mapping[str, Any] = given.get("model", MODEL)
+    return made
 
 
 def _leaders(logits: Any) -> list[int]:
@@ -78,19 +85,18 @@ def _unlike_due(method: str, got: Any, due: Answer, when: str) -> Finding | None
     return None
 
 
-def _due(method: str, ids: Sequence[int]) -> Answer:
+def _due(method: str, ids: Sequence[int], model: Mapping[str, Any]) -> Answer:
     """What the speaker must answer."""
-    said = MODEL["says"][0].encode()
     if method in ("forward", "open"):
-        return [said[i] for i in range(len(ids))]
+        return spoken(model, ids)
     if method == "forward_batch":
-        return [*said[:2], *said[: len(ids)], said[0]]
+        return [token for row in ([97, 98], ids, [97]) for token in spoken(model, row)]
     if method == "score":
         return [i == 0 for i in range(len(ids))]
     if method == "detokenize":
         return [bytes(ids).decode()]
-    after = [said[len(ids) - 1 + i] for i in range(min(4, CONTEXT - len(ids)))]
-    return [*(said[1 + i] for i in range(4)), *after] if method == "generate_batch" else after
+    rows = ([97, 98], ids) if method == "generate_batch" else (ids,)
+    return [token for row in rows for token in continued(model, row, 4)]
 
 
 def ask_refuses_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -101,7 +107,7 @@ def ask_refuses_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     must answer.
     Bound: none, they are equal or they are not.
     """
-    model, ask = candidate.model(speaker(candidate.probes, MODEL)), METHODS[given["method"]]
+    model, ask = candidate.model(speaker(candidate.probes, _speaking(given))), METHODS[given["method"]]
     before = refusal_of(ask, model, GOOD)  # what is wrong without any refusal is not blamed on one
     tried = [(refusal_of(ask, model, list(ids)), refusal_of(ask, model, GOOD)) for ids in given["rows"]]
     return {"before": before, "tried": tried}
@@ -109,7 +115,7 @@ def ask_refuses_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
 def judge_refuses_ids(given: Given, asked: Asked, reference: Reference) -> Finding:
     code, method = given["code"], given["method"]
-    due, good = _due(method, GOOD), _call(method, GOOD)
+    due, good = _due(method, GOOD, _speaking(given)), _call(method, GOOD)
     if wrong := _unlike_due(method, asked["before"], due, f"{good}, before anything wrong was asked"):
         return wrong
     for ids, (got, after) in zip(given["rows"], asked["tried"], strict=True):
@@ -141,6 +147,7 @@ check(
         "rows": ROWS,
         "code": {"enum": ["invalid_argument", "context_overflow"], "description": "code of the refusal"},
     },
+    optional=SPEAKING,
 )
 
 
@@ -151,19 +158,27 @@ def ask_takes_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the answer with what the model must answer.
     Bound: none, they are equal or they are not.
     """
-    model, ask = candidate.model(speaker(candidate.probes, MODEL)), METHODS[given["method"]]
+    model, ask = candidate.model(speaker(candidate.probes, _speaking(given))), METHODS[given["method"]]
     return {"answers": [refusal_of(ask, model, list(ids)) for ids in given["rows"]]}
 
 
 def judge_takes_ids(given: Given, asked: Asked, reference: Reference) -> Finding:
     for ids, got in zip(given["rows"], asked["answers"], strict=True):
         method = given["method"]
-        if wrong := _unlike_due(method, got, _due(method, ids), f"{_call(method, ids)} of {len(ids)} ids"):
+        due = _due(method, ids, _speaking(given))
+        if wrong := _unlike_due(method, got, due, f"{_call(method, ids)} of {len(ids)} ids"):
             return wrong
     return passed()
 
 
-check("takes-ids", ask_takes_ids, judge_takes_ids, needs=("load_model",), given={"method": METHOD, "rows": ROWS})
+check(
+    "takes-ids",
+    ask_takes_ids,
+    judge_takes_ids,
+    needs=("load_model",),
+    given={"method": METHOD, "rows": ROWS},
+    optional=SPEAKING,
+)
 
 
 def ask_refused_extend(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -173,7 +188,7 @@ def ask_refused_extend(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the likeliest ids of the steps before and after it with those of the model.
     Bound: none, they are equal or they are not.
     """
-    model = candidate.model(speaker(candidate.probes, MODEL))
+    model = candidate.model(speaker(candidate.probes, _speaking(given)))
     before, after = draw.integer(1, 5), draw.integer(1, 5)
     session = model.open([97] * before)
     got = [refusal_of(session.extend, list(ids)) for ids in given["rows"]]
@@ -187,8 +202,8 @@ def judge_refused_extend(given: Given, asked: Asked, reference: Reference) -> Fi
         if got != code:
             message = f"extend by ids {ids!s:.120}: {got}, refusal with {code} was due"
             return failed(message, expected=code, got=got)
-    said = list(MODEL["says"][0].encode())
-    due = said[asked["before"] : asked["before"] + asked["after"]]
+    before, after = asked["before"], asked["after"]
+    due = spoken(_speaking(given), [97] * before + [98] * after)[before:]
     if asked["then"] != due:
         message = f"{asked['after']} ids after {asked['before']} and a refused step give {asked['then']}, {due} was due"
         return failed(message, expected=due, got=asked["then"])
@@ -204,6 +219,7 @@ check(
         "rows": ROWS,
         "code": {"enum": ["invalid_argument", "context_overflow"], "description": "code of the refusal"},
     },
+    optional=SPEAKING,
 )
 
 
@@ -214,13 +230,13 @@ def ask_ids_only(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the code of the refusal with unsupported; the ids that follow with those of the model.
     Bound: none, they are equal or they are not.
     """
-    model = candidate.model(speaker(candidate.probes, {**MODEL, "vocabulary": 200}))
+    model = candidate.model(speaker(candidate.probes, {**_speaking(given), "vocabulary": 200}))
     text = refusal_of(model.generate_text, "ab", max_length=4, temperature=0)
     return {"text": text, "ids": new_ids(model.generate_ids([97, 98], max_length=4, temperature=0))}
 
 
 def judge_ids_only(given: Given, asked: Asked, reference: Reference) -> Finding:
-    text, due = asked["text"], _due("generate_ids", [97, 98])
+    text, due = asked["text"], _due("generate_ids", [97, 98], _speaking(given))
     if not isinstance(text, Refused) or text.code != "unsupported":
         answer = text.code if isinstance(text, Refused) else repr(text.text)
         message = f"text was asked of a model of 200 ids without tokenizer.json: {answer}, refusal unsupported was due"
@@ -230,4 +246,4 @@ def judge_ids_only(given: Given, asked: Asked, reference: Reference) -> Finding:
     return passed()
 
 
-check("ids-only", ask_ids_only, judge_ids_only, needs=("load_model", "generate_ids"))
+check("ids-only", ask_ids_only, judge_ids_only, needs=("load_model", "generate_ids"), optional=SPEAKING)

@@ -18,9 +18,9 @@ from llmasos_conformance.checks.bundles import (
     config,
     document,
     few_ids,
+    held,
     outcome,
     pack,
-    tensors,
 )
 from llmasos_conformance.protocol import Array
 from llmasos_conformance.verdict import Finding, failed, passed
@@ -132,8 +132,7 @@ check(
 
 def _bundle(library: Library, edits: Edits, *, weights: bool, quiet: bool = False) -> Probe:
     """An edited small document, with or without weights beside it."""
-    held = pack(tensors(config(edits), quiet=quiet)) if weights else None
-    return library.write(document(edits), held)
+    return library.write(document(edits), pack(held(edits, quiet=quiet)) if weights else None)
 
 
 def ask_same_model(given: Given, draw: Draw, candidate: Candidate) -> Asked:

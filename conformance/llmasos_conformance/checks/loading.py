@@ -17,19 +17,24 @@ from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.api import differs
 from llmasos_conformance.checks.bundles import (
     CODE,
+    DOCUMENT,
     DOCUMENTS,
+    MODEL,
     PLAIN,
+    Edits,
     all_refused,
     config,
+    continued,
     document,
     few_ids,
+    held,
     outcome,
     pack,
     speaker,
-    tensors,
 )
 from llmasos_conformance.checks.faults import FAULTS
 from llmasos_conformance.checks.format import judge_rejects_document
+from llmasos_conformance.inputs import shuffled
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -37,6 +42,15 @@ if TYPE_CHECKING:
     from llmasos_conformance.inputs import Draw
     from llmasos_conformance.probes import Probe
     from llmasos_conformance.reference import Reference
+
+OF: Mapping[str, Any] = {"document": {**DOCUMENT, "description": "of which the weights are; left out: the small one"}}
+"""The document of a case, for architectures other than that of the small one."""
+
+
+def _of(given: Given) -> Edits:
+    made: Edits = given.get("document", PLAIN)
+    return made
+
 
 # ── weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -48,10 +62,9 @@ def ask_rejects_weights(given: Given, draw: Draw, candidate: Candidate) -> Asked
     Compares: the refusal's code with the one due.
     Bound: none, they are equal or they are not.
     """
-    made = document(PLAIN)
-    return {
-        "outcomes": [outcome(candidate, candidate.probes.write(made, FAULTS[fault]())) for fault in given["faults"]]
-    }
+    of = _of(given)
+    bundles = [candidate.probes.write(document(of), FAULTS[fault](of)) for fault in given["faults"]]
+    return {"outcomes": [outcome(candidate, bundle) for bundle in bundles]}
 
 
 def judge_rejects_weights(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -72,6 +85,7 @@ check(
             "description": "names of faults, see FAULTS in checks/faults.py",
         }
     },
+    optional=OF,
 )
 
 
@@ -82,9 +96,9 @@ def ask_shape_contradictions(given: Given, draw: Draw, candidate: Candidate) -> 
     Compares: the refusal's code with the one due.
     Bound: none, they are equal or they are not.
     """
-    held = pack(tensors(config(PLAIN)))
+    sound = pack(held(_of(given)))
     return {
-        "outcomes": [outcome(candidate, candidate.probes.write(document(edits), held)) for edits in given["documents"]]
+        "outcomes": [outcome(candidate, candidate.probes.write(document(edits), sound)) for edits in given["documents"]]
     }
 
 
@@ -94,6 +108,7 @@ check(
     judge_rejects_document,
     needs=("load_model",),
     given={"documents": DOCUMENTS, "code": CODE},
+    optional=OF,
 )
 
 
@@ -104,14 +119,14 @@ def ask_stored_dtypes(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: logits of each bundle with the truth of the first.
     Bound: honest error of the claimed dtype.
     """
-    sizes = config(PLAIN)
-    ids, weights = few_ids(draw, sizes), tensors(sizes)
-    bundles = [candidate.probes.write(document(PLAIN), pack(weights, dtype)) for dtype in given["dtypes"]]
+    of = _of(given)
+    ids, weights = few_ids(draw, config(of)), held(of)
+    bundles = [candidate.probes.write(document(of), pack(weights, dtype)) for dtype in given["dtypes"]]
     return {"ids": ids, "logits": [candidate.model(bundle).forward([ids])[0] for bundle in bundles]}
 
 
 def judge_stored_dtypes(given: Given, asked: Asked, reference: Reference) -> Finding:
-    bundle = reference.probes.write(document(PLAIN), pack(tensors(config(PLAIN)), "F32"))
+    bundle = reference.probes.write(document(_of(given)), pack(held(_of(given)), "F32"))
     truth, honest = reference.logits(bundle, asked["ids"]), reference.honest_logits(bundle, asked["ids"])
     return numerics.worst(
         [
@@ -134,6 +149,7 @@ check(
             "description": "dtypes of storage",
         }
     },
+    optional=OF,
 )
 
 
@@ -144,11 +160,12 @@ def ask_digest(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the outcomes of loading with the right digest, with that of other weights, and without weights.
     Bound: none, they are equal or they are not.
     """
-    held = pack(tensors(config(PLAIN)))
-    right, wrong = (hashlib.sha256(raw).hexdigest() for raw in (held, held[:-1]))
+    of = _of(given)
+    sound = pack(held(of))
+    right, wrong = (hashlib.sha256(raw).hexdigest() for raw in (sound, sound[:-1]))
     outcomes = []
-    for digest, weights in ((right, held), (wrong, held), (right, None)):
-        edits = {"put": {"weights": json.dumps({"sha256": digest})}}
+    for digest, weights in ((right, sound), (wrong, sound), (right, None)):
+        edits = {**of, "put": {**of.get("put", {}), "weights": json.dumps({"sha256": digest})}}
         outcomes.append(outcome(candidate, candidate.probes.write(document(edits), weights)))
     return {"outcomes": outcomes}
 
@@ -165,13 +182,33 @@ def judge_digest(given: Given, asked: Asked, reference: Reference) -> Finding:
     return passed()
 
 
-check("weights-digest", ask_digest, judge_digest, needs=("load_model",))
+check("weights-digest", ask_digest, judge_digest, needs=("load_model",), optional=OF)
 
 # ── places ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SPEAKER: Mapping[str, Any] = {"says": ["still here"], "after": 2}
 GREEDY: Mapping[str, Any] = {"max_length": 10, "temperature": 0}
-SAID = {"text": "still here", "finish_reason": "length"}
+ASKED = "ab"
+SPEAKING: Mapping[str, Any] = {"model": {**MODEL, "description": "that is asked; left out: one of GPT-3"}}
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _speaking(given: Given) -> Mapping[str, Any]:
+    made: Mapping[str, Any] = given.get("model", SPEAKER)
+    return made
+
+
+def _said(model: Mapping[str, Any]) -> dict[str, str]:
+    """What a model answers to ASKED."""
+    return {"text": bytes(continued(model, ASKED.encode(), 10)).decode(), "finish_reason": "length"}
+
+
+def _other(model: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
+    """A model of the same kind that says something else."""
+    if "follows" in model:
+        circle = shuffled(draw, LETTERS)
+        return {**model, "follows": [[a, b] for a, b in zip(circle, [*circle[1:], circle[0]], strict=True)]}
+    return {**model, "says": ["".join(chr(97 + letter) for letter in draw.integers(10, 0, 25))]}
 
 
 def _within(probe: Probe, name: str) -> Probe:
@@ -186,7 +223,7 @@ def ask_not_found(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the codes for a path at which there is nothing and for a directory without model.json.
     Bound: none, they are equal or they are not.
     """
-    probe = candidate.probes.write(document(PLAIN), None)
+    probe = candidate.probes.write(document(_of(given)), None)
     empty = _within(probe, "empty")
     empty.path.mkdir(exist_ok=True)
     places = (_within(probe, "absent"), _within(probe, "absent/model.json"), empty)
@@ -198,7 +235,7 @@ def judge_not_found(given: Given, asked: Asked, reference: Reference) -> Finding
     return all_refused(names, asked["outcomes"], "not_found")
 
 
-check("not-found", ask_not_found, judge_not_found, needs=("load_model",))
+check("not-found", ask_not_found, judge_not_found, needs=("load_model",), optional=OF)
 
 
 def ask_path_to_document(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -208,20 +245,20 @@ def ask_path_to_document(given: Given, draw: Draw, candidate: Candidate) -> Aske
     Compares: a greedy generation of both with what the model says.
     Bound: none, they are equal or they are not.
     """
-    probe = speaker(candidate.probes, SPEAKER)
+    probe = speaker(candidate.probes, _speaking(given))
     places = (probe, _within(probe, "model.json"))
-    return {"answers": [candidate.model(place).generate_text("ab", **GREEDY) for place in places]}
+    return {"answers": [candidate.model(place).generate_text(ASKED, **GREEDY) for place in places]}
 
 
 def judge_path_to_document(given: Given, asked: Asked, reference: Reference) -> Finding:
     for name, got in zip(("its directory", "its model.json"), asked["answers"], strict=True):
-        wrong = differs(SAID, got, f"a bundle loaded by {name}")
+        wrong = differs(_said(_speaking(given)), got, f"a bundle loaded by {name}")
         if wrong is not None:
             return wrong
     return passed()
 
 
-check("path-to-document", ask_path_to_document, judge_path_to_document, needs=("load_model",))
+check("path-to-document", ask_path_to_document, judge_path_to_document, needs=("load_model",), optional=SPEAKING)
 
 
 def ask_links(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -231,14 +268,15 @@ def ask_links(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the refusal's code with the one due.
     Bound: none, they are equal or they are not.
     """
-    held = {"model.json": document(PLAIN), "model.safetensors": pack(tensors(config(PLAIN)))}
-    outer = candidate.probes.write(held["model.json"], held["model.safetensors"])
+    of = _of(given)
+    files = {"model.json": document(of), "model.safetensors": pack(held(of))}
+    outer = candidate.probes.write(files["model.json"], files["model.safetensors"])
     outcomes = []
     for file in given["files"]:
         inner = _within(outer, f"linked-{file.partition('.')[2]}")
         shutil.rmtree(inner.path, ignore_errors=True)
         inner.path.mkdir()
-        for name, content in held.items():
+        for name, content in files.items():
             if name == file:
                 (inner.path / name).symlink_to(Path("..") / name)
             else:
@@ -265,6 +303,7 @@ check(
             "description": "files that are links, each on its own",
         }
     },
+    optional=OF,
 )
 
 BAIT = (
@@ -297,9 +336,9 @@ def ask_canary(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none, they are equal or they are not.
     """
     if given["weights"]:
-        probe = speaker(candidate.probes, SPEAKER)
+        probe = speaker(candidate.probes, _speaking(given))
     else:
-        probe = candidate.probes.write(document(PLAIN), None)
+        probe = candidate.probes.write(document(_of(given)), None)
     canary, inner = _within(probe, "canary"), _within(probe, "bait")
     for place in (canary.path, inner.path):
         shutil.rmtree(place, ignore_errors=True)
@@ -308,7 +347,7 @@ def ask_canary(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         if (probe.path / name).is_file():
             shutil.copyfile(probe.path / name, inner.path / name)
     _lay_bait(inner.path, canary.path)
-    answer = candidate.model(inner).generate_text("ab", **GREEDY)
+    answer = candidate.model(inner).generate_text(ASKED, **GREEDY)
     return {"answer": answer, "canary": outcome(candidate, canary)}
 
 
@@ -317,7 +356,7 @@ def _lay_bait(place: Path, target: Path) -> None:
     no part of the bundle's digest."""
     source = place.with_name("source")
     source.mkdir(exist_ok=True)
-    (source / "model.json").write_bytes(document(PLAIN))
+    (source / "model.json").write_bytes((place / "model.json").read_bytes())
     for name in BAIT:
         (place / name).write_bytes(pickle.dumps(_Payload(source, target), protocol=2))
     for name in PROGRAMS:
@@ -331,7 +370,8 @@ def judge_canary(given: Given, asked: Asked, reference: Reference) -> Finding:
         message = f"after loading a bundle with pickles and programs beside it, one of them has run: {asked['canary']}"
         return failed(message, expected="not_found", got=asked["canary"])
     if given["weights"]:
-        return differs(SAID, asked["answer"], "a bundle with pickles and programs beside it") or passed()
+        due = _said(_speaking(given))
+        return differs(due, asked["answer"], "a bundle with pickles and programs beside it") or passed()
     return passed()
 
 
@@ -341,6 +381,7 @@ check(
     judge_canary,
     needs=("load_model",),
     given={"weights": {"type": "boolean", "description": "whether model.safetensors is there"}},
+    optional={**OF, **SPEAKING},
 )
 
 
@@ -351,24 +392,26 @@ def ask_serves_on(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: generations of a model loaded before, and of one loaded after each refusal, with what they say.
     Bound: none, they are equal or they are not.
     """
-    model, probes = candidate.model(speaker(candidate.probes, SPEAKER)), candidate.probes
+    probes, of, speaking = candidate.probes, _of(given), _speaking(given)
+    model = candidate.model(speaker(probes, speaking))
     outcomes = []
     for fault in given["faults"]:
-        refused = outcome(candidate, probes.write(document(PLAIN), FAULTS[fault]()))
-        says = "".join(chr(97 + letter) for letter in draw.integers(10, 0, 25))
-        fresh = refusal_of(candidate.model, speaker(probes, {**SPEAKER, "says": [says]}))
-        answer = fresh if isinstance(fresh, Refused) else fresh.generate_text("ab", **GREEDY)
-        outcomes.append((refused, model.generate_text("ab", **GREEDY), says, answer))
+        refused = outcome(candidate, probes.write(document(of), FAULTS[fault](of)))
+        other = _other(speaking, draw)
+        fresh = refusal_of(candidate.model, speaker(probes, other))
+        answer = fresh if isinstance(fresh, Refused) else fresh.generate_text(ASKED, **GREEDY)
+        outcomes.append((refused, model.generate_text(ASKED, **GREEDY), _said(other), answer))
     return {"outcomes": outcomes}
 
 
 def judge_serves_on(given: Given, asked: Asked, reference: Reference) -> Finding:
-    for fault, (refused, old, says, new) in zip(given["faults"], asked["outcomes"], strict=True):
+    said = _said(_speaking(given))
+    for fault, (refused, old, other, new) in zip(given["faults"], asked["outcomes"], strict=True):
         where = f"after weights with fault {fault!r}"
         if refused != "invalid_format":
             return failed(f"weights with fault {fault!r}: {refused}", expected="invalid_format", got=refused)
-        wrong = differs(SAID, old, f"{where}, the model loaded before")
-        wrong = wrong or differs({**SAID, "text": says}, new, f"{where}, a model loaded next")
+        wrong = differs(said, old, f"{where}, the model loaded before")
+        wrong = wrong or differs(other, new, f"{where}, a model loaded next")
         if wrong is not None:
             return wrong
     return passed()
@@ -380,4 +423,5 @@ check(
     judge_serves_on,
     needs=("load_model",),
     given={"faults": {"type": "array", "minItems": 1, "items": {"enum": list(FAULTS)}, "description": "of weights"}},
+    optional={**OF, **SPEAKING},
 )

@@ -68,7 +68,8 @@ def _session(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -
 
 
 def _other_model(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:
-    candidate.model("asymmetric").forward([draw_ids(draw, candidate, "asymmetric", (4, 24))])
+    other = "llama-asymmetric" if probe.startswith("llama-") else "asymmetric"
+    candidate.model(other).forward([draw_ids(draw, candidate, other, (4, 24))])
 
 
 EVENTS: Mapping[str, Event] = {

@@ -1,6 +1,6 @@
 """Candidates that show that the checks work: honest variants, which must pass, and mutants and nulls, which must not.
 
-    honest:NAME   the runtime in one of nine orders of computation
+    honest:NAME   the runtime of an architecture in one of several orders of computation
     mutant:NAME   the runtime, its loader or the transformers adapter with one documented bug
     null:NAME     a candidate that knows nothing
 
@@ -38,13 +38,18 @@ class _Delegating:
     def load_model(self, path: str) -> Any:
         return self.adapter.load_model(path)
 
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("bleu", "rouge"):  # methods of an adapter that not every one has
+            raise AttributeError(name)
+        return getattr(self.adapter, name)
+
 
 class HonestAdapter(_Delegating):
     """`honest:NAME`."""
 
     def __init__(self, argument: str = "plain") -> None:
-        from llmasos_conformance.mutants.honest import HONEST
         from llmasos_conformance.mutants.runtime import Serving
+        from llmasos_conformance.mutants.variants import HONEST
 
         self.adapter = Serving(_named("honest", HONEST, argument or "plain"), f"honest:{argument or 'plain'}")
 
@@ -62,7 +67,7 @@ class NullAdapter(_Delegating):
     """`null:NAME`."""
 
     def __init__(self, argument: str = "constant") -> None:
-        from llmasos_conformance.mutants.null import NULL
         from llmasos_conformance.mutants.runtime import Serving
+        from llmasos_conformance.mutants.variants import NULL
 
         self.adapter = Serving(_named("null", NULL, argument or "constant"), f"null:{argument or 'constant'}")

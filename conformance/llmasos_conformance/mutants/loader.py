@@ -34,6 +34,7 @@ PARAMETERS = frozenset(
     {
         "vocab_size", "embedding_dim", "num_layers", "num_heads", "feed_forward_dim", "context_length",
         "layer_norm_epsilon", "activation", "tie_embeddings", "bos_token_id", "eos_token_ids",
+        "local_attention_window",
     }
 )  # fmt: skip
 ARCHITECTURES = ("Transformer", "GPT-3", "BERT", "Llama")
@@ -43,7 +44,8 @@ VERSION = re.compile(
 )
 LARGEST: Mapping[str, int] = {
     "vocab_size": 2**24, "embedding_dim": 2**16, "num_layers": 2**12, "num_heads": 2**16,
-    "feed_forward_dim": 2**20, "context_length": 2**22,
+    "feed_forward_dim": 2**20, "context_length": 2**22, "num_key_value_heads": 2**16, "sliding_window": 2**22,
+    "local_attention_window": 2**22,
 }  # fmt: skip
 MAX_DEPTH = 64
 MAX_DOCUMENT = 2**20
@@ -51,7 +53,12 @@ MAX_DOCUMENT = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the runtime needs of model.json. Letters as in the runtime: V, D, N, H, F and the context length C."""
+    """What the runtime needs of model.json. Letters as in the runtime: V, D, N, H, F and the context length C.
+
+    Attributes:
+        band: keys that a query of every second layer sees, its own included; None for all.
+        groups, theta, window: of Llama; key-value heads, rotary base, and keys that a query of any layer sees.
+    """
 
     V: int
     D: int
@@ -65,6 +72,15 @@ class Config:
     eos: tuple[int, ...]
     seed: int
     sha256: str | None
+    band: int | None = None
+    groups: int | None = None
+    theta: float = 10000.0
+    window: int | None = None
+
+    @property
+    def G(self) -> int:  # noqa: N802, a letter of the runtime
+        """Key-value heads; as many as query heads unless the architecture says otherwise."""
+        return self.groups or self.H
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +141,12 @@ class Loader:
     top_keys: ClassVar[frozenset[str]] = TOP_KEYS
     parameter_keys: ClassVar[frozenset[str]] = PARAMETERS
     architectures: ClassVar[tuple[str, ...]] = ("GPT-3",)
+    activation: ClassVar[str] = "gelu_tanh"
+    epsilon_key: ClassVar[str] = "layer_norm_epsilon"
+
+    def shapes(self, config: Config) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor."""
+        return shapes(config)
 
     def open(self, path: str) -> Opened:
         """Read a bundle from its directory or its model.json."""
@@ -245,7 +267,7 @@ class Loader:
         if (
             not isinstance(tied, bool)
             or not isinstance(eos, list)
-            or given.get("activation", "gelu_tanh") != "gelu_tanh"
+            or given.get("activation", self.activation) != self.activation
         ):
             raise refuse("tie_embeddings, eos_token_ids or activation is not what it must be")
         ends = tuple(self.integer(i, 0, V - 1) for i in eos)
@@ -255,9 +277,15 @@ class Loader:
             V=V, D=D, N=sizes["num_layers"], H=H,
             F=self.integer(given.get("feed_forward_dim", 4 * D), 1, LARGEST["feed_forward_dim"]),
             C=self.integer(given.get("context_length", 1024), 1, LARGEST["context_length"]),
-            epsilon=self.epsilon(given.get("layer_norm_epsilon", 1e-5)),
+            epsilon=self.epsilon(given.get(self.epsilon_key, 1e-5)),
             tied=tied, bos=None if bos is None else self.integer(bos, 0, V - 1), eos=ends, seed=seed, sha256=sha256,
+            band=self.keys(given, "local_attention_window"),
         )  # fmt: skip
+
+    def keys(self, given: Mapping[str, Any], key: str) -> int | None:
+        """A number of keys that a query sees; None for all."""
+        value = given.get(key)
+        return None if value is None else self.integer(value, 1, LARGEST[key])
 
     def default_heads(self, D: int) -> int:
         """H where the document leaves it out."""
@@ -265,18 +293,18 @@ class Loader:
 
     def epsilon(self, value: Any) -> float:
         if type(value) not in (int, float) or not 0 < value <= 1:
-            raise refuse("layer_norm_epsilon must be a number above 0 and up to 1")
+            raise refuse(f"{self.epsilon_key} must be a number above 0 and up to 1")
         return float(value)
 
     def weights(self, directory: Path, config: Config) -> Mapping[str, Array]:
         """Named float32 arrays, from model.safetensors."""
         raw = self.read(directory / "model.safetensors")
         if raw is None and config.sha256 is None:
-            return {name: seeded(config.seed, name, shape) for name, shape in shapes(config).items()}
+            return {name: seeded(config.seed, name, shape) for name, shape in self.shapes(config).items()}
         if raw is None:
             raise refuse("a digest without its model.safetensors")
         self.digest(raw, config)
-        tensors = self.tensors(raw, shapes(config))
+        tensors = self.tensors(raw, self.shapes(config))
         for name, array in tensors.items():
             self.finite(name, array)
         return {name: array.astype(np.float32) for name, array in tensors.items()}

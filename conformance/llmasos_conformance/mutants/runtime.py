@@ -7,8 +7,8 @@ held-back bytes and stop strings.
 
 Every step is a method of its own, so that a mutant is a subclass that overrides one of them.
 
-Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, K head width, F hidden
-width, V vocabulary, N layers.
+Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G key-value heads, K head
+width, F hidden width, V vocabulary, N layers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from llmasos_conformance.mutants.learning import Learning
 from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
+from llmasos_conformance.mutants.scoring import Scores
 from llmasos_conformance.mutants.vocabulary import Vocabulary
 from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
 
@@ -30,18 +32,22 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "onnx", "export", "window"})
+"""Capabilities of runtimes of other kinds."""
+
+
 class Cache:
     """Keys and values of B rows, in buffers that outlive the request.
 
     Attributes:
-        keys, values: [N, B, H, S, K]; columns from `filled` on hold whatever an earlier request left there.
+        keys, values: [N, B, G, S, K]; columns from `filled` on hold whatever an earlier request left there.
         real: [B, S], False where a row is padded.
         filled: columns in use.
         history: the ids of each row, pads left out.
     """
 
     def __init__(self, config: Config, rows: int, columns: int) -> None:
-        shape = (config.N, rows, config.H, columns, config.D // config.H)
+        shape = (config.N, rows, config.G, columns, config.D // config.H)
         self.keys, self.values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.real = np.zeros((rows, columns), bool)
         self.filled = 0
@@ -82,7 +88,7 @@ class Row:
     reason: str = ""
 
 
-class Runtime:
+class Runtime(Learning):
     """A loaded bundle, and everything that is served from it.
 
     Args:
@@ -93,6 +99,13 @@ class Runtime:
     vocabulary: ClassVar[type[Vocabulary]] = Vocabulary
     slots: ClassVar[int] = 2
     """Buffers kept for reuse."""
+    scores: ClassVar[type[Scores]] = Scores
+    """Metrics of texts, which the adapter offers beside the model."""
+    offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
+    """Capabilities that this class adds to those of its bases."""
+    withholds: ClassVar[frozenset[str]] = frozenset()
+    """Capabilities of its bases that this class and what is made of it do not have."""
+    architecture: ClassVar[str] = "GPT-3"
 
     def __init__(self, opened: Opened) -> None:
         self.config, self.weights = opened.config, opened.weights
@@ -154,6 +167,15 @@ class Runtime:
         causal = np.arange(S) <= np.arange(S - T, S)[:, None]
         return causal & cache.real[:, None, :S]
 
+    def reach(self, layer: int) -> int | None:
+        """How many keys a query of a layer sees, its own included; None for all."""
+        return self.config.band if layer % 2 else None
+
+    def near(self, visible: Array, cache: Cache, T: int, layer: int) -> Array:
+        """What is visible, but for what is out of the layer's reach; [B, T, S] -> [B, T, S]."""
+        width, S = self.reach(layer), cache.filled
+        return visible if width is None else visible & (np.arange(S) > np.arange(S - T, S)[:, None] - width)
+
     def mask(self, scores: Array, visible: Array) -> Array:
         """Scores with -inf where nothing is visible. A pad's own row sees all, so that it stays finite."""
         blind = ~visible.any(-1, keepdims=True)
@@ -174,7 +196,7 @@ class Runtime:
         scores = self.matmul(query, keys.swapaxes(-1, -2)) / np.float32(self.scale())
         return self.matmul(self.softmax(self.mask(scores, visible)), values)
 
-    def attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
+    def self_attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
         """The attention of one layer on its normed input; [B, T, D] -> [B, T, D]."""
         query, keys, values = (
             self.heads(self.linear(x, f"layers.{layer}.attention.{part}")) for part in ("query", "key", "value")
@@ -215,7 +237,8 @@ class Runtime:
         x, visible = self.embed(ids, self.positions(cache, T)), self.visible(cache, T)
         for layer in range(self.config.N):
             name = f"layers.{layer}"
-            x = self.residual(x, self.attention(self.layer_norm(x, f"{name}.attention_norm"), layer, cache, visible))
+            normed, seen = self.layer_norm(x, f"{name}.attention_norm"), self.near(visible, cache, T, layer)
+            x = self.residual(x, self.self_attention(normed, layer, cache, seen))
             x = self.residual(x, self.feed_forward(self.layer_norm(x, f"{name}.feed_forward_norm"), layer))
         return self.head(self.final(x))
 
@@ -416,13 +439,17 @@ class Runtime:
     def begin(self, prompt: list[int], request: Request) -> Row:
         return Row(prompt, request, self.limit(prompt, request), self.randomness(request))
 
+    def prepare(self, prompts: Sequence[Sequence[int]], steps: int) -> tuple[Cache, Array, Array]:
+        """A cache with room for so many steps, and what it is fed first: ids and real, [B, T]."""
+        ids, real = self.pad(prompts)
+        return self.take(len(prompts), ids.shape[1] + steps), ids, real
+
     def generate(self, rows: list[Row], allowed: Array | None) -> Iterator[tuple[int, str]]:
         """Generate all rows in one batch; yields (row, piece of its text) as text becomes certain."""
         steps = max(row.limit for row in rows)
         if steps <= 0:
             return
-        ids, real = self.pad([row.prompt for row in rows])
-        cache = self.take(len(rows), ids.shape[1] + steps)
+        cache, ids, real = self.prepare([row.prompt for row in rows], steps)
         for _ in range(steps):
             logits = self.advance(cache, ids, real)[:, -1]
             going = [not row.reason and len(row.ids) < row.limit for row in rows]
@@ -496,6 +523,60 @@ class Runtime:
             completion_tokens=len(row.ids),
             logprobs=None if row.request.logprobs is None else row.logprobs,
         )
+
+    # Perplexity.
+
+    def stride(self, options: Mapping[str, Any]) -> int:
+        """From one window to the next."""
+        unknown = set(options) - {"stride"}
+        if unknown:
+            raise refuse(f"unknown option {min(unknown)}", "unknown_parameter")
+        return self.integer(options.get("stride", self.usual_stride()), 1, max(self.config.C - 1, 1))
+
+    def usual_stride(self) -> int:
+        return max(self.config.C // 2, 1)
+
+    def led(self, ids: list[int]) -> list[int]:
+        """Ids behind BOS, if there is one and it is not there yet."""
+        bos = self.config.bos
+        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+
+    def windows(self, length: int, stride: int) -> Iterator[tuple[int, int, int]]:
+        """Begin and end of each window, and how many of its last positions are scored."""
+        done = 1
+        for begin in range(0, length, stride):
+            end = min(begin + self.config.C, length)
+            if end > done:
+                yield begin, end, end - done
+                done = end
+
+    def window_scores(self, row: Sequence[int], count: int) -> list[float]:
+        """Log-probabilities of the last so many ids of a window."""
+        law = self.log_law(self.run([row])[0])
+        return [float(law[t - 1, row[t]]) for t in range(len(row) - count, len(row))]
+
+    def surprise(self, windows: Sequence[Sequence[float]]) -> tuple[float, int]:
+        """Mean nats and the number of scored ids, of the log-probabilities of all windows."""
+        scored = [logprob for window in windows for logprob in window]
+        return -sum(scored) / len(scored), len(scored)
+
+    def from_nats(self, mean: float) -> float:
+        """2 to the mean bits."""
+        return float(2.0 ** (mean / math.log(2)))
+
+    def perplexity(self, ids: Any, **options: Any) -> dict[str, Any]:
+        stride = self.stride(options)
+        row = self.led([self.integer(i, 0, self.config.V - 1) for i in ids])
+        if len(row) < 2:
+            raise refuse("nothing to score", "invalid_argument")
+        if self.config.C < 2:
+            raise refuse("a context of one", "context_overflow")
+        windows = [self.window_scores(row[begin:end], n) for begin, end, n in self.windows(len(row), stride)]
+        mean, tokens = self.surprise(windows)
+        try:
+            return {"perplexity": self.from_nats(mean), "tokens": tokens}
+        except OverflowError:
+            return {"perplexity": None, "tokens": tokens}
 
     # The contract.
 
@@ -598,16 +679,25 @@ class Serving:
         self.runtime, self.name = runtime, name
 
     def describe(self) -> Description:
+        added = (vars(kind).get("offers", frozenset()) for kind in self.runtime.__mro__)
+        withheld = (vars(kind).get("withholds", frozenset()) for kind in self.runtime.__mro__)
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset(CAPABILITIES),
+            capabilities=frozenset[str]().union(*added).difference(*withheld),
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
+            architectures=(self.runtime.architecture,),
         )
 
     def load_model(self, path: str) -> Runtime:
         return self.runtime(self.runtime.loader().open(path))
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return self.runtime.scores().bleu(hypotheses, references, **options)
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        return self.runtime.scores().rouge(hypotheses, references, **options)
 
 
 __all__ = ["OPTIONS", "PAD", "Cache", "Refusal", "Request", "Row", "Runtime", "Serving", "Slot"]

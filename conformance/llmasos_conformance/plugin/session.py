@@ -183,7 +183,7 @@ class Run:
     def judge(self, case: Case) -> tuple[Outcome, str, list[str]]:
         """What came of a case, what a developer may want to see of it, and the capabilities that it lacked."""
         bench = self.bench()
-        missing = sorted(case.needs - bench.candidate.description.capabilities)
+        missing = sorted(case.needs - bench.candidate.description.offers)
         if self._silences >= SILENCES and not missing:
             level, message = bench.suite.level(case), f"the candidate did not answer {SILENCES} times in a row"
             silent = Outcome(

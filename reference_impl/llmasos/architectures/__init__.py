@@ -1,7 +1,8 @@
-"""The architectures that this version runs, by the name that model.json gives them.
+"""The architectures by the name that model.json gives them, a page of code each.
 
-"Transformer", "BERT" and "Llama" are known to the format, so that their documents can be read and described; running
-them raises UnsupportedArchitecture.
+decoder          forward(weights, config, ids, cache) -> logits, cache
+encoder          forward(weights, config, ids, types) -> logits
+encoder-decoder  read(weights, config, source) -> cache, then forward as a decoder
 """
 
 from __future__ import annotations
@@ -9,22 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from llmasos.architectures import gpt3
-from llmasos.errors import UnsupportedArchitecture
+from llmasos.architectures import bert, gpt3, llama, transformer
 
-RUNNABLE: Mapping[str, ModuleType] = {"GPT-3": gpt3}
+MODULES: Mapping[str, ModuleType] = {"Transformer": transformer, "GPT-3": gpt3, "BERT": bert, "Llama": llama}
 
-
-def architecture(name: str) -> ModuleType:
-    """The module of an architecture.
-
-    Raises:
-        UnsupportedArchitecture: known to the format, but not run by this version.
-    """
-    if name not in RUNNABLE:
-        raise UnsupportedArchitecture(
-            f"this version reads and describes {name!r} but does not run it",
-            "model.json architecture",
-            f"it runs {', '.join(RUNNABLE)}",
-        )
-    return RUNNABLE[name]
+DECODER, ENCODER, ENCODER_DECODER = "decoder", "encoder", "encoder-decoder"
+KIND: Mapping[str, str] = {"Transformer": ENCODER_DECODER, "GPT-3": DECODER, "BERT": ENCODER, "Llama": DECODER}

@@ -1,67 +1,55 @@
-"""GPT-3: a dense decoder. Tokens to logits on one page.
+"""GPT-3: a decoder, dense or with every second layer banded. Tokens to logits on one page.
 
 Learned positions, norm before each block, tanh-GELU, biases on all linear maps, no bias on the head (the layout of
-GPT-2, all layers dense). Weights stand right of the activations: x · W + b.
+GPT-2). With a local attention window, layers 1, 3, 5, … see only the nearest keys and layers 0, 2, 4, … all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-import numpy as np
-
 from llmasos import ops
+from llmasos.architectures.blocks import (
+    Cache,
+    Held,
+    Shapes,
+    Watch,
+    Weights,
+    affine,
+    affine_shapes,
+    appended,
+    attention_shapes,
+    end_of,
+    feed_forward_shapes,
+    joined,
+    layer_norm,
+    projected,
+)
 from llmasos.config import ModelConfig
-from llmasos.errors import ContextOverflow
 from llmasos.ops import Array
 from llmasos.orders import PLAIN, Arithmetic
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """Keys and values of the positions seen so far. A value: extending makes a new one, so keeping the old one forks.
-
-    Attributes:
-        layers: per layer (keys, values), each [B, H, S, K].
-    """
-
-    layers: tuple[tuple[Array, Array], ...] = ()
-
-    @property
-    def length(self) -> int:
-        """S, the number of positions held."""
-        return int(self.layers[0][0].shape[-2]) if self.layers else 0
-
-
-def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(config: ModelConfig) -> Shapes:
     """Name and shape of every weight of the architecture, in the order in which they are used."""
     V, D, F = config.vocab_size, config.embedding_dim, config.feed_forward_dim
-    shapes: dict[str, tuple[int, ...]] = {"token_embedding": (V, D), "position_embedding": (config.context_length, D)}
-
-    def affine(name: str, weight: tuple[int, ...]) -> None:
-        shapes[f"{name}.weight"] = weight
-        shapes[f"{name}.bias"] = weight[-1:]
-
+    shapes: Shapes = {"token_embedding": (V, D), "position_embedding": (config.context_length, D)}
     for i in range(config.num_layers):
-        affine(f"layers.{i}.attention_norm", (D,))
-        for part in ("query", "key", "value", "output"):
-            affine(f"layers.{i}.attention.{part}", (D, D))
-        affine(f"layers.{i}.feed_forward_norm", (D,))
-        affine(f"layers.{i}.feed_forward.up", (D, F))
-        affine(f"layers.{i}.feed_forward.down", (F, D))
-    affine("final_norm", (D,))
+        shapes |= affine_shapes(f"layers.{i}.attention_norm", D)
+        shapes |= attention_shapes(f"layers.{i}.attention", D)
+        shapes |= affine_shapes(f"layers.{i}.feed_forward_norm", D)
+        shapes |= feed_forward_shapes(f"layers.{i}.feed_forward", D, F)
+    shapes |= affine_shapes("final_norm", D)
     if not config.tie_embeddings:
         shapes["head.weight"] = (V, D)
     return shapes
 
 
 def forward(
-    weights: Mapping[str, Array],
+    weights: Weights,
     config: ModelConfig,
     ids: Array,
     cache: Cache | None = None,
     arithmetic: Arithmetic = PLAIN,
+    watch: Watch | None = None,
 ) -> tuple[Array, Cache]:
     """Logits of the next token after each position.
 
@@ -70,6 +58,7 @@ def forward(
         ids: [B, T] token ids below V.
         cache: of the positions before ids; None at the start of a sequence.
         arithmetic: order of computation.
+        watch: filled with what happens inside, if given.
 
     Returns:
         logits [B, T, V], and the cache with the new positions appended.
@@ -78,67 +67,50 @@ def forward(
         ContextOverflow: more positions than the context holds.
 
     Source:
-        LLMasOS document 4.1.
+        LLMasOS document 4.1; Brown et al., Language Models are Few-Shot Learners, 2020, section 2.1.
     """
     past = cache or Cache()
-    T = ids.shape[-1]
-    end = past.length + T
-    if end > config.context_length:
-        raise ContextOverflow(f"{end} tokens, the context holds {config.context_length}", "ids", "send fewer tokens")
+    end = end_of(past.length, ids.shape[-1], config.context_length)
     x = weights["token_embedding"][ids] + weights["position_embedding"][past.length : end]  # [B, T, D]
     layers = []
     for i in range(config.num_layers):
+        if watch:
+            watch.hidden.append(x)
         held = past.layers[i] if past.layers else None
-        attended, held = attention(x, weights, f"layers.{i}.", config, held, arithmetic)
+        attended, held = attention(x, weights, i, config, held, arithmetic, watch)
         x = x + attended
-        x = x + feed_forward(x, weights, f"layers.{i}.", config, arithmetic)
+        x = x + feed_forward(x, weights, i, config, arithmetic)
         layers.append(held)
-    x = norm(x, weights, "final_norm", config, arithmetic)
+    x = layer_norm(x, weights, "final_norm", config.layer_norm_epsilon, arithmetic)
+    if watch:
+        watch.hidden.append(x)
     head = weights["token_embedding"] if config.tie_embeddings else weights["head.weight"]  # [V, D]
     return arithmetic.linear(x, head.T, None), Cache(tuple(layers))  # [B, T, V]
 
 
 def attention(
     x: Array,
-    weights: Mapping[str, Array],
-    layer: str,
+    weights: Weights,
+    i: int,
     config: ModelConfig,
-    held: tuple[Array, Array] | None,
+    held: Held | None,
     arithmetic: Arithmetic,
-) -> tuple[Array, tuple[Array, Array]]:
-    """The attention block of one layer, norm included; [B, T, D] -> [B, T, D] and the layer's new keys and values."""
-    x = norm(x, weights, f"{layer}attention_norm", config, arithmetic)
-    q, k, v = (
-        heads(affine(x, weights, f"{layer}attention.{part}", arithmetic), config.num_heads)
-        for part in ("query", "key", "value")
-    )  # [B, H, T, K]
-    if held is not None:
-        k = np.concatenate([held[0], k], axis=-2)  # [B, H, S, K]
-        v = np.concatenate([held[1], v], axis=-2)
-    mixed = arithmetic.attention(q, k, v).swapaxes(1, 2).reshape(x.shape)  # [B, T, D]
-    return affine(mixed, weights, f"{layer}attention.output", arithmetic), (k, v)
+    watch: Watch | None,
+) -> tuple[Array, Held]:
+    """The attention block of layer i, norm included; [B, T, D] -> [B, T, D] and the layer's new keys and values."""
+    x = layer_norm(x, weights, f"layers.{i}.attention_norm", config.layer_norm_epsilon, arithmetic)
+    name, parts = f"layers.{i}.attention", ("query", "key", "value")
+    q, k, v = projected(x, weights, name, parts, config.num_heads, arithmetic)  # [B, H, T, K]
+    k, v = appended(held, k, v)  # [B, H, S, K]
+    window = config.local_attention_window if i % 2 else None
+    visible = ops.causal_mask(q.shape[-2], k.shape[-2], window)
+    if watch:
+        watch.attention.append(ops.attention_weights(q, k, visible))
+    return affine(joined(arithmetic.attention(q, k, v, visible)), weights, f"{name}.output", arithmetic), (k, v)
 
 
-def feed_forward(
-    x: Array, weights: Mapping[str, Array], layer: str, config: ModelConfig, arithmetic: Arithmetic
-) -> Array:
-    """The feed-forward block of one layer, norm included; [B, T, D] -> [B, T, D]."""
-    x = norm(x, weights, f"{layer}feed_forward_norm", config, arithmetic)
-    hidden = ops.gelu_tanh(affine(x, weights, f"{layer}feed_forward.up", arithmetic))  # [B, T, F]
-    return affine(hidden, weights, f"{layer}feed_forward.down", arithmetic)
-
-
-def heads(x: Array, H: int) -> Array:
-    """Cut the width into H heads, the first K channels being head 0; [B, T, D] -> [B, H, T, K]."""
-    B, T, D = x.shape
-    return x.reshape(B, T, H, D // H).swapaxes(1, 2)
-
-
-def affine(x: Array, weights: Mapping[str, Array], name: str, arithmetic: Arithmetic) -> Array:
-    """The linear map `name`; [B, T, D_in] -> [B, T, D_out]."""
-    return arithmetic.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-
-def norm(x: Array, weights: Mapping[str, Array], name: str, config: ModelConfig, arithmetic: Arithmetic) -> Array:
-    """The layer norm `name`; [B, T, D] -> [B, T, D]."""
-    return arithmetic.layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], config.layer_norm_epsilon)
+def feed_forward(x: Array, weights: Weights, i: int, config: ModelConfig, arithmetic: Arithmetic) -> Array:
+    """The feed-forward block of layer i, norm included; [B, T, D] -> [B, T, D]."""
+    x = layer_norm(x, weights, f"layers.{i}.feed_forward_norm", config.layer_norm_epsilon, arithmetic)
+    hidden = ops.gelu_tanh(affine(x, weights, f"layers.{i}.feed_forward.up", arithmetic))  # [B, T, F]
+    return affine(hidden, weights, f"layers.{i}.feed_forward.down", arithmetic)

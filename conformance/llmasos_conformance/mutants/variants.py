@@ -1,0 +1,35 @@
+"""Honest variants and null candidates of every architecture, by the name in their address.
+
+Those of GPT-3 also run bands, and all decoders beams; most mutants declare neither, so that a hundred faults of other
+kinds are not asked about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmasos_conformance.mutants import encoder_variants, honest, llama_honest, null
+from llmasos_conformance.mutants.beam_search import Beams
+from llmasos_conformance.mutants.llama_runtime import as_llama
+from llmasos_conformance.mutants.runtime import Runtime
+
+
+def _whole(kind: type[Runtime]) -> type[Runtime]:
+    """A runtime that also declares beams and windows."""
+    members: dict[str, Any] = {"offers": frozenset({"window"}), "__doc__": kind.__doc__}
+    return type(kind.__name__, (Beams, kind), members)
+
+
+HONEST: Mapping[str, type[Runtime]] = {
+    **{name: _whole(kind) for name, kind in {**honest.HONEST, **llama_honest.HONEST}.items()},
+    **encoder_variants.HONEST,
+}
+"""Honest variants, `honest:NAME`."""
+
+NULL: Mapping[str, type[Runtime]] = {
+    **{name: _whole(kind) for name, kind in null.NULL.items()},
+    **{f"llama-{name}": _whole(as_llama(kind)) for name, kind in null.NULL.items()},
+    **encoder_variants.NULL,
+}
+"""Null candidates, `null:NAME`."""

@@ -1,0 +1,64 @@
+"""The probe models: small bundles that the suite writes itself, each built so that one kind of fault becomes loud.
+
+GPT-3
+
+    numbers     plain tied small-embedding hot-attention hot-ffn near-constant asymmetric long wide overflow ids-only
+                tiny
+    ties        uniform uniform-bytes twins
+    automata    script script-eos bos textless context-8
+    bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow
+
+Llama, each name after "llama-"
+
+    numbers     plain gqa one-group tied small-embedding near-zero hot-attention hot-ffn asymmetric long wide theta
+                overflow ids-only tiny
+    windows     window window-one window-long
+    ties        uniform twins
+    automata    circle ends
+
+BERT, each bert-…
+
+    numbers     plain untied types small-variance hot-attention hot-ffn head pooler asymmetric long wide overflow
+    ties        uniform twins
+    automata    script maskless
+
+Transformer, each trf-…
+
+    numbers     plain untied learned positions unscaled cross deep-encoder deep-decoder hot-attention hot-ffn
+                small-variance asymmetric long wide overflow
+    ties        uniform twins
+    automata    script echo
+
+A probe depends on its name and the run's seed alone. Weights come from random words that are a function of a key and a
+counter, are shaped in exact integer and correctly rounded arithmetic, and have at most 8 significant bits, so that
+they are the same on every machine and exact in bfloat16, float32 and float64: a candidate that loads them makes no
+error yet. All probes have a layout that code of Hugging Face can load too: GPT-2, Llama and Mistral, BertForMaskedLM
+with a pooler, Marian or BART.
+
+In an automaton the codes are rows of a Hadamard matrix: orthogonal, of mean 0, entries ±1. Layer norm leaves such a row
+as it is but for a factor, attention and feed-forward add nothing, and a head row that is the sum of codes answers
+exactly those codes. What follows is known without computing, with a margin that no rounding reaches.
+"""
+
+from llmasos_conformance.probes import banded, bert, gpt, llama, transformer
+from llmasos_conformance.probes.library import Disturbed, Library, Probe
+from llmasos_conformance.probes.making import MARGIN, PROBES, Parts, significant, sylvester
+
+NAMES: tuple[str, ...] = tuple(PROBES)
+"""All probes, of all architectures."""
+
+__all__ = [
+    "MARGIN",
+    "NAMES",
+    "Disturbed",
+    "Library",
+    "Parts",
+    "Probe",
+    "banded",
+    "bert",
+    "gpt",
+    "llama",
+    "significant",
+    "sylvester",
+    "transformer",
+]
