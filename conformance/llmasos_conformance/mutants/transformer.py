@@ -289,6 +289,18 @@ class PadIdUnseen(TransformerRuntime):
         return np.asarray(super().seen(real) & ~self.hidden[:, None])
 
 
+@mutant("trf-control-ids-unseen", "turboderp/exllama#101", "NUM-6")
+class ControlIdsUnseen(TransformerRuntime):
+    """The first 32 ids are taken for control tokens, and the source's mask hides them."""
+
+    def read_in(self, sources: Sequence[Sequence[int]]) -> TargetCache:
+        self.hidden = self.pad_right(sources)[0] < 32
+        return super().read_in(sources)
+
+    def seen(self, real: Array) -> Array:
+        return np.asarray(super().seen(real) & ~self.hidden[:, None])
+
+
 @mutant("trf-always-tied", "vllm-project/vllm#3344", "TIE-2")
 class AlwaysTied(TransformerRuntime):
     """The head is the token embedding, whatever the document says."""
