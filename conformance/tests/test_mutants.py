@@ -38,6 +38,11 @@ SLICE = (
     "rouge-f1-of-means",
     "perplexity-last-window-moved",
     "perplexity-bos-beyond-context",
+    "merges-from-the-left",
+    "word-piece-keeps-the-beginning",
+    "controls-found-in-the-vocabulary",
+    "byte-tokens-streamed-alone",
+    "last-of-an-id-wins",
 )
 """One mutant of each kind of fault."""
 

@@ -12,7 +12,8 @@ from llmasos.errors import LLMasOSError
 from llmasos.tokenizer import FileTokenizer
 from llmasos_conformance import checks, suite
 from llmasos_conformance.adapters import kit
-from llmasos_conformance.adapters.tokenfile import TokenFile, whole_characters
+from llmasos_conformance.adapters.kit import document
+from llmasos_conformance.adapters.kit.tokenfile import TokenFile, whole_characters
 from llmasos_conformance.checks import tokenizers as family
 from llmasos_conformance.checks import vocabularies
 from llmasos_conformance.inputs import HypothesisDraw
@@ -37,8 +38,7 @@ RUNTIME_STREAMS = ("merges", "wordpiece", "unigram", "fallback", "cleaned", "fir
 @functools.cache
 def readers(name):
     raw = vocabularies.raw(CHOICES[name])
-    document = kit._json(raw)
-    return FileTokenizer(raw, SIZE), TokenFile(document, SIZE), Vocabulary(Loader().parse(raw), SIZE)
+    return FileTokenizer(raw, SIZE), TokenFile(document.parse(raw), SIZE), Vocabulary(Loader().parse(raw), SIZE)
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -89,7 +89,7 @@ def test_a_lone_surrogate_is_refused():
 
 
 def test_threads_may_allow_special_tokens_or_not():
-    fresh = TokenFile(kit._json(vocabularies.raw({"kind": "unigram"})), SIZE)
+    fresh = TokenFile(document.parse(vocabularies.raw({"kind": "unigram"})), SIZE)
     text = "the</s>token" * 40
     due = {allow: readers("unigram")[1].encode(text, allow) for allow in (False, True)}
     with ThreadPoolExecutor(8) as pool:
@@ -109,7 +109,7 @@ def codes(raw, size=SIZE):
 
     return [
         code(lambda: FileTokenizer(raw, size)),
-        code(lambda: TokenFile(kit._json(raw), size)),
+        code(lambda: TokenFile(document.parse(raw), size)),
         code(lambda: Vocabulary(Loader().parse(raw), size)),
     ]
 
@@ -140,8 +140,8 @@ ODD = (None, True, 0, -1, 3, 399, 400, 2**32, 0.5, "", "a", "the", [], {}, [["a"
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(list(vocabularies.KINDS)))
 def test_a_file_with_any_member_changed_is_judged_alike_and_breaks_nobody(data, kind):
-    document = vocabularies.document({"kind": kind})
-    holder, key = document, data.draw(st.sampled_from(sorted(document)))
+    made = vocabularies.document({"kind": kind})
+    holder, key = made, data.draw(st.sampled_from(sorted(made)))
     while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.integers(0, 3)):
         holder = holder[key]
         key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
@@ -149,11 +149,11 @@ def test_a_file_with_any_member_changed_is_judged_alike_and_breaks_nobody(data, 
         del holder[key]
     else:
         holder[key] = data.draw(st.sampled_from(ODD))
-    raw = json.dumps(document).encode()
+    raw = json.dumps(made).encode()
     found = codes(raw)
     assert found in ([""] * 3, ["invalid_format"] * 3), (found, key)
     if found[0] == "":
-        ours, theirs = FileTokenizer(raw, SIZE), TokenFile(kit._json(raw), SIZE)
+        ours, theirs = FileTokenizer(raw, SIZE), TokenFile(document.parse(raw), SIZE)
         for text in ("the tokens", "é😀 qz</s>", ""):
             assert outcome(ours.encode, text) == outcome(theirs.encode, text, False)
         assert outcome(ours.decode, [3, 200, 40, 41]) == outcome(theirs.decode, [3, 200, 40, 41])

@@ -294,14 +294,17 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     says full stops.
     """
     if model.get("architecture") == "Transformer":
+        if "tokenizer" in model:
+            raise ValueError("a Transformer speaks bytes; use `pieces`")
         return translator(library, model)
-    made_of, llama = model.get("tokenizer"), model.get("architecture") == "Llama"
+    made_of = model.get("tokenizer")
     names = None if made_of is None else vocabularies.ids_by_name(vocabularies.document(made_of))
     stop, size = (ord("."), 260) if names is None else (names.get(".", 0), max(names.values()) + 1)
-    V, context = model.get("vocabulary", size), model.get("context", 48)
-    if names is not None and not model.keys() & {"follows", "law"}:
+    V, context, llama = model.get("vocabulary", size), model.get("context", 48), model.get("architecture") == "Llama"
+    if names is not None and not model.keys() & {"follows", "law", "chain"}:
         model = {"says": [], **model}
-    known = list(dict.fromkeys(ids_of([link[0]])[0] for link in [*model.get("follows", ()), *model.get("chain", ())]))
+    links = [*model.get("follows", ()), *model.get("chain", ())]
+    known = list(dict.fromkeys(ids_of([link[0]], names)[0] for link in links))
     count = context if "says" in model else max(31, len(known))
     codes = sylvester(count + 1)[1:].astype(np.float32)  # the constant row has a mean
     D = codes.shape[1]

@@ -6,6 +6,7 @@ loading    a bundle that must be refused is opened, or opened wrongly
 inside     what is shown of the inside is something else, or learning goes wrong
 lookers    the same as inside, of the other architectures, in another implementation
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
+tokenizers tokenizer.json is read, followed or refused wrongly
 metrics    wrong scores of texts, wrong perplexities
 onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
 llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
@@ -13,7 +14,6 @@ bands      in the banded layers of GPT-3
 beams      in beam search
 bert, transformer       gross, in the runtimes of these two
 encoder_small           as small as small, in either of the two
-tokenizers tokenizer.json is read, followed or refused wrongly
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 GROUPS = (
     "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams",
-    "encoder_small", "bert", "transformer", "tokenizers",
+    "tokenizers", "encoder_small", "bert", "transformer",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

@@ -289,6 +289,18 @@ class PadIdUnseen(TransformerRuntime):
         return np.asarray(super().seen(real) & ~self.hidden[:, None])
 
 
+@mutant("trf-control-ids-unseen", "turboderp/exllama#101", "NUM-6")
+class ControlIdsUnseen(TransformerRuntime):
+    """The first 32 ids are taken for control tokens, and the source's mask hides them."""
+
+    def read_in(self, sources: Sequence[Sequence[int]]) -> TargetCache:
+        self.hidden = self.pad_right(sources)[0] < 32
+        return super().read_in(sources)
+
+    def seen(self, real: Array) -> Array:
+        return np.asarray(super().seen(real) & ~self.hidden[:, None])
+
+
 @mutant("trf-always-tied", "vllm-project/vllm#3344", "TIE-2")
 class AlwaysTied(TransformerRuntime):
     """The head is the token embedding, whatever the document says."""
@@ -706,18 +718,13 @@ class LimitOfSixteen(TransformerRuntime):
         return min(super().limit(prompt, request), 16)
 
 
-@mutant("trf-limit-changes-start", "modelscope/ms-swift#5025", "GEN-2")
-class LimitChangesStart(TransformerRuntime):
-    """A target of at most three ids is written from another start."""
-
-    few = False
+@mutant("trf-limit-cuts-source", "OpenNMT/CTranslate2#605", "GEN-2")
+class LimitCutsSource(TransformerRuntime):
+    """One limit is used on both sides: a source longer than max_length is cut at it."""
 
     def generate_ids(self, ids: Any, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
-        self.few = isinstance(max_length, int) and max_length <= 3
-        return super().generate_ids(ids, max_length, temperature, **options)
-
-    def first(self) -> int:
-        return (self.config.start + self.few) % self.config.V
+        cut = ids[:max_length] if isinstance(max_length, int) and max_length > 0 else ids
+        return super().generate_ids(cut, max_length, temperature, **options)
 
 
 @mutant("trf-ties-to-highest", "ohdearquant/lattice#280", "TRF-22")

@@ -193,8 +193,8 @@ class KitModel(_Texts):
             done = len(ids) == limit or ids[-1] in self.config["eos_token_ids"]
             if self.tokenizer is None:
                 continue
-            shown = [token for token in ids if token not in self.config["eos_token_ids"]]
-            text = settled = self.tokenizer.decode(shown, unfinished=not done)
+            words = [token for token in ids if token not in self.config["eos_token_ids"]]
+            text = settled = self.tokenizer.decode(words, unfinished=not done)
             found = [at for at in map(settled.find, request.stop) if at >= 0]
             if found:
                 done, stopped, text = True, True, settled[: min(found)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmasos_conformance.adapters.kit.document import parse
-from llmasos_conformance.adapters.tokenfile import TokenFile, whole_characters
+from llmasos_conformance.adapters.kit.tokenfile import TokenFile, whole_characters
 from llmasos_conformance.protocol import Refusal
 
 
@@ -35,8 +35,7 @@ class KitTokenizer:
         """Text of ids; if more ids will follow, as much of it as they cannot change."""
         if self._file is not None:
             return self._file.decode(ids, unfinished=unfinished)
-        raw = bytes(token for token in ids if token < 256)
-        return whole_characters(raw, unfinished=unfinished)
+        return whole_characters(bytes(token for token in ids if token < 256), unfinished=unfinished)
 
 
 def utf8(text: Any) -> bytes:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from llmasos_conformance.adapters.kit.document import must
 from llmasos_conformance.protocol import Refusal
 
 _HALF = re.compile(
@@ -191,14 +192,16 @@ def _judge(document: Any, library: Any, size: int) -> None:
     """Every id is the model's and one token's; every text has ids, and the same each time."""
     model, entries = document["model"], document.get("added_tokens") or []
     vocabulary = library.get_vocab(with_added_tokens=False)
-    pairs = [*vocabulary.items(), *((entry["content"], entry["id"]) for entry in entries)]
-    _must(len(vocabulary) == len(model["vocab"]), "a token is listed twice")
-    _must(len({name for name, _ in pairs[len(vocabulary) :]}) == len(entries), "an added token is listed twice")
-    _must(len({token for _, token in set(pairs)}) == len(set(pairs)), "an id has two tokens, or a token two ids")
-    _must(len({name for name, _ in set(pairs)}) == len(set(pairs)), "a token has two ids")
-    _must(max((token for _, token in pairs), default=0) < size, "an id that the model lacks")
-    _must(not model.get("dropout"), "dropout makes ids of a text a matter of chance")
-    _must(_complete(model, type(library.model).__name__, library, vocabulary), "some texts have no ids")
+    added = [(entry["content"], entry["id"]) for entry in entries]
+    distinct = {*vocabulary.items(), *added}
+    must(len(vocabulary) == len(model["vocab"]), "tokenizer.json: a token is listed twice")
+    must(len({name for name, _ in added}) == len(added), "tokenizer.json: an added token is listed twice")
+    must(len({token for _, token in distinct}) == len(distinct), "tokenizer.json: an id has two tokens")
+    must(len({name for name, _ in distinct}) == len(distinct), "tokenizer.json: a token has two ids")
+    must(max((token for _, token in distinct), default=0) < size, "tokenizer.json: an id that the model lacks")
+    must(not model.get("dropout"), "tokenizer.json: dropout makes ids of a text a matter of chance")
+    whole = _complete(model, type(library.model).__name__, library, vocabulary)
+    must(whole, "tokenizer.json: some texts have no ids")
 
 
 def _numbered(document: Any) -> Any:
@@ -212,11 +215,6 @@ def _numbered(document: Any) -> Any:
             vocabulary += [[f"\ufdd1{i}\ufdd1", 0.0] for i in range(len(vocabulary), token)]
             vocabulary.append([name, 0.0])
     return copy
-
-
-def _must(condition: bool, what: str) -> None:
-    if not condition:
-        raise Refusal("invalid_format", f"tokenizer.json: {what}")
 
 
 def _complete(model: Any, kind: str, library: Any, vocabulary: Mapping[str, int]) -> bool:
