@@ -771,6 +771,77 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     return made
 
 
+@cli.command(short_help="Score a file: BLEU, ROUGE, perplexity.")
+@click.argument("data", metavar="DATA.jsonl", type=click.Path(path_type=Path))
+@click.option("--metric", "metrics", multiple=True, required=True, type=click.Choice(["bleu", "rouge", "perplexity"]))
+@click.option("--model", metavar="BUNDLE", type=click.Path(path_type=Path), help="whose perplexity it is")
+@click.option("--stride", type=int, help="of perplexity's windows; default half the context")
+@click.option("--tokenize", type=click.Choice(["none", "word", "char", "zh"]), help="of BLEU; default none")
+@click.option("--max-order", type=int, help="longest n-grams of BLEU; default 4")
+@click.option("--smoothing", type=click.Choice(["none", "floor", "add-k", "exp"]), help="of BLEU; default none")
+@click.option("--smoothing-value", type=float, help="of floor (default 0.1) and add-k (default 1)")
+@click.option("--effective-order", is_flag=True, help="BLEU leaves out orders that are too long for all texts")
+@click.option("--fold-case", is_flag=True, help="BLEU does not count case")
+@click.option("--out", type=click.Path(path_type=Path), help="write the result, with each line's scores, to this file")
+@click.option("--no-progress", is_flag=True, help="no progress display")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def evaluate(
+    data: Path, metrics: tuple[str, ...], model: Path | None, stride: int | None, out: Path | None, no_progress: bool,
+    as_json: bool, **bleu: Any,
+) -> None:  # fmt: skip
+    """Score the lines of DATA.jsonl by the reference.
+
+    For bleu and rouge a line holds "hypothesis", a text, and "references", a list of texts; for perplexity it holds
+    "text", or "ids".
+    """
+    from llmasos_conformance import evaluate as rooms
+
+    chosen = {name: value for name, value in bleu.items() if value not in (None, False)}
+    _fitting(metrics, {"bleu": chosen, "perplexity": {"model": model, "stride": stride}})
+    order = rooms.Order(
+        data=data, metrics=tuple(dict.fromkeys(metrics)), model=model, bleu=chosen, stride=stride, out=out
+    )
+    with _progress(silent=as_json or no_progress) as progress:
+        result = rooms.evaluate(order, progress)
+    if as_json:
+        return print_json(result)
+    say(f"{data}: {result['data']['segments']} lines")
+    for line in _score_lines(result["metrics"]):
+        say(line, wrap=False)
+    sentence = {"bleu": "BLEU-1", "rouge": "ROUGE-1", "perplexity": "PPL-1"}[metrics[0]]
+    kept = [] if out else [f"llmasos evaluate {shlex.quote(str(data))} … --out scores.json    keeps each line's scores"]
+    if out:
+        say(f"written: {out}")
+    return next_step(*kept, f"llmasos explain {sentence}")
+
+
+def _fitting(metrics: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Complain about an option of a metric that is not asked for: it would be ignored."""
+    for metric, given in options.items():
+        for name, value in given.items():
+            if value is not None and metric not in metrics:
+                option = "--" + name.replace("_", "-")
+                raise HarnessError(f"{option} is an option of {metric}", hint=f"--metric {metric}, or leave it out")
+
+
+def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    """A metric per line, or four for ROUGE."""
+    if "bleu" in scores:
+        bleu = scores["bleu"]
+        lengths = f"{bleu['hypothesisLength']} tokens against {bleu['referenceLength']}"
+        precisions = " ".join(f"{p:.4f}" for p in bleu["precisions"])
+        declared = ", ".join(f"{key} {value}" for key, value in bleu["options"].items() if value is not None)
+        yield f"bleu        {bleu['score']:.4f}   brevity {bleu['brevityPenalty']:.4f} ({lengths}), {precisions}"
+        yield f"            {declared}"
+    for name, parts in scores.get("rouge", {}).items():
+        yield f"{name:<12}{parts['f1']:.4f}   precision {parts['precision']:.4f}, recall {parts['recall']:.4f}"
+    if "perplexity" in scores:
+        found = scores["perplexity"]
+        value, bits = (("infinite" if x is None else f"{x:.4f}") for x in (found["perplexity"], found["bitsPerToken"]))
+        yield f"perplexity  {value}   {bits} bits per token, {found['tokens']} tokens"
+        yield f"            context {found['context']}, stride {found['stride']} where a text is longer"
+
+
 @cli.command("inspect", short_help="Show what is in a bundle, and all that is wrong with it.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--tensors", is_flag=True, help="show every tensor with its figures")
@@ -893,6 +964,8 @@ def import_(source: Path, out: Path, name: str | None, no_tokenizer: bool, no_ch
         what = ", ".join((*checked["compared"], *([f"ids of {checked['texts']} texts"] if checked["texts"] else [])))
         figure = f"the largest difference is {checked['error']:.1e} of the spread, allowed {checked['tolerance']:.1e}"
         say(f"  the same as by {checked['against']}: {what}; {figure}", fg="green")
+        if not checked["texts"] and made["tokenizer"].startswith("tokenizer.json"):
+            say("  ids of texts were not compared: transformers loads no tokenizer from the checkpoint", fg="yellow")
     return next_step(f"llmasos inspect {shlex.quote(str(out))}")
 
 

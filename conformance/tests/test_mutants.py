@@ -10,8 +10,7 @@ from llmasos_conformance.adapters import connect
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.mutants import table
 from llmasos_conformance.mutants.catalogue import GROUPS, mutants
-from llmasos_conformance.mutants.honest import HONEST
-from llmasos_conformance.mutants.null import NULL
+from llmasos_conformance.mutants.variants import HONEST, NULL
 
 SLICE = (
     "epsilon-too-small",
@@ -33,6 +32,17 @@ SLICE = (
     "logprobs-processed",
     "truncated-weights-padded",
     "links-followed",
+    "bleu-tie-first",
+    "bleu-one-best-reference",
+    "rouge-lsum-other-path",
+    "rouge-f1-of-means",
+    "perplexity-last-window-moved",
+    "perplexity-bos-beyond-context",
+    "merges-from-the-left",
+    "word-piece-keeps-the-beginning",
+    "controls-found-in-the-vocabulary",
+    "byte-tokens-streamed-alone",
+    "last-of-an-id-wins",
 )
 """One mutant of each kind of fault."""
 

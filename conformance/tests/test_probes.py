@@ -29,6 +29,7 @@ PLAIN_DIGEST = "10a25c4fadc6587714487f154124cb73e8ff474a6437ba4ee8af0be3bf3f5176
 BOS_DIGEST = "353604b18578c128a4041b01b88827779acf98162b7d49a8893087f01765600a"
 """Digests of seed 0. A change here changes every certified input: it needs a new version of the suites."""
 
+GPT = [name for name in NAMES if Library(Path("unused"), "0").parts(name).document["architecture"] == "GPT-3"]
 AUTOMATA = ("script", "script-eos", "textless", "context-8")
 
 
@@ -54,7 +55,7 @@ def read(probe: Probe) -> dict[str, np.ndarray]:
 
 
 def forward(probe: Probe, ids: list[int]) -> np.ndarray:
-    """Logits [T, V], one position at a time, float64."""
+    """Logits [T, V] of a GPT-3, one position at a time, float64."""
     w = {name: array.astype(np.float64) for name, array in read(probe).items()}
     c = probe.config
     H, D, T = c["num_heads"], c["embedding_dim"], len(ids)
@@ -70,17 +71,17 @@ def forward(probe: Probe, ids: list[int]) -> np.ndarray:
 
     x = [w["token_embedding"][token] + w["position_embedding"][t] for t, token in enumerate(ids)]
     for i in range(c["num_layers"]):
-        block = f"layers.{i}"
+        block, band = f"layers.{i}", (c["local_attention_window"] or T) if i % 2 else T
         seen = [norm(each, f"{block}.attention_norm") for each in x]
         q, k, v = ([affine(each, f"{block}.attention.{part}") for each in seen] for part in ("query", "key", "value"))
         for t in range(T):
-            mixed = np.zeros(D)
+            mixed, first = np.zeros(D), max(0, t + 1 - band)
             for head in range(H):
                 channels = slice(head * K, head * K + K)
-                scores = np.array([q[t][channels] @ k[s][channels] / math.sqrt(K) for s in range(t + 1)])
+                scores = np.array([q[t][channels] @ k[s][channels] / math.sqrt(K) for s in range(first, t + 1)])
                 law = np.exp(scores - scores.max())
                 law /= law.sum()
-                mixed[channels] = sum(p * v[s][channels] for s, p in enumerate(law))
+                mixed[channels] = sum(p * v[first + s][channels] for s, p in enumerate(law))
             x[t] = x[t] + affine(mixed, f"{block}.attention.output")
             h = affine(norm(x[t], f"{block}.feed_forward_norm"), f"{block}.feed_forward.up")
             h = h / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
@@ -136,7 +137,7 @@ def test_every_weight_is_exact_in_bfloat16(name: str, library: Library) -> None:
         assert np.array_equal(values.astype(ml_dtypes.bfloat16).astype(np.float32), values), tensor
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GPT)
 def test_the_reference_computes_what_the_formulas_say(name: str, library: Library) -> None:
     llmasos = pytest.importorskip("llmasos")
     probe = library.get(name)
@@ -163,11 +164,30 @@ def test_a_probe_takes_a_few_milliseconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long"]
+    "name",
+    [
+        *("plain", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long"),
+        *("banded", "banded-one", "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow"),
+    ],
 )
 def test_random_probes_have_logits_of_spread_two_to_three(name: str, library: Library) -> None:
     probe = library.get(name)
     assert 2.0 < forward(probe, some_ids(probe, 24)).std() < 3.2
+
+
+def test_a_band_of_one_leaves_its_layers_nothing_but_their_own_values(library: Library) -> None:
+    parts = library.parts("banded-one")
+    # Without the dense layer, a token's logits depend on itself and its position alone.
+    parts.weights["layers.0.attention.output.weight"][:] = 0
+    made = library.write(parts.document, parts.weights)
+    one, other = forward(made, [5, 6, 7]), forward(made, [200, 100, 7])
+    assert np.array_equal(one[2], other[2])
+    assert not np.allclose(one[1], other[1])
+
+
+def test_a_dense_document_does_not_speak_of_bands(library: Library) -> None:
+    assert "local_attention_window" not in library.parts("plain").document["parameters"]
+    assert library.get("banded").config["local_attention_window"] == 5
 
 
 def test_overflow_reaches_large_scores_and_logits_and_stays_finite_in_float32(library: Library) -> None:

@@ -309,6 +309,7 @@ def _steps(
     logprobs: list[Mapping[int, float]] = []
     reason = LENGTH
     emitted = text = ""
+    decoding = None if tokenizer is None else tokenizer.decoding()
     fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
@@ -319,15 +320,17 @@ def _steps(
             logprobs.append(top_logprobs(logits, chosen, request.logprobs))
         if chosen in config.eos_token_ids:
             reason = STOP
-        if tokenizer is None:
+        if decoding is None:
             continue
         ends = reason == STOP or len(ids) == limit
-        text = tokenizer.decode([i for i in ids if i not in config.eos_token_ids])
-        settled = text if ends else text[: settled_length(text, tokenizer)]
-        cut = first_stop(settled, request.stop)
+        if reason != STOP:  # an end-of-sequence id is no text
+            text += decoding.feed(chosen)
+        if ends:
+            text += decoding.end()
+        cut = first_stop(text, request.stop)
         if cut is not None:
-            reason, ends, text = STOP, True, settled[:cut]
-        safe = text if ends else settled[: len(settled) - held_back(settled, request.stop)]
+            reason, ends, text = STOP, True, text[:cut]
+        safe = text if ends else text[: len(text) - held_back(text, request.stop)]
         if len(safe) > len(emitted):
             yield safe[len(emitted) :]
             emitted = safe
@@ -351,7 +354,15 @@ class _Beam:
     cache: Any
 
     def score(self, penalty: float) -> float:
-        return self.total / len(self.ids) ** penalty if self.ids else 0.0
+        return self.total / _powered(len(self.ids), penalty) if self.ids else 0.0
+
+
+def _powered(length: int, penalty: float) -> float:
+    """length^penalty; infinite where no float64 holds it, so that all scores are then 0."""
+    try:
+        return math.pow(length, penalty)
+    except OverflowError:
+        return math.inf
 
 
 def beam_search(
@@ -393,7 +404,7 @@ def beam_search(
         followed = [beam for beam in candidates if beam.ids[-1] not in config.eos_token_ids][:n]
         fed = [beam.ids[-1:] for beam in followed]
         # A sum of log-probabilities only falls: the best score in reach is today's sum over the longest length.
-        reach = max((beam.total for beam in followed), default=-math.inf) / limit**penalty
+        reach = max((beam.total for beam in followed), default=-math.inf) / _powered(limit, penalty)
         if not followed or (len(aside) == n and aside[-1].score(penalty) >= reach):
             followed = []
             break
@@ -427,13 +438,6 @@ def _extended(
         for i, token in places
         if totals[i, token] > -math.inf
     ]
-
-
-def settled_length(text: str, tokenizer: Tokenizer) -> int:
-    """How much of a text later ids cannot change: all but one U+FFFD at its end, which may be half a character."""
-    if not tokenizer.appends:
-        return 0
-    return len(text) - text.endswith("\ufffd")
 
 
 def first_stop(text: str, stop: Sequence[str]) -> int | None:

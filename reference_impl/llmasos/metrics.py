@@ -5,8 +5,8 @@
     bleu(hypotheses, references)     of a corpus; of one sentence when the corpus has one
     rouge(hypotheses, references)    ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum of each segment, and their means
 
-Statistics are kept apart from the numbers made of them, and add up: `Perplexity` and `Bleu` of two halves of a corpus
-are added to that of the whole. So are counts of tokens, where an average of averages would be wrong.
+Statistics are kept apart from the numbers made of them, and add up: `Perplexity`, `Bleu` and `Rouge` of two halves of a
+corpus are added to that of the whole, where an average of averages would be wrong.
 
 What is refused, as InvalidArgument: no segment, unlike numbers of hypotheses and references, a segment without a
 reference, a reference without a token. A hypothesis without a token is an answer, and a bad one: it scores 0.
@@ -286,8 +286,9 @@ def _matches(
     Each counts at most as often as in the reference that holds it most often: Σ min(count, max over references).
     """
     due = references[0]
-    if len(references) > 1:
-        due = {gram: max(counts.get(gram, 0) for counts in references) for gram in hypothesis}
+    for counts in references[1:]:  # the largest counts, of n-grams that the hypothesis has
+        more = counts.get
+        due = {gram: max(due.get(gram, 0), more(gram, 0)) for gram in hypothesis}
     found, bound = [0] * most, due.get
     for gram, count in hypothesis.items():
         if limit := bound(gram):
@@ -506,15 +507,21 @@ class RougeScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rouge:
-    """ROUGE of a corpus.
+    """ROUGE of a corpus. Two of them add up to that of both.
 
     Attributes:
-        mean: name of ROUGE -> arithmetic means over the segments, of each number by itself.
-        segments: per segment, name -> score.
+        segments: per segment, name of ROUGE -> score.
     """
 
-    mean: Mapping[str, RougeScore]
     segments: Sequence[Mapping[str, RougeScore]]
+
+    @property
+    def mean(self) -> dict[str, RougeScore]:
+        """Name of ROUGE -> arithmetic means over the segments, of each number by itself."""
+        return {name: _mean([scores[name] for scores in self.segments]) for name in ROUGE}
+
+    def __add__(self, other: Rouge) -> Rouge:
+        return Rouge(segments=[*self.segments, *other.segments])
 
 
 def rouge(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Rouge:
@@ -545,7 +552,7 @@ def rouge(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Rou
     for hypothesis, several in _segments(hypotheses, references, _sentences):
         scores = [_rouge(hypothesis, reference) for reference in several]
         segments.append({name: max((score[name] for score in scores), key=lambda one: one.f1) for name in ROUGE})
-    return Rouge(mean={name: _mean([scores[name] for scores in segments]) for name in ROUGE}, segments=segments)
+    return Rouge(segments=segments)
 
 
 def _sentences(text: object, where: str) -> list[list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import llmasos
 from llmasos import Model
 from llmasos.errors import Unsupported
 from llmasos.tools import agreement, drawn, witness
@@ -22,6 +23,14 @@ from llmasos.tools.torch_twin import twin
 THEIRS = [pair for pair in agreement.pairs() if pair.witness != "torch twin"]
 COUNTS = {**agreement.CONFIGURATIONS, "tokens": 12, "text": 6, "beams": 12}
 AT_LEAST = 50
+
+
+PINNED = {
+    "vocab_size": 293, "embedding_dim": 32, "num_layers": 2, "num_heads": 2, "feed_forward_dim": 59,
+    "context_length": 46, "activation": "silu", "tie_embeddings": False, "num_key_value_heads": 1,
+    "rope_theta": 10000.0, "rms_norm_epsilon": 0.01, "sliding_window": 35,
+}  # fmt: skip
+PINNED_WEIGHTS, PINNED_IDS = [0.27802415624917404, 0.7365198086529058, 0.1901287099928641], [132, 289, 139, 199]
 
 
 def pair_id(pair: Pair) -> str:
@@ -269,6 +278,15 @@ def test_a_bound_in_float64_is_not_that_of_float32() -> None:
     given = drawn.inputs(bundle.config, "bounds")
     due = logits_of(Model(bundle), given)
     assert exact_bound(bundle.config, given) < 1e-12 < 1e-7 < float32_bound(bundle, given, due) < 1e-3
+
+
+def test_draws_are_the_same_on_every_machine() -> None:
+    document = drawn.document("Llama", "pinned", {})
+    assert document["parameters"] == PINNED
+    config = llmasos.ModelConfig.from_document(document)
+    first = drawn.weights(config, "pinned")["token_embedding"][0, :3]
+    np.testing.assert_allclose(first, PINNED_WEIGHTS, rtol=1e-15)
+    assert drawn.inputs(config, "pinned").ids[:4] == PINNED_IDS
 
 
 # ── what is missing ─────────────────────────────────────────────────────────────────────────────────────────────────

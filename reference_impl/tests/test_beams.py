@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import llmasos
 from llmasos import ModelConfig, generation
 from llmasos.generation import Prompt, Request
 
@@ -30,3 +31,10 @@ def test_as_many_are_followed_as_beams_are_asked_for_however_many_ids_end_a_sequ
     request = Request(max_length=2, beams=2, length_penalty=1.0)
     made = generation.beam_search(advance, None, config, None, Prompt(ids=[5], given=1), request)
     assert made.ids == (3, 5)
+
+
+def test_a_penalty_beyond_all_numbers_leaves_the_first_that_was_put_aside(make: Any) -> None:
+    model = llmasos.load_model(make())
+    for penalty in (1e6, 1.7e308):
+        made = model.generate_ids([1, 2, 3], 4, 0, beams=2, length_penalty=penalty)
+        assert made.completion_tokens == len(made.ids) == 4

@@ -433,6 +433,36 @@ def test_the_mask_is_found_by_its_name(save: Save, out: Path) -> None:
     assert llmasos.read_bundle(import_checkpoint(source, out, check=False).path).config.mask_token_id is None
 
 
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"7", b"{}", b"\xff", b"[" * 10**5, b'{"added_tokens": [{}]}', b'{"model": []}']
+)
+def test_a_tokenizer_json_that_is_none_is_refused(raw: bytes, save: Save, out: Path) -> None:
+    source = edit(save("bert"), "tokenizer_config.json", mask_token="[MASK]")
+    (source / "tokenizer.json").write_bytes(raw)
+    refused(source, out, InvalidFormat, "tokenizer.json")
+
+
+WEIRD: list[Any] = [None, True, 0, -1, 1, 2**70, 1.5, 1e308, "", "x" * 100, [], [1, "a"], {}, {"type": {}}, [2**70]]
+
+
+@pytest.mark.parametrize("kind", BASE)
+def test_whatever_a_setting_is_the_answer_is_a_bundle_or_a_typed_error(kind: str, save: Save) -> None:
+    source = save(kind)
+    given = json.loads((source / "config.json").read_text())
+    others = ("rope_scaling", "rope_theta", "layer_types", "mask_token_id", "quantization_config", "bad_words_ids")
+    answers = {True: 0, False: 0}
+    for key in (*given, *others):
+        for value in WEIRD:
+            (source / "config.json").write_text(json.dumps({**given, key: value}))
+            try:
+                convert(source)
+            except LLMasOSError:
+                answers[False] += 1
+            else:
+                answers[True] += 1
+    assert min(answers.values()) > 100
+
+
 # ── what does not fit ───────────────────────────────────────────────────────────────────────────────────────────────
 
 SETTINGS: list[tuple[str, dict[str, Any], type[LLMasOSError], str]] = [

@@ -495,7 +495,7 @@ def test_bleu_refuses_what_cannot_be_scored_by_its_place(
 def one(hypothesis: str, *references: str) -> dict[str, tuple[float, float, float]]:
     """Precision, recall and F1 of one segment."""
     found = rouge([hypothesis], [list(references)])
-    assert dict(found.mean) == dict(found.segments[0])
+    assert found.mean == dict(found.segments[0])
     return {name: (score.precision, score.recall, score.f1) for name, score in found.mean.items()}
 
 
@@ -563,6 +563,7 @@ def test_rouge_of_a_corpus_is_the_mean_of_each_number() -> None:
     assert found.mean["rouge1"].recall == (1 + 1 / 3) / 2
     assert found.mean["rouge1"].f1 == (2 / 3 + 1 / 2) / 2
     assert len(found.segments) == 2
+    assert found == rouge(["a b"], [["a"]]) + rouge(["a"], [["a b c"]])
 
 
 # ── ROUGE by its properties ──

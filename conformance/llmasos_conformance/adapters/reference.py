@@ -137,6 +137,29 @@ def export_bundle(path: str | PathLike[str], out: str | PathLike[str] | None, **
     return _refusing(export)
 
 
+def count_bleu(hypothesis: Any, references: Any, **options: Any) -> llmasos.Bleu:
+    """Counts of one segment, which add up to those of a corpus; see `llmasos.bleu`.
+
+    Raises:
+        Refusal: it cannot be scored.
+    """
+    return _refusing(llmasos.bleu, [hypothesis], [references], **options)
+
+
+def score_rouge(hypothesis: Any, references: Any) -> llmasos.Rouge:
+    """ROUGE of one segment; see `llmasos.rouge`.
+
+    Raises:
+        Refusal: it cannot be scored.
+    """
+    return _refusing(llmasos.rouge, [hypothesis], [references])
+
+
+def rouge_of(segments: Sequence[llmasos.Rouge]) -> llmasos.Rouge:
+    """ROUGE of a corpus from that of its segments."""
+    return llmasos.Rouge(segments=[scores for one in segments for scores in one.segments])
+
+
 class ReferenceModel:
     """`llmasos.Model` under the protocol's names."""
 
@@ -213,6 +236,15 @@ class ReferenceModel:
 
     def open(self, ids: Sequence[int], **beside: Any) -> ReferenceSession:
         return ReferenceSession(_refusing(self._model.open_session, ids, **beside))
+
+    @property
+    def context(self) -> int:
+        """Most tokens that the model sees at once."""
+        return self._model.config.context_length
+
+    def surprise(self, text_or_ids: Any, **options: Any) -> llmasos.Perplexity:
+        """Bits and tokens of one text, which add up to those of a corpus; see `llmasos.perplexity`."""
+        return _refusing(llmasos.perplexity, self._model, text_or_ids, **options)
 
     def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
         found = _refusing(llmasos.perplexity, self._model, ids, **_known(options, ("stride",)))

@@ -308,8 +308,8 @@ RELABELLINGS: Mapping[str, Callable[[Parts, Draw], None]] = {
     "pairs": pairs,
     "up-and-down": up_and_down,
 }
-"""Rewritings by name. `heads` and `head-channels` are for architectures whose heads have keys and values of their own and
-no rotary positions; `groups`, `pairs` and `up-and-down` for Llama."""
+"""Rewritings by name. `heads` and `head-channels` are for heads that have keys and values of their own and are not
+turned; `groups`, `pairs` and `up-and-down` for Llama."""
 
 
 def rewritten(probes: Library, probe: str, change: str, draw: Draw) -> tuple[Probe, list[int]]:

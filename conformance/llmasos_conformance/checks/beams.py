@@ -1,6 +1,6 @@
-"""Beams: with as many as there are continuations the result is the best of all, and one beam is greedy choice.
+"""Beams: with as many as there are continuations the result is the best of all; with fewer it is what they lead to.
 
-What beams do where they are fewer is asked by vectors, on models whose laws are written in the case (`answers`).
+What single rules do is asked by vectors too, on models whose laws are written in the case (`answers`).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _best(
     slack: float,
 ) -> Finding:
     def score(row: tuple[int, ...]) -> float:
-        return totals[row] / len(row) ** penalty
+        return float(totals[row] / len(row) ** penalty)
 
     when = f"length_penalty {penalty:g}"
     if tuple(ids) not in totals:
@@ -104,3 +104,67 @@ def _best(
 given: Mapping[str, Any] = {"probe": PROBE, "length": LENGTH, "steps": STEPS, "beams": BEAMS, "penalties": PENALTIES}
 
 check("beams-best", ask_best, judge_best, needs=("load_model", "generate_ids", "beams"), given=given)
+
+# ── fewer beams than continuations ──────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_followed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A few beams lead where the standard's search leads with the logits of the reference. (BEAM-3)
+
+    Varies: content and length of the prompt.
+    Compares: the ids with those of a search over the float64 reference's logits.
+    Bound: none, unless two sums that decide something lie so close that honest error may exchange them; then the result
+        decides nothing.
+    """
+    prompt = draw_ids(draw, candidate, given["probe"], given["length"])
+    model, options = candidate.model(given["probe"]), {"temperature": 0, "beams": given["beams"]}
+    return {"prompt": prompt, "ids": new_ids(model.generate_ids(prompt, max_length=given["steps"], **options))}
+
+
+def judge_followed(given: Given, asked: Asked, reference: Reference) -> Finding:
+    due, gap, slack = _search(reference, given["probe"], asked["prompt"], given["steps"], given["beams"])
+    if list(asked["ids"]) == due or gap <= slack:
+        return passed()
+    message = (
+        f"{given['beams']} beams gave {asked['ids']}, {due} was due; no sums that decide are closer than {gap:.3g}"
+    )
+    return failed(message, expected=due, got=asked["ids"])
+
+
+def _search(
+    reference: Reference, probe: str, prompt: Sequence[int], steps: int, n: int
+) -> tuple[list[int], float, float]:
+    """The search over the reference's logits, of a probe without ids that end a sequence.
+
+    Returns:
+        The ids, the smallest difference of two sums that decided what is followed or which is the best, and how much
+        of one honest error explains.
+    """
+    assert not reference.probes.get(probe).config["eos_token_ids"]
+    followed, gap, slack = [(0.0, list[int]())], float("inf"), 0.0
+    for _ in range(steps):
+        extended = list[tuple[float, int, int]]()
+        for place, (total, ids) in enumerate(followed):
+            row = [*prompt, *ids]
+            truth, honest = reference.logits(probe, row), reference.honest_logits(probe, row)
+            law = numerics.log_softmax(truth[-1])
+            extended += [(-(total + float(value)), place, token) for token, value in enumerate(law)]
+            slack = max(slack, steps * numerics.margin(truth, honest, reference.claims.dtype))
+        extended.sort()
+        gap = min(gap, extended[n][0] - extended[n - 1][0])
+        followed = [(-minus, [*followed[place][1], token]) for minus, place, token in extended[:n]]
+    return followed[0][1], min(gap, followed[0][0] - followed[1][0]), slack
+
+
+check(
+    "beams-followed",
+    ask_followed,
+    judge_followed,
+    needs=("load_model", "generate_ids", "beams"),
+    given={
+        "probe": PROBE,
+        "length": LENGTH,
+        "steps": STEPS,
+        "beams": {"type": "integer", "minimum": 2, "description": "beams, fewer than there are continuations"},
+    },
+)

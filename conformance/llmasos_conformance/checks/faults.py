@@ -92,6 +92,13 @@ def _twin(of: Edits) -> str:
     return "final_norm.bias" if architecture(of) == "GPT-3" else "layers.0.attention_norm.weight"
 
 
+def _nan(array: Array) -> bytes:
+    """As many NaN of float16."""
+    return b"\x00\x7e" * array.size
+
+
+_NOTHING = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+_KEY = "layers.0.attention.key.weight"
 _NORM, _QUERY, _UP = "final_norm.weight", "layers.0.attention.query.weight", "layers.0.feed_forward.up.weight"
 
 FAULTS: Mapping[str, Callable[[Edits], bytes]] = {
@@ -111,7 +118,7 @@ FAULTS: Mapping[str, Callable[[Edits], bytes]] = {
     "one position more": lambda of: _with(of, "position_embedding", lambda array: np.concatenate([array, array[:1]])),
     "additional axis": lambda of: _with(of, _NORM, lambda array: array[None]),
     "scalar": lambda of: _with(of, _NORM, lambda array: array[0]),
-    "keys of every head": lambda of: _with(of, "layers.0.attention.key.weight", lambda array: np.repeat(array, 2, axis=1)),
+    "keys of every head": lambda of: _with(of, _KEY, lambda array: np.repeat(array, 2, axis=1)),
     "wider query": lambda of: _with(of, _QUERY, lambda array: np.repeat(array, 2, axis=1)),
     "I32": lambda of: _stored_as(of, _NORM, "I32", lambda array: stored(array, "F32")),
     "I8": lambda of: _stored_as(of, _QUERY, "I8", lambda array: bytes(array.size)),
@@ -132,8 +139,7 @@ FAULTS: Mapping[str, Callable[[Edits], bytes]] = {
     "header is a list": lambda of: _text(of, lambda text: "[]"),
     "header is no JSON": lambda of: _text(of, lambda text: text.replace("{", "(", 1)),
     "trailing comma": lambda of: _text(of, lambda text: text.rstrip()[:-1] + ",}"),
-    "tensor named twice": lambda of: _text(of, lambda text: text.replace("{", '{"%s":{"dtype":"F32",'
-                                                                '"shape":[0],"data_offsets":[0,0]},' % _twin(of), 1)),
+    "tensor named twice": lambda of: _text(of, lambda text: text.replace("{", f'{{"{_twin(of)}":{_NOTHING},', 1)),
     "overlap": lambda of: _shifted(of, 3, -4),
     "hole": lambda of: _shifted(of, 3, 4),
     "hole at the beginning": lambda of: _shifted(of, 0, 4),
@@ -148,7 +154,7 @@ FAULTS: Mapping[str, Callable[[Edits], bytes]] = {
     "NaN": lambda of: _poked(of, _UP, math.nan),
     "infinity": lambda of: _poked(of, "token_embedding", math.inf),
     "minus infinity in a norm": lambda of: _poked(of, _NORM, -math.inf),
-    "NaN stored as F16 in the embedding": lambda of: _stored_as(of, "token_embedding", "F16", lambda array: b"\x00\x7e" * array.size),
-    "NaN stored as F16": lambda of: _stored_as(of, "position_embedding", "F16", lambda array: b"\x00\x7e" * array.size),
+    "NaN stored as F16": lambda of: _stored_as(of, "position_embedding", "F16", _nan),
+    "NaN stored as F16 in the embedding": lambda of: _stored_as(of, "token_embedding", "F16", _nan),
 }  # fmt: skip
 """Ways in which a document's weights can be wrong; some need tensors that not every architecture has."""

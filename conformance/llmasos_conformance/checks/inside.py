@@ -62,7 +62,8 @@ def ask_hidden(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: length and content of the row, its source or types.
     Compares: the number of states and every number in them with the float64 reference.
-    Bound: honest error of the claimed dtype, state by state.
+    Bound: honest error of the claimed dtype, over all states, each in units of its own spread: the first of them comes
+        of so few operations that its own honest error would be an accident.
     """
     ids = draw_ids(draw, candidate, given["probe"], given["length"])
     more = beside(draw, candidate, given["probe"], ids)
@@ -71,7 +72,24 @@ def ask_hidden(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
 def judge_hidden(given: Given, asked: Asked, reference: Reference) -> Finding:
     truth, honest = reference.look(given["probe"], "hidden_states", asked["ids"], **asked["beside"])
-    return _each("hidden", asked["hidden"], truth, honest, reference.claims.dtype)
+    got = asked["hidden"]
+    if len(got) != len(truth):
+        return failed(f"hidden: {len(got)} came, {len(truth)} were due", expected=len(truth), got=len(got))
+    for i, (state, due) in enumerate(zip(got, truth, strict=True)):
+        if state.shape != due.shape:
+            message = f"hidden[{i}] has shape {list(state.shape)}, {list(due.shape)} was due"
+            return failed(message, expected=list(due.shape), got=list(state.shape))
+    spreads = [float(np.std(due)) or 1.0 for due in truth]
+
+    def stacked(states: Sequence[Array]) -> Array:
+        """States one behind the other, each in units of its spread; [(N + 1) · T, D]."""
+        return np.concatenate([state / state.dtype.type(spread) for state, spread in zip(states, spreads, strict=True)])
+
+    finding = numerics.judge_logits(
+        "hidden", stacked(got), stacked(truth), [stacked(order) for order in honest], reference.claims.dtype
+    )
+    T = len(asked["ids"])
+    return told(finding, f"{len(truth)} states of {T} positions, one behind the other, each in units of its spread")
 
 
 def _each(label: str, got: Sequence[Array], truth: Sequence[Array], honest: Sequence[Any], dtype: str) -> Finding:

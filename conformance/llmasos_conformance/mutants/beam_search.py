@@ -149,7 +149,7 @@ class Beams(Runtime):
         if len(finished) < request.beams:
             return False
         reach = max(beam.total for beam in beams) / row.limit**request.length_penalty
-        return self.beam_score(finished[-1], request.length_penalty, len(row.prompt)) >= reach
+        return bool(self.beam_score(finished[-1], request.length_penalty, len(row.prompt)) >= reach)
 
     def beam_cache(self, cache: Cache, rows: Sequence[int]) -> Cache:
         """A cache whose rows are those rows of another."""

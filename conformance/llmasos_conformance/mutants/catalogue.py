@@ -4,9 +4,16 @@ small      wrong by less than 100 honest errors on the plain probe, or not at al
 behaviour  gross, in the forward pass or in anything around it
 loading    a bundle that must be refused is opened, or opened wrongly
 inside     what is shown of the inside is something else, or learning goes wrong
+lookers    the same as inside, of the other architectures, in another implementation
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
+tokenizers tokenizer.json is read, followed or refused wrongly
 metrics    wrong scores of texts, wrong perplexities
 onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
+llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
+bands      in the banded layers of GPT-3
+beams      in beam search
+bert, transformer       gross, in the runtimes of these two
+encoder_small           as small as small, in either of the two
 """
 
 from __future__ import annotations
@@ -17,7 +24,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "inside", "outside", "metrics", "onnx")
+GROUPS = (
+    "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams",
+    "tokenizers", "encoder_small", "bert", "transformer",
+)  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])
 
@@ -33,6 +43,8 @@ class Mutant:
         requirement: the requirement that it must be seen to break.
         bug: one sentence.
         adapter: makes the broken candidate.
+        asked: requirements whose cases it is asked; empty for all. A fault that is planted a second time, in another
+            runtime, need not be asked about everything again.
     """
 
     name: str
@@ -41,6 +53,7 @@ class Mutant:
     requirement: str
     bug: str
     adapter: Callable[[], Any]
+    asked: frozenset[str] = frozenset()
 
 
 _MUTANTS: dict[str, Mutant] = {}
@@ -51,6 +64,11 @@ def record(made: Mutant) -> None:
     if made.name in _MUTANTS:
         raise ValueError(f"two mutants are called {made.name}")
     _MUTANTS[made.name] = made
+
+
+def recorded(name: str) -> Mutant:
+    """A mutant whose module was imported already."""
+    return _MUTANTS[name]
 
 
 def mutant(name: str, source: str, requirement: str) -> Callable[[Kind], Kind]:

@@ -3,7 +3,7 @@
     name         contraction                 softmax            layer norm        sinusoids         batches
     plain        as the library does it      whole rows         two passes        float64, rounded  right-padded
     split        eight blocks, added up      whole rows         two passes        float32, power    right-padded
-    sequential   one term after the other    one after other    one after other   float64           right-padded
+    sequential   two running sums            one after other    one after other   float64           right-padded
     reversed     from the last term          whole rows         two passes        float32, exp      right-padded
     online       as the library does it      running maximum    one pass          float32, divided  right-padded
     wide         float64, rounded            float64, rounded   float64, rounded  float64           right-padded
@@ -59,7 +59,11 @@ class Split(Sinusoids, honest.Split):
 
 
 class Sequential(honest.Sequential):
-    """Every sum one term after the other."""
+    """Every sum one term after the other, products in two running sums, as two lanes of a processor make them."""
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        lanes = [super(Sequential, self).matmul(a[..., lane::2], b[..., lane::2, :]) for lane in (0, 1)]
+        return np.asarray(lanes[0] + lanes[1])
 
 
 class Reversed(Sinusoids, honest.Reversed):

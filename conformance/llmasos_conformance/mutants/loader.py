@@ -78,7 +78,7 @@ class Config:
     window: int | None = None
 
     @property
-    def G(self) -> int:
+    def G(self) -> int:  # noqa: N802, a letter of the runtime
         """Key-value heads; as many as query heads unless the architecture says otherwise."""
         return self.groups or self.H
 

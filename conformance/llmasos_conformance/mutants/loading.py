@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from llmasos_conformance.mutants.catalogue import Mutant, record
-from llmasos_conformance.mutants.loader import ARCHITECTURES, Config, Loader, Opened, refuse, shapes
+from llmasos_conformance.mutants.loader import ARCHITECTURES, Config, Loader, Opened, refuse
 from llmasos_conformance.mutants.runtime import Runtime, Serving
 from llmasos_conformance.protocol import Array, Refusal
 
@@ -235,7 +235,7 @@ class SeedNotUsed(Loader):
         if (directory / "model.safetensors").exists():
             return super().weights(directory, config)
         noise = np.random.default_rng()
-        return {name: noise.normal(0, 0.02, shape).astype(np.float32) for name, shape in shapes(config).items()}
+        return {name: noise.normal(0, 0.02, shape).astype(np.float32) for name, shape in self.shapes(config).items()}
 
 
 @faulty("weightless-refused", "huggingface/transformers#43429", "FMT-1")

@@ -73,22 +73,6 @@ class TieFirst(Scores):
         return min(lengths, key=lambda length: abs(length - c))
 
 
-@scored("bleu-tie-longer", "ucam-smt/ucam-smt#41", "BLEU-4")
-class TieLonger(Scores):
-    """Of two references equally close in length the longer one counts."""
-
-    def reference_length(self, c: int, lengths: Sequence[int]) -> int:
-        return min(lengths, key=lambda length: (abs(length - c), -length))
-
-
-@scored("bleu-no-penalty", "karpathy/neuraltalk#5", "BLEU-3")
-class NoPenalty(Scores):
-    """There is no brevity penalty."""
-
-    def brevity(self, c: int, r: int) -> float:
-        return 1.0 if c else 0.0
-
-
 @scored("bleu-empty-reference-closest", "moses-smt/mosesdecoder#185", "BLEU-20")
 class EmptyReferenceClosest(Scores):
     """An empty reference is taken like any other."""
@@ -111,14 +95,6 @@ class Unclipped(Scores):
 
     def clip(self, count: int, held: Sequence[int]) -> int:
         return count if max(held) else 0
-
-
-@scored("bleu-clipped-by-sum", "promptfoo/promptfoo#9846", "BLEU-2")
-class ClippedBySum(Scores):
-    """An n-gram matches as often as all references together hold it."""
-
-    def clip(self, count: int, held: Sequence[int]) -> int:
-        return min(count, sum(held))
 
 
 @scored("bleu-first-reference", "neulab/xnmt#377", "BLEU-2")
@@ -248,14 +224,6 @@ class FloorByLength(Scores):
         return super().precision(n, m, t + 1 if floored else t, smoothing, value, missed)
 
 
-@scored("bleu-floor-of-nothing", "mjpost/sacrebleu#23", "BLEU-7")
-class FloorOfNothing(Scores):
-    """Floor smoothing without a value has a floor of 0."""
-
-    def precision(self, n: int, m: int, t: int, smoothing: str, value: float, missed: int) -> float:
-        return super().precision(n, m, t, smoothing, 0.0 if (smoothing, value) == ("floor", 0.1) else value, missed)
-
-
 @scored("bleu-effective-order-by-match", "nltk/nltk#1545", "BLEU-11")
 class EffectiveOrderByMatch(Scores):
     """The effective order leaves out orders that have n-grams and no match."""
@@ -273,14 +241,6 @@ class OrderIgnored(Scores):
         return replace(super().options(given), max_order=4)
 
 
-@scored("bleu-percent", "Marker-Inc-Korea/AutoRAG#418", "BLEU-1")
-class Percent(Scores):
-    """Scores go to 100."""
-
-    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
-        return 100 * super().bleu(hypotheses, references, **options)
-
-
 @scored("bleu-four-decimals", "huggingface/transformers#6704", "BLEU-1")
 class FourDecimals(Scores):
     """Scores are rounded to four decimals."""
@@ -295,14 +255,6 @@ class TokensJoined(Scores):
 
     def tokens(self, segment: Any, options: Options) -> list[str]:
         return super().tokens(segment if isinstance(segment, str) else " ".join(segment), options)
-
-
-@scored("bleu-characters-for-words", "nltk/nltk#1285", "BLEU-13")
-class CharactersForWords(Scores):
-    """A text is taken for a list, and its characters for tokens."""
-
-    def split(self, text: str) -> list[str]:
-        return list(text)
 
 
 @scored("bleu-ascii-white-space", "redpen-cc/redpen#539", "BLEU-13")
@@ -374,14 +326,6 @@ class LowerCased(Scores):
         return super().tokens(segment, replace(options, fold_case=True))
 
 
-@scored("bleu-lowered-not-folded", "nextstrain/augur#767", "BLEU-18")
-class LoweredNotFolded(Scores):
-    """Case is lowered instead of folded."""
-
-    def fold(self, text: str) -> str:
-        return text.lower()
-
-
 @scored("bleu-ascii-lowered", "moses-smt/mosesdecoder#209", "BLEU-18")
 class AsciiLowered(Scores):
     """Only letters of ASCII are lowered where case shall not count."""
@@ -423,14 +367,6 @@ class EmptyLeftOut(Scores):
         return super().corpus([row for row in rows if row.lengths[0]], options)
 
 
-@scored("bleu-empty-is-perfect", "browsermt/students#10", "BLEU-21")
-class EmptyHypothesisIsPerfect(Scores):
-    """Hypotheses without a token score 1."""
-
-    def score(self, counted: Statistics, options: Options) -> float:
-        return super().score(counted, options) if counted.lengths[0] else 1.0
-
-
 @scored("bleu-tokens-cut-again", "freesunshine0316/RaST-plus#3", "BLEU-17")
 class TokensCutAgain(Scores):
     """Tokens with a tokenisation beside are joined and cut by it."""
@@ -459,14 +395,6 @@ class AccentsDeleted(Scores):
         return super().content("".join(c for c in text if not unicodedata.decomposition(c)))
 
 
-@scored("rouge-marks-lost", "google/adk-python#6136", "ROUGE-4")
-class MarksLost(Scores):
-    """Combining marks end a word, as they do where words are letters and digits."""
-
-    def kind(self, c: str) -> str:
-        return "white" if unicodedata.category(c)[0] == "M" else super().kind(c)
-
-
 @scored("rouge-sentences-for-words", "huggingface/evaluate#256", "ROUGE-4")
 class SentencesForWords(Scores):
     """Scripts without spaces are cut at spaces."""
@@ -490,15 +418,6 @@ class CaseCounts(Scores):
 
     def fold(self, text: str) -> str:
         return text
-
-
-@scored("rouge-lowered-not-folded", "robotframework/robotframework#4935", "ROUGE-5")
-class RougeLowered(Scores):
-    """Case is lowered instead of folded."""
-
-    def content(self, text: str) -> list[str]:
-        hidden = "".join(c for c in text if not self.hidden(c))
-        return self.words(hidden.lower(), rest=False)
 
 
 @scored("rouge-recall-for-f1", "facebookresearch/ParlAI#4729", "ROUGE-1")
@@ -577,14 +496,6 @@ class LsumUnbounded(Scores):
         return left.get(token, 0) > 0
 
 
-@scored("rouge-lsum-best-sentence", "pltrdy/rouge#6", "ROUGE-3")
-class LsumBestSentence(Scores):
-    """ROUGE-Lsum takes for each reference sentence the best sentence of the hypothesis instead of the union."""
-
-    def union(self, sentence: Tokens, hypothesis: Sequence[Tokens]) -> set[int]:
-        return max((self.subsequence(sentence, other) for other in hypothesis), key=len, default=set())
-
-
 @scored("rouge-lsum-other-path", "kenlimmj/rouge#7", "ROUGE-3")
 class LsumOtherPath(Scores):
     """Of several longest subsequences another one is found: the hypothesis's last token is dropped first."""
@@ -611,14 +522,6 @@ class RougeMeanOfReferences(Scores):
         return self.mean(scores)
 
 
-@scored("rouge-last-of-equals", "danieldeutsch/sacrerouge#32", "ROUGE-6")
-class LastOfEquals(Scores):
-    """Of references with equal F1 the last one counts."""
-
-    def best(self, scores: Sequence[Parts]) -> Parts:
-        return super().best(scores[::-1])
-
-
 @scored("rouge-f1-of-means", "pltrdy/files2rouge#51", "ROUGE-7")
 class F1OfMeans(Scores):
     """The F1 of a corpus is made of its mean precision and recall."""
@@ -635,31 +538,6 @@ class EmptyIsPerfect(Scores):
 
     def parts(self, m: int, h: int, r: int) -> Parts:
         return super().parts(m, h, r) if h else {"precision": 1.0, "recall": 1.0, "f1": 1.0}
-
-
-@scored("rouge-empty-left-out", "modelscope/ms-swift#9962", "ROUGE-7")
-class RougeEmptyLeftOut(Scores):
-    """Segments that share nothing are left out of the mean."""
-
-    def mean(self, scores: Sequence[Parts]) -> Parts:
-        return super().mean([score for score in scores if score["f1"]] or scores)
-
-
-@scored("rouge-weighted", "pltrdy/rouge#38", "ROUGE-9")
-class Weighted(Scores):
-    """F weighs recall with β = 1.05."""
-
-    def f1(self, precision: float, recall: float) -> float:
-        weight = 1.05**2
-        return (1 + weight) * precision * recall / (recall + weight * precision)
-
-
-@scored("rouge-empty-reference-scored", "promptfoo/promptfoo#10411", "ROUGE-10")
-class EmptyReferenceScored(Scores):
-    """A reference without a token scores 0 like any other that is unlike."""
-
-    def reference(self, tokens: Tokens) -> Tokens:
-        return tokens
 
 
 @scored("rouge-options-ignored", "pltrdy/files2rouge#34", "ROUGE-11")
@@ -679,14 +557,6 @@ class TwoToTheNats(Runtime):
 
     def from_nats(self, mean: float) -> float:
         return float(2.0**mean)
-
-
-@mutant("perplexity-in-bits", "IINemo/lm-polygraph#273", "PPL-1")
-class InBits(Runtime):
-    """The mean bits are answered instead of 2 raised to them."""
-
-    def from_nats(self, mean: float) -> float:
-        return mean / math.log(2)
 
 
 @mutant("perplexity-mean-of-exponentials", "magenta/magenta#239", "PPL-1")
@@ -893,14 +763,6 @@ class StrideClamped(Runtime):
         if isinstance(given, int):
             options = {**options, "stride": min(max(given, 1), max(self.config.C - 1, 1))}
         return super().stride(options)
-
-
-@mutant("perplexity-usual-stride-whole", "EleutherAI/lm-evaluation-harness#369", "PPL-7")
-class UsualStrideWhole(Runtime):
-    """Without a stride given, windows overlap by one position only."""
-
-    def usual_stride(self) -> int:
-        return max(self.config.C - 1, 1)
 
 
 @mutant("perplexity-options-ignored", "strongio/torch-kalman#26", "PPL-11")

@@ -7,13 +7,12 @@ held-back bytes and stop strings.
 
 Every step is a method of its own, so that a mutant is a subclass that overrides one of them.
 
-Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G heads of keys and values,
-K head width, F hidden width, V vocabulary, N layers.
+Letters: B batch, T query positions, S key positions (pads included), D model width, H heads, G key-value heads, K head
+width, F hidden width, V vocabulary, N layers.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ import numpy as np
 from llmasos_conformance.mutants.learning import Learning
 from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
 from llmasos_conformance.mutants.scoring import Scores
+from llmasos_conformance.mutants.vocabulary import Vocabulary
 from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
 
 OPTIONS = frozenset({"seed", "top_k", "top_p", "min_p", "stop", "logprobs", "allow_special"})
@@ -96,6 +96,7 @@ class Runtime(Learning):
     """
 
     loader: ClassVar[type[Loader]] = Loader
+    vocabulary: ClassVar[type[Vocabulary]] = Vocabulary
     slots: ClassVar[int] = 2
     """Buffers kept for reuse."""
     scores: ClassVar[type[Scores]] = Scores
@@ -336,23 +337,9 @@ class Runtime(Learning):
 
     # Text.
 
-    def open_tokenizer(self, raw: bytes | None) -> Any:
-        """The library's tokenizer of tokenizer.json; None for bytes."""
-        if raw is None:
-            return None
-        import tokenizers
-
-        try:
-            tokenizer = tokenizers.Tokenizer.from_str(raw.decode())
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # the library's panics are no Exceptions
-            raise refuse(f"tokenizer.json: {error!s:.80}") from None
-        if max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0) >= self.config.V:
-            raise refuse("tokenizer.json has ids that the model lacks")
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+    def open_tokenizer(self, raw: bytes | None) -> Vocabulary | None:
+        """What tokenizer.json says; None for bytes."""
+        return None if raw is None else self.vocabulary(self.loader().parse(raw), self.config.V)
 
     @property
     def has_text(self) -> bool:
@@ -361,13 +348,12 @@ class Runtime(Learning):
     def encode(self, text: str, special: bool = False) -> list[int]:
         if self.file_tokenizer is None:
             return list(text.encode())
-        self.file_tokenizer.encode_special_tokens = not special
-        return list(self.file_tokenizer.encode(text, add_special_tokens=False).ids)
+        return self.file_tokenizer.encode(text, special)
 
     def decode(self, ids: Sequence[int]) -> str:
         if self.file_tokenizer is None:
             return bytes(i for i in ids if i < 256).decode(errors="replace")
-        return str(self.file_tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self.file_tokenizer.decode(ids)
 
     def text_ids(self) -> Array:
         """[V] True for ids that a text may go on with, end ids included."""
@@ -375,9 +361,7 @@ class Runtime(Learning):
         if self.file_tokenizer is None:
             allowed[:256] = True
         else:
-            added = self.file_tokenizer.get_added_tokens_decoder()
-            known = set(self.file_tokenizer.get_vocab(with_added_tokens=True).values())
-            allowed[sorted(known - {i for i, token in added.items() if token.special})] = True
+            allowed[sorted(self.file_tokenizer.names.keys() - self.file_tokenizer.special)] = True
         if self.config.bos is not None:
             allowed[self.config.bos] = False
         allowed[list(self.config.eos)] = True
@@ -515,9 +499,7 @@ class Runtime(Learning):
     @property
     def rewrites(self) -> bool:
         """Whether the tokenizer's decoder may change earlier text when ids follow; then nothing can be streamed."""
-        if self.file_tokenizer is None:
-            return False
-        return bool((json.loads(self.file_tokenizer.to_str()).get("decoder") or {}).get("type") != "ByteLevel")
+        return self.file_tokenizer is not None and self.file_tokenizer.rewrites
 
     def find_stop(self, text: str, row: Row) -> int | None:
         """Where the earliest stop string starts."""

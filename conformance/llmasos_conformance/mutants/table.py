@@ -59,14 +59,22 @@ SIZED: Mapping[str, Sequence[str]] = {
 """Probes on which the honest variants of an architecture must differ; on the first of them a mutant's size is taken."""
 
 
+SMALL = ("small", "llama", "bands", "encoder_small")
+"""Groups whose small faults are counted."""
+
+
+ONLY: Mapping[str, str] = {"metrics": "metrics.*", "inside": "inside.*", "lookers": "inside.*", "beams": "beams.*"}
+"""Group of mutants -> cases that they are asked, where the fault sits in code that no other case reaches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One candidate of the table.
 
     Attributes:
         kind: honest, null or mutant. name: in its address. group, source, expected: of a mutant.
-        size: error on the plain probe of its architecture in honest errors, root mean square; infinite if it is not finite, None if the
-            candidate does not load it.
+        size: error on the plain probe of its architecture in honest errors, root mean square; infinite if it is not
+            finite, None if the candidate does not load it.
         failed: case -> requirement, for cases that it failed.
         undecided: case -> message, for cases with neither a pass nor a fail; a fault of ours.
         share: largest part of a bound that it used in a case that it passed.
@@ -136,6 +144,10 @@ class Workshop:
             lacking = case.needs - offers
             if lacking and (kind == "mutant" or lacking & OTHERS):
                 continue  # a case of another architecture; a mutant offers no more than its fault needs
+            if made is not None and made.asked and case.requirement not in made.asked:
+                continue
+            if made is not None and not fnmatchcase(case.id, ONLY.get(made.group, "*")):
+                continue
             outcome = engine.run_case(bench, case).outcome
             if outcome.state is State.FAIL:
                 failed[case.id] = case.requirement
@@ -167,7 +179,7 @@ class Workshop:
         return worst
 
     def alike(self) -> list[tuple[str, str]]:
-        """Pairs of honest computations of an architecture that agree bit by bit on every probe of SIZED; none should."""
+        """Pairs of honest computations that agree bit by bit on every probe of their SIZED; none should."""
         return [pair for architecture, probes in SIZED.items() for pair in self.same(architecture, probes)]
 
     def same(self, architecture: str, probes: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -332,7 +344,7 @@ def render(table: Table) -> str:
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
-    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group == "small"]
+    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in SMALL]
     killed = sum(1 for row in bugs if not row.trouble)
     lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
     if table.unfailed is not None:

@@ -17,7 +17,10 @@ from llmasos_conformance.protocol import Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Hyper-parameters of a probe: V vocabulary, D width, L layers, H heads, F hidden width, band of every second layer."""
+    """Hyper-parameters of a probe: V vocabulary, D width, L layers, H heads, F hidden width.
+
+    band: keys that every second layer sees; None for all.
+    """
 
     V: int = 263
     D: int = 64
@@ -207,7 +210,11 @@ def _ids_only(make: Maker) -> Parts:
 @probe("tiny")
 def _tiny(make: Maker) -> Parts:
     """So few ids that every continuation can be tried: five, of which the last ends a sequence."""
-    return model(make, Sizes(V=5, D=32, L=1, H=2, F=64, context=16, eos=(4,)), Gains(logits=1.2))
+    return model(
+        make,
+        Sizes(V=5, D=32, L=1, H=2, F=64, context=16, eos=(4,)),
+        Gains(position=0.1, scores=1.5, block=2.0, logits=1.2),
+    )
 
 
 # --- learning --------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ LLAMA = "Llama"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Hyper-parameters of a probe: V vocabulary, D width, L layers, H query heads, G key-value heads, F hidden width."""
+    """Hyper-parameters of a probe: V vocabulary, D width, L layers, H heads, G key-value heads, F hidden width."""
 
     V: int = 263
     D: int = 64
@@ -41,7 +41,7 @@ class Sizes:
     eos: tuple[int, ...] = ()
 
     @property
-    def K(self) -> int:
+    def K(self) -> int:  # noqa: N802, a letter of the standard
         """Head width."""
         return self.D // self.H
 
@@ -121,7 +121,7 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None, **facts: Any)
 
 @probe("llama-plain")
 def _plain(make: Maker) -> Parts:
-    """Everything gross: a random model with logits of standard deviation about 2.5; every query head has its own keys."""
+    """Everything gross: a random model with logits of standard deviation about 2.5. No heads share keys."""
     return _model(make, Sizes())
 
 
@@ -145,7 +145,7 @@ def _tied(make: Maker) -> Parts:
 
 @probe("llama-small-embedding")
 def _small_embedding(make: Maker) -> Parts:
-    """The epsilon and kind of the first norm: its input has a mean square near 1e-4 and a mean as large as its spread."""
+    """Epsilon and kind of the first norm: its input has a mean square near 1e-4 and a mean as large as its spread."""
     parts = _model(make, Sizes(G=2), _Gains(token=0.008))
     shift = 0.008 * make.unit("shift", 263, 1)  # without a mean, a norm that takes it off would hardly differ
     parts.weights["token_embedding"] = significant(parts.weights["token_embedding"] + shift)
@@ -189,7 +189,7 @@ def _hot_ffn(make: Maker) -> Parts:
 
 @probe("llama-asymmetric")
 def _asymmetric(make: Maker) -> Parts:
-    """Reshapes and paddings that assume round numbers: prime vocabulary, odd widths, nine heads in three, epsilon 1e-4."""
+    """Reshapes and paddings that assume round numbers: prime vocabulary, nine heads in three, epsilon 1e-4."""
     return _model(make, Sizes(V=269, D=90, L=3, H=9, G=3, F=101, context=48, epsilon=1e-4))
 
 
@@ -213,7 +213,7 @@ def _theta(make: Maker) -> Parts:
 
 @probe("llama-window")
 def _window(make: Maker) -> Parts:
-    """The bounds of a window of five keys, its own included: scores are large enough that one key more or less shows."""
+    """The bounds of a window of five keys, its own included, under scores so large that one key more or less shows."""
     return _model(make, Sizes(G=2, window=5), _Gains(scores=1.8))
 
 

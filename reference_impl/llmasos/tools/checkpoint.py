@@ -338,15 +338,20 @@ def mask_token(checkpoint: Checkpoint, raw: bytes | None) -> int | None:
 def _id_of(token: str, raw: bytes | None, checkpoint: Checkpoint) -> int | None:
     """The id of a token, by tokenizer.json or by the lines of vocab.txt."""
     if raw is not None:
-        document = json.loads(raw)
-        for added in document.get("added_tokens") or []:
-            if added.get("content") == token:
-                return int(added["id"])
-        vocabulary = (document.get("model") or {}).get("vocab")
-        found = vocabulary.get(token) if isinstance(vocabulary, dict) else None
-        return found if type(found) is int else None
+        return _id_in(raw, token)
     lines = (checkpoint.file("vocab.txt") or b"").decode(errors="replace").split("\n")
     return lines.index(token) if token in lines else None
+
+
+def _id_in(raw: bytes, token: str) -> int | None:
+    """The id of a token in a tokenizer.json that is yet to be judged."""
+    try:
+        document = json.loads(raw)
+        found = [added["id"] for added in document["added_tokens"] if added["content"] == token]
+        found += [document["model"]["vocab"][token]] if not found else []
+    except (ValueError, LookupError, TypeError, RecursionError):  # not there, or no tokenizer at all
+        return None
+    return found[0] if type(found[0]) is int else None
 
 
 def same(arrays: Sequence[Array]) -> bool:

@@ -13,6 +13,7 @@ told which architectures the adapter runs.
 document     model.json: what it may hold, defaults, and rules between members
 tensors      the tensors that a document needs, a reader of safetensors, and weights from a seed
 text         text to ids and back
+tokenfile    tokenizer.json: what it must be, ids of texts, texts of ids
 bundle       the three together
 requests     arguments of calls, judged
 choosing     logits to law to ids: sampling, beams

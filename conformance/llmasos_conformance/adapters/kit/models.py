@@ -193,8 +193,8 @@ class KitModel(_Texts):
             done = len(ids) == limit or ids[-1] in self.config["eos_token_ids"]
             if self.tokenizer is None:
                 continue
-            text = self.tokenizer.decode([token for token in ids if token not in self.config["eos_token_ids"]])
-            settled = text if done else text.removesuffix("\ufffd") if self.tokenizer.appends else ""
+            words = [token for token in ids if token not in self.config["eos_token_ids"]]
+            text = settled = self.tokenizer.decode(words, unfinished=not done)
             found = [at for at in map(settled.find, request.stop) if at >= 0]
             if found:
                 done, stopped, text = True, True, settled[: min(found)]
@@ -204,9 +204,9 @@ class KitModel(_Texts):
                 sent = ready
         if session is not None:
             session.close()
-        shown = None if self.tokenizer is None else text
+        told = None if self.tokenizer is None else text
         laws_or_none = laws if request.logprobs is not None else None
-        yield self.generation(prompt, ids, text=shown, stopped=stopped, laws=laws_or_none)
+        yield self.generation(prompt, ids, text=told, stopped=stopped, laws=laws_or_none)
 
     def _advanced(self, session: Any, ids: Sequence[int]) -> Any:
         if session is None:

@@ -1,59 +1,41 @@
-"""Text to ids and back: bytes, or a tokenizer.json run by the `tokenizers` library."""
+"""Text to ids and back: bytes, or a tokenizer.json."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmasos_conformance.adapters.kit.document import must
+from llmasos_conformance.adapters.kit.document import parse
+from llmasos_conformance.adapters.kit.tokenfile import TokenFile, whole_characters
 from llmasos_conformance.protocol import Refusal
 
 
 class KitTokenizer:
-    """Bytes, or a tokenizer.json run by the `tokenizers` library.
+    """Bytes, or a tokenizer.json.
 
     Attributes:
         text_ids: ids with text; neither special, nor bos, nor eos.
-        appends: more ids only append to the text, but for one U+FFFD at its end.
     """
 
     def __init__(self, config: Mapping[str, Any], raw: bytes | None) -> None:
-        self._file: Any = None
-        self.appends, ids = True, set(range(256))
-        if raw is not None:
-            self._file = _tokenizer(raw)
-            ids = set(self._file.get_vocab(with_added_tokens=True).values())
-            must(max(ids, default=0) < config["vocab_size"], "tokenizer.json has an id that the model lacks")
-            ids -= {token for token, added in self._file.get_added_tokens_decoder().items() if added.special}
-            self.appends = (json.loads(self._file.to_str()).get("decoder") or {}).get("type") == "ByteLevel"
+        self._file = None if raw is None else TokenFile(parse(raw), config["vocab_size"])
+        ids = set(range(256)) if self._file is None else self._file.ids - self._file.special
         self.text_ids = frozenset(ids - {config["bos_token_id"], *config["eos_token_ids"]})
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        """Ids of a text.
+
+        Raises:
+            Refusal: invalid_argument for no text, or a lone surrogate, which no text of Unicode holds.
+        """
         raw = utf8(text)
-        if self._file is None:
-            return list(raw)
-        self._file.encode_special_tokens = not allow_special
-        return list(self._file.encode(text, add_special_tokens=False).ids)
+        return list(raw) if self._file is None else self._file.encode(text, allow_special)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        if self._file is None:
-            return bytes(token for token in ids if token < 256).decode(errors="replace")
-        return str(self._file.decode(list(ids), skip_special_tokens=True))
-
-
-def _tokenizer(raw: bytes) -> Any:
-    import tokenizers
-
-    try:
-        loaded = tokenizers.Tokenizer.from_str(raw.decode())
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library's panics are no Exceptions
-        raise Refusal("invalid_format", f"tokenizer.json: {error!s:.200}") from None
-    loaded.no_truncation()
-    loaded.no_padding()
-    return loaded
+    def decode(self, ids: Sequence[int], *, unfinished: bool = False) -> str:
+        """Text of ids; if more ids will follow, as much of it as they cannot change."""
+        if self._file is not None:
+            return self._file.decode(ids, unfinished=unfinished)
+        return whole_characters(bytes(token for token in ids if token < 256), unfinished=unfinished)
 
 
 def utf8(text: Any) -> bytes:

@@ -45,7 +45,8 @@ _MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str], Any]] = {
 }
 _CAPABILITIES = (
     *("load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed"),
-    *("top_k", "top_p", "min_p", "logprobs", "beams", "encode", "fill_mask", "perplexity"),
+    *("top_k", "top_p", "min_p", "logprobs", "beams", "encode", "fill_mask", "perplexity", "window"),
+    *("hidden_states", "attention", "gradients", "train_step"),
 )
 _NATIVE: Mapping[str, tuple[str, ...]] = {
     "float32": ("session", "score", "generate_ids", "batch", "beams"),

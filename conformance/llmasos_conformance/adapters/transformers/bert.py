@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from llmasos_conformance.adapters import kit
-from llmasos_conformance.adapters.transformers.runtime import ACTIVATIONS, PAD, both, padded, turned, with_weights
+from llmasos_conformance.adapters.transformers.inside import Looking, Named
+from llmasos_conformance.adapters.transformers.runtime import ACTIVATIONS, PAD, both, turned, with_weights
 from llmasos_conformance.protocol import Array, Encoding
 
 
@@ -36,51 +37,39 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Bert:
     )
     module = transformers.BertForMaskedLM(settings)
     module.bert = transformers.BertModel(settings)
-    return Bert(bundle, with_weights(module, _named(bundle), dtype))
+    return Bert(bundle, with_weights(module, _named(bundle), dtype), _named)
 
 
-class Bert(kit.KitEncoder):
+class Bert(Looking, kit.KitEncoder):
     """A bundle in the runtime."""
 
-    def __init__(self, bundle: kit.KitBundle, module: Any) -> None:
-        super().__init__(bundle)
-        self._module = module
+    def __init__(self, bundle: kit.KitBundle, module: Any, named: Named) -> None:
+        Looking.__init__(self, bundle, module, named)
+        kit.KitEncoder.__init__(self, bundle)
 
     def forward(
         self, batch: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None, sources: Any = None
     ) -> list[Array]:
         """One padded call for all rows; the padding's logits are cut off."""
         kit.refuse_beside(sources=sources)
-        rows, given = self._given(batch, types)
-        if not rows:
+        if not batch:
             return []
+        given, rows = self._given(batch, {"types": types})
         with torch.inference_mode():
             logits = self._module(**given).logits
         return [row[: len(ids)].numpy() for row, ids in zip(logits, rows, strict=True)]
 
     def encode(self, batch: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None) -> list[Encoding]:
         """One padded call for all rows."""
-        rows, given = self._given(batch, types)
-        if not rows:
+        if not batch:
             return []
+        given, rows = self._given(batch, {"types": types})
         with torch.inference_mode():
             made = self._module.bert(**given)
         return [
             Encoding(hidden=hidden[: len(ids)].numpy(), pooled=pooled.numpy())
             for hidden, pooled, ids in zip(made.last_hidden_state, made.pooler_output, rows, strict=True)
         ]
-
-    def _given(
-        self, batch: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None
-    ) -> tuple[list[list[int]], dict[str, Any]]:
-        """The rows, checked, and what the module is given for them."""
-        each = kit.beside(batch, types, "types")
-        rows = [kit.check_ids(self.config, row) for row in batch]
-        kinds = [kit.check_types(self.config, kind, len(row)) for kind, row in zip(each, rows, strict=True)]
-        if not rows:
-            return rows, {}
-        ids, mask = padded(rows)
-        return rows, {"input_ids": ids, "attention_mask": mask, "token_type_ids": padded(kinds)[0]}
 
 
 def _named(bundle: kit.KitBundle) -> dict[str, Array]:

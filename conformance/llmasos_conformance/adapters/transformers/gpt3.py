@@ -10,7 +10,8 @@ import torch
 import transformers
 
 from llmasos_conformance.adapters import kit
-from llmasos_conformance.adapters.transformers.runtime import Decoder, both, with_weights
+from llmasos_conformance.adapters.transformers.decoder import Decoder
+from llmasos_conformance.adapters.transformers.runtime import both, with_weights
 from llmasos_conformance.protocol import Array
 
 
@@ -39,7 +40,7 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Decoder:
     window = config["local_attention_window"]
     for block in module.transformer.h[1::2] if window is not None else ():
         narrow(block, window)
-    return Decoder(bundle, module)
+    return Decoder(bundle, module, _named)
 
 
 def _named(bundle: kit.KitBundle) -> dict[str, Array]:

@@ -7,7 +7,8 @@ from typing import Any
 import transformers
 
 from llmasos_conformance.adapters import kit
-from llmasos_conformance.adapters.transformers.runtime import Decoder, turned, with_weights
+from llmasos_conformance.adapters.transformers.decoder import Decoder
+from llmasos_conformance.adapters.transformers.runtime import turned, with_weights
 from llmasos_conformance.protocol import Array
 
 
@@ -41,7 +42,7 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Decoder:
     else:
         windowed = transformers.MistralConfig(**settings, sliding_window=config["sliding_window"])
         made = transformers.MistralForCausalLM(windowed)
-    return Decoder(bundle, with_weights(made, _named(bundle), dtype))
+    return Decoder(bundle, with_weights(made, _named(bundle), dtype), _named)
 
 
 def _named(bundle: kit.KitBundle) -> dict[str, Array]:

@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from llmasos_conformance.adapters import kit
+from llmasos_conformance.adapters.transformers.inside import Looking, Named
 from llmasos_conformance.adapters.transformers.runtime import (
     ACTIVATIONS,
     PAD,
@@ -69,15 +70,15 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Translator:
     for part in module.modules():
         if isinstance(part, torch.nn.LayerNorm):
             part.eps = config["layer_norm_epsilon"]
-    return Translator(bundle, with_weights(module, _named(bundle), dtype))
+    return Translator(bundle, with_weights(module, _named(bundle), dtype), _named)
 
 
-class Translator(Generating, kit.KitEncoderDecoder):
+class Translator(Looking, Generating, kit.KitEncoderDecoder):
     """A bundle in the runtime."""
 
-    def __init__(self, bundle: kit.KitBundle, module: Any) -> None:
-        super().__init__(bundle)
-        self._module = module
+    def __init__(self, bundle: kit.KitBundle, module: Any, named: Named) -> None:
+        Looking.__init__(self, bundle, module, named)
+        kit.KitEncoderDecoder.__init__(self, bundle)
 
     def forward(
         self, batch: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None, types: Any = None
