@@ -28,8 +28,6 @@ DTYPES: Mapping[int, Any] = {
     DOUBLE: np.dtype("<f8"), 12: np.dtype("<u4"), 13: np.dtype("<u8"), BFLOAT16: np.dtype(ml_dtypes.bfloat16),
 }  # fmt: skip
 """Element types that are numbers of whole bytes. ONNX has more: texts, four-bit integers, eight-bit floats."""
-MAX_DEPTH = 32
-"""Messages in messages; a model without subgraphs has 7."""
 
 
 class Broken(ValueError):
@@ -250,14 +248,9 @@ def _value(value: Value) -> bytes:
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Field: TypeAlias = "tuple[int, int, Any]"
-"""Number of a field, its kind, and an integer or bytes."""
 
-
-def _fields(raw: bytes, depth: int) -> Iterator[Field]:
-    """The fields of a message, in the order of the file."""
-    if depth > MAX_DEPTH:
-        raise Broken(f"messages nested deeper than {MAX_DEPTH}")
+def _fields(raw: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a message in the order of the file: number, and an integer or bytes."""
     at = 0
     while at < len(raw):
         key, at = _read_varint(raw, at)
@@ -267,7 +260,7 @@ def _fields(raw: bytes, depth: int) -> Iterator[Field]:
         if kind == 0:
             value: Any
             value, at = _read_varint(raw, at)
-            yield key >> 3, kind, value
+            yield key >> 3, value
             continue
         length = {1: 8, 5: 4}.get(kind)
         if kind == 2:
@@ -276,7 +269,7 @@ def _fields(raw: bytes, depth: int) -> Iterator[Field]:
             raise Broken(f"a field of kind {kind}")
         if length > len(raw) - at:
             raise Broken(f"{length} bytes are announced, {len(raw) - at} are left")
-        yield key >> 3, kind, raw[at : at + length]
+        yield key >> 3, raw[at : at + length]
         at += length
 
 
@@ -292,10 +285,10 @@ def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
             return value & (1 << 64) - 1, at
 
 
-def _message(raw: bytes, depth: int) -> dict[int, list[Any]]:
+def _message(raw: bytes) -> dict[int, list[Any]]:
     """Field number -> all its values, each an integer or bytes."""
     found: dict[int, list[Any]] = {}
-    for key, _, value in _fields(raw, depth):
+    for key, value in _fields(raw):
         found.setdefault(key, []).append(value)
     return found
 
@@ -304,7 +297,7 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _integers(values: Iterable[Any], depth: int) -> tuple[int, ...]:
+def _integers(values: Iterable[Any]) -> tuple[int, ...]:
     """A repeated integer, each on its own or many packed together."""
     found: list[int] = []
     for value in values:
@@ -348,19 +341,19 @@ def decode(raw: bytes) -> Model:
     Raises:
         Broken: they are no ONNX file, or one that ends too early.
     """
-    top = _message(raw, 0)
+    top = _message(raw)
     ir, graphs = _one(top, 1, int, 0), _each(top, 7)
     if not ir or len(graphs) != 1 or not _each(top, 8):
         raise Broken("no version, no graph or no operator set")
-    graph = _message(graphs[0], 1)
+    graph = _message(graphs[0])
     opsets: dict[str, int] = {}
     for each in _each(top, 8):
-        found = _message(each, 1)
+        found = _message(each)
         domain = _text(found, 1)
         opsets["" if domain == "ai.onnx" else domain] = _signed(_one(found, 2, int, 0))
     notes: dict[str, str] = {}
     for each in _each(top, 14):
-        found = _message(each, 1)
+        found = _message(each)
         if _text(found, 1) in notes:
             raise Broken(f"metadata has {_text(found, 1)!r:.80} twice")
         notes[_text(found, 1)] = _text(found, 2)
@@ -370,7 +363,7 @@ def decode(raw: bytes) -> Model:
         nodes=tuple(_read_node(each) for each in _each(graph, 1)),
         inputs=tuple(_read_value(each) for each in _each(graph, 11)),
         outputs=tuple(_read_value(each) for each in _each(graph, 12)),
-        tensors=tuple(decode_tensor(each, 2) for each in _each(graph, 5)),
+        tensors=tuple(decode_tensor(each) for each in _each(graph, 5)),
         opsets=opsets,
         notes=notes,
         ir=ir,
@@ -379,22 +372,22 @@ def decode(raw: bytes) -> Model:
 
 
 def _read_value(raw: bytes) -> Value:
-    found = _message(raw, 2)
-    kind = _message(_one(found, 2, bytes, b""), 3)
+    found = _message(raw)
+    kind = _message(_one(found, 2, bytes, b""))
     if 1 not in kind:
         raise Broken(f"{_text(found, 1)!r:.80} is no tensor")
-    held = _message(_one(kind, 1, bytes, b""), 4)
+    held = _message(_one(kind, 1, bytes, b""))
     sizes: tuple[int | str, ...] | None = None
     if 2 in held:
-        shape = _message(_one(held, 2, bytes, b""), 5)
-        dims = (_message(each, 6) for each in _each(shape, 1))
+        shape = _message(_one(held, 2, bytes, b""))
+        dims = (_message(each) for each in _each(shape, 1))
         sizes = tuple(_signed(_one(dim, 1, int, 0)) if 1 in dim else _text(dim, 2) for dim in dims)
     return Value(name=_text(found, 1), dtype=_one(held, 1, int, 0), sizes=sizes)
 
 
 def _read_node(raw: bytes) -> Node:
-    found = _message(raw, 2)
-    attributes = [_message(each, 3) for each in _each(found, 5)]
+    found = _message(raw)
+    attributes = [_message(each) for each in _each(found, 5)]
     domain = _text(found, 7)
     try:
         inputs, outputs = (tuple(name.decode() for name in _each(found, key)) for key in (1, 2))
@@ -418,12 +411,12 @@ def _read_attribute(found: Mapping[int, list[Any]]) -> Any:
     if kind == 3:
         return _one(found, 4, bytes, b"")
     if kind == 4:
-        return decode_tensor(_one(found, 5, bytes, b""), 4)
+        return decode_tensor(_one(found, 5, bytes, b""))
     if kind == 6:
         raw = b"".join(_each(found, 7))
         return struct.unpack(f"<{len(raw) // 4}f", raw) if len(raw) % 4 == 0 else ()
     if kind == 7:
-        return _integers(found.get(8, ()), 4)
+        return _integers(found.get(8, ()))
     if kind == 8:
         return tuple(_each(found, 9))
     return Subgraph()
@@ -443,33 +436,33 @@ _PACKED: Mapping[int, tuple[int, Any]] = {
 _AS_VARINT: Mapping[int, int] = {INT64: 7, 13: 11, 12: 11}
 
 
-def decode_tensor(raw: bytes, depth: int) -> Tensor:
+def decode_tensor(raw: bytes) -> Tensor:
     """A tensor's message. Its values are its bytes, in whichever field it holds them.
 
     Raises:
         Broken: dimensions below 0, values of another number than dims say, or none.
     """
-    found = _message(raw, depth)
-    dims, dtype = _integers(found.get(1, ()), depth), _one(found, 2, int, 0)
+    found = _message(raw)
+    dims, dtype = _integers(found.get(1, ())), _one(found, 2, int, 0)
     name = _text(found, 8)
     if any(size < 0 for size in dims):
         raise Broken(f"tensor {name:.80} has a negative size")
     if _one(found, 14, int, 0) == 1:
-        return Tensor(name=name, dtype=dtype, dims=dims, raw=None, outside=_outside(found, name, depth))
+        return Tensor(name=name, dtype=dtype, dims=dims, raw=None, outside=_outside(found, name))
     if dtype not in DTYPES:  # texts and types of less than a byte; nobody asks for their values
         return Tensor(name=name, dtype=dtype, dims=dims, raw=b"")
-    made = Tensor(name=name, dtype=dtype, dims=dims, raw=_values(found, dtype, depth))
+    made = Tensor(name=name, dtype=dtype, dims=dims, raw=_values(found, dtype))
     if len(made.raw or b"") != made.size:
         raise Broken(f"tensor {name:.80} has {len(made.raw or b'')} bytes, {made.size} are due")
     return made
 
 
-def _values(found: Mapping[int, list[Any]], dtype: int, depth: int) -> bytes:
+def _values(found: Mapping[int, list[Any]], dtype: int) -> bytes:
     if 9 in found:
         return bytes(_one(found, 9, bytes, b""))
     if dtype in _PACKED:
         return b"".join(_each(found, _PACKED[dtype][0]))
-    values = _integers(found.get(_AS_VARINT.get(dtype, 5), ()), depth)
+    values = _integers(found.get(_AS_VARINT.get(dtype, 5), ()))
     kind = DTYPES[dtype]
     if dtype in (FLOAT16, BFLOAT16):
         kind = np.dtype("<u2")
@@ -479,10 +472,10 @@ def _values(found: Mapping[int, list[Any]], dtype: int, depth: int) -> bytes:
         raise Broken("a number that its type cannot hold") from None
 
 
-def _outside(found: Mapping[int, list[Any]], name: str, depth: int) -> Outside:
+def _outside(found: Mapping[int, list[Any]], name: str) -> Outside:
     entries: dict[str, str] = {}
     for each in _each(found, 13):
-        pair = _message(each, depth + 1)
+        pair = _message(each)
         if _text(pair, 1) in entries:
             raise Broken(f"tensor {name:.80} names {_text(pair, 1)!r:.40} twice")
         entries[_text(pair, 1)] = _text(pair, 2)
