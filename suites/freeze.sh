@@ -34,7 +34,8 @@ for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
   freeze export/${one%:*} --requires ${one#*:},load_model,export --within ${one#*:},load_model,export,window \
     --match 'export.*'
 done
-freeze metrics --requires GPT-3,load_model,perplexity,bleu,rouge --match 'metrics.*'
+freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --match 'metrics.*'
+freeze metrics/text --requires bleu,rouge --match 'metrics.bleu.*' 'metrics.rouge.*'
 # One or two of each kind: enough to know that the wiring is right.
 freeze quick --requires GPT-3,load_model --match \
   format.json.presentation format.unknown-keys.refused format.types.exact format.version.newer-major \
