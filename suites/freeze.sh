@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the profiles of this version anew. Only before they are published: a published profile is never written again.
+# Writes the profiles of this version anew. A profile that has been published is kept: see docs/suite-life.md.
 set -eu
 freeze() { python -m llmasos_conformance.suite freeze --replace "$@"; }
 text=GPT-3,load_model,tokenize
@@ -10,6 +10,32 @@ freeze core/gpt/logits --requires GPT-3,load_model,forward,generate_ids --within
 freeze inference/gpt/text --requires GPT-3,load_model,tokenize,stop,stream,seed --within $text,$serving
 freeze inference/gpt/logits --requires GPT-3,load_model,tokenize,forward,generate_ids,session,batch,score,stop,stream,seed \
   --within $logits,$serving,session,batch,score,logprobs
+# The other architectures: what a vendor of that architecture alone is held to.
+own=load_model,tokenize,forward,generate_ids,window
+all=$own,$serving,session,batch,score,logprobs,beams
+freeze core/llama/logits --requires Llama,load_model,forward,generate_ids --within Llama,$own --match 'llama.*' 'beams.*'
+freeze inference/llama/logits --requires Llama,load_model,tokenize,forward,generate_ids,session,batch,score,stop,stream,seed \
+  --within Llama,$all --match 'llama.*' 'beams.*'
+freeze core/bert/logits --requires BERT,load_model,forward,encode,fill_mask --within BERT,$own,encode,fill_mask \
+  --match 'bert.*'
+freeze core/transformer/logits --requires Transformer,load_model,forward,generate_ids --within Transformer,$own \
+  --match 'transformer.*'
+freeze inference/transformer/logits \
+  --requires Transformer,load_model,tokenize,forward,generate_ids,session,batch,score --within Transformer,$all \
+  --match 'transformer.*'
+# Beside any of them: bands, beams, what can be looked at and how it learns, scores of texts, interchange.
+freeze bands/gpt --requires GPT-3,load_model,forward,generate_ids,window --within GPT-3,$all --match 'banded.*'
+freeze beams/gpt --requires GPT-3,load_model,generate_ids,beams --within GPT-3,$all --match 'beams.*'
+for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
+  freeze inside/${one%:*} --requires ${one#*:},load_model,forward,hidden_states,attention,gradients,train_step \
+    --within ${one#*:},load_model,forward,hidden_states,attention,gradients,train_step,window --match 'inside.*'
+  freeze interchange/${one%:*} --requires ${one#*:},load_model,forward,onnx \
+    --within ${one#*:},load_model,forward,onnx,session,batch,encode,window --match 'interchange.*' 'onnx.*'
+  freeze export/${one%:*} --requires ${one#*:},load_model,export --within ${one#*:},load_model,export,window \
+    --match 'export.*'
+done
+freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --match 'metrics.*'
+freeze metrics/text --requires bleu,rouge --match 'metrics.bleu.*' 'metrics.rouge.*'
 # One or two of each kind: enough to know that the wiring is right.
 freeze quick --requires GPT-3,load_model --match \
   format.json.presentation format.unknown-keys.refused format.types.exact format.version.newer-major \

@@ -14,6 +14,7 @@ handles or a machine's paths, so that evidence is the same on every machine.
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -247,6 +248,10 @@ class LoadedModel:
         answer = self._ask("train_step", ids=_rows(batch), learning_rate=learning_rate, **rows)
         return float(answer["loss"]), LoadedModel(self._link, answer["model"])
 
+    def export(self, **options: Any) -> dict[str, bytes]:
+        """Files by name."""
+        return {name: binascii.a2b_base64(data) for name, data in self._ask("export", **options)["files"].items()}
+
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float | None]]:
         return list(self._ask("fill_mask", ids=list(ids), **options)["fills"])
 
@@ -280,6 +285,11 @@ class LoadedModel:
     def open(self, ids: Sequence[int], **beside: Sequence[int]) -> LoadedSession:
         answer = self._ask("open", ids=list(ids), **_each(beside))
         return LoadedSession(self._link, answer["session"], answer["logits"])
+
+    def perplexity(self, ids: Sequence[int], **options: Any) -> tuple[float | None, int]:
+        """The perplexity, None for an infinite one, and the number of scored tokens."""
+        answer = self._ask("perplexity", ids=list(ids), **options)
+        return answer["perplexity"], answer["tokens"]
 
 
 class LoadedSession:
@@ -322,6 +332,15 @@ class Candidate:
         bundle = self.probes.get(probe) if isinstance(probe, str) else probe
         self.link.ask("load_model", {"bundle": bundle.digest}, path=str(bundle.path))
         return LoadedModel(self.link, bundle.digest)
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        """Score of texts or lists of tokens, each against one or more."""
+        answer = self.link.ask("bleu", {"hypotheses": hypotheses, "references": references, **options})
+        return float(answer["score"])
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> Answer:
+        """`mean` and `segments`, each by kind of ROUGE and by precision, recall and f1."""
+        return self.link.ask("rouge", {"hypotheses": hypotheses, "references": references, **options})
 
     def drawn_seed(self, draw: Draw) -> dict[str, int]:
         """The option `seed` where the candidate declares it, so that two runs keep the same evidence; else nothing."""

@@ -17,6 +17,7 @@ import sys
 import textwrap
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,11 +29,12 @@ import click
 
 from llmasos_conformance import __version__
 from llmasos_conformance.errors import HarnessError
-from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_OURS, EXIT_USAGE
+from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_OURS, EXIT_USAGE, Verdict
 
 if TYPE_CHECKING:
     from llmasos_conformance.certify import Done, Order
-    from llmasos_conformance.suite import Case, Suite
+    from llmasos_conformance.coverage import Table
+    from llmasos_conformance.suite import Case, Suite, Withdrawal
     from llmasos_conformance.verify import Result
 
 EXIT_INTERRUPTED = 130
@@ -479,11 +481,11 @@ _LISTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-@cli.command(short_help="Explain a requirement, a case or a reason code.")
+@cli.command(short_help="Explain a chapter, requirement, case or reason code.")
 @click.argument("name", metavar="ID")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 def explain(name: str, lang: str) -> None:
-    """Explain a requirement, a case, or a reason code of verify."""
+    """Explain a chapter of the standard, a requirement, a case, or a reason code of verify."""
     from llmasos_conformance.reasons import REASONS
 
     if name.upper() in REASONS:
@@ -491,11 +493,13 @@ def explain(name: str, lang: str) -> None:
         say(f"{name.upper()}: {texts[lang == 'zh']}")
         return say({"en": f"llmasos verify exits with {code}", "zh": f"llmasos verify 的退出码为 {code}"}[lang])
     loaded, name = _suite(), name.rpartition("::")[2]  # pytest prints llmasos::chapter::case
-    if name in loaded.cases:
-        return _explain_case(loaded, loaded.cases[name], lang)
+    if name in loaded.cases or name in loaded.withdrawn:
+        return _explain_case(loaded, {**loaded.cases, **loaded.withdrawn}[name], lang)
     if name.upper() in loaded.requirements:
         return _explain_requirement(loaded, name.upper(), lang)
-    known = [*loaded.cases, *loaded.requirements, *REASONS]
+    if name in loaded.chapters:
+        return _explain_chapter(loaded, name, lang)
+    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *REASONS]
     near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
     raise HarnessError(
         f"nothing is called {name!r:.100}",
@@ -509,15 +513,18 @@ def _explain_case(loaded: Suite, case: Case, lang: str) -> None:
 
     requirement = loaded.requirements[case.requirement]
     label = {
-        "en": ("asks", "needs", "given", "examples", "if it fails", "where", "run it"),
-        "zh": ("检查自身的说明(英文)", "需要", "给定", "示例数", "若未通过", "位置", "运行"),
+        "en": ("asks", "needs", "given", "examples", "if it fails", "where", "in the document", "run it"),
+        "zh": ("检查自身的说明(英文)", "需要", "给定", "示例数", "若未通过", "位置", "在文档中", "运行"),
     }[lang]
     say(case.id, bold=True)
     say(f"  {requirement.id} ({requirement.level}): {requirement.sentence[lang]}")
+    _say_withdrawn(case.withdrawn, lang)
     given = json.dumps(dict(case.given), ensure_ascii=False, default=str)
+    check = registry().get(case.check)  # that of a withdrawn case may be gone
     rows = (
-        inspect.cleandoc(registry()[case.check].doc), ", ".join(sorted(case.needs)), given if case.given else "",
-        str(case.examples), case.effect.get(lang, ""), case.where, reproduce_command(case.id, "ADDRESS"),
+        inspect.cleandoc(check.doc) if check else case.check, ", ".join(sorted(case.needs)),
+        given if case.given else "", str(case.examples), case.effect.get(lang, ""), case.where,
+        _in_document(loaded, case.id, lang), "" if case.withdrawn else reproduce_command(case.id, "ADDRESS"),
     )  # fmt: skip
     for name, text in zip(label, rows, strict=True):
         if text:
@@ -528,11 +535,138 @@ def _explain_requirement(loaded: Suite, name: str, lang: str) -> None:
     requirement = loaded.requirements[name]
     say(f"{requirement.id} ({requirement.level}), {requirement.chapter}", bold=True)
     say(f"  {requirement.sentence[lang]}")
-    say({"en": "  source: ", "zh": "  来源:"}[lang] + requirement.source)
+    say({"en": "  source: ", "zh": "  来源:"}[lang] + requirement.source.get(lang, requirement.source["en"]))
+    _say_withdrawn(requirement.withdrawn, lang)
+    for erratum in requirement.errata:
+        say({"en": "  reworded in ", "zh": "  改写于 "}[lang] + f"{erratum.since}: {erratum.why[lang]}")
+    if requirement.untestable:
+        reason = requirement.untestable.get(lang, requirement.untestable["en"])
+        say({"en": "  untestable: ", "zh": "  不可测试:"}[lang] + reason)
     cases = [case.id for case in loaded.cases.values() if case.requirement == name]
     say({"en": "  cases: ", "zh": "  用例:"}[lang] + (", ".join(cases) or "-"))
-    if cases:
-        next_step(f"llmasos explain {cases[0]}")
+    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + _in_document(loaded, name, lang))
+    next_step(f"llmasos explain {cases[0] if cases else requirement.chapter}")
+
+
+def _explain_chapter(loaded: Suite, name: str, lang: str) -> None:
+    said = [each for each in loaded.requirements.values() if each.chapter == name]
+    say(f"{name}: {loaded.chapters[name][lang]}", bold=True)
+    for each in said:
+        mark = {"en": ", withdrawn", "zh": ",已撤回"}[lang] if each.withdrawn else ""
+        say(f"  {each.id} ({each.level}{mark}): {each.sentence[lang]}")
+    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + _in_document(loaded, name, lang))
+    next_step(f"llmasos explain {said[0].id}")
+
+
+def _in_document(loaded: Suite, name: str, lang: str) -> str:
+    from llmasos_conformance import standard
+
+    return standard.address(loaded, name, lang)
+
+
+def _say_withdrawn(said: Withdrawal | None, lang: str) -> None:
+    if said is not None:
+        instead = {"en": "; instead: ", "zh": ";替代:"}[lang] + ", ".join(said.instead) if said.instead else ""
+        say(
+            {"en": "  withdrawn in ", "zh": "  撤回于 "}[lang] + f"{said.since}: {said.why[lang]}{instead}", fg="yellow"
+        )
+
+
+# ── the standard as a document, and what runs exercised of it ─────────────────────────────────────────────────────
+
+
+@cli.command(short_help="Write the standard as pages that one can read.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="directory, made or replaced by this command"
+)
+@click.option("--lang", type=click.Choice(["en", "zh", "both"]), default="both", show_default=True)
+@click.option(
+    "--coverage",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="REPORT",
+    help="show what this report says beside each case; may be given several times",
+)
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file for the reports")
+@click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
+@click.option("--json", "as_json", is_flag=True, help="print what was written as JSON")
+def standard(
+    out: Path, lang: str, reports: tuple[Path, ...], trust_file: Path | None, suites: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """Write the standard as HTML pages: every chapter with its requirements and cases, an index and the words.
+
+    The pages need no script and no network. Nothing but earlier pages of this command is ever overwritten.
+    """
+    from llmasos_conformance import standard as rooms
+    from llmasos_conformance import suite
+
+    loaded = suite.load(suites)
+    table = _coverage(loaded, reports, trust_file, suites) if reports else None
+    langs = ("en", "zh") if lang == "both" else (lang,)
+    files = rooms.write(out, loaded, langs, table)
+    levels = Counter(each.level for each in loaded.requirements.values() if each.withdrawn is None)
+    numbers = {
+        "requirements": levels.total(),
+        "levels": {level: levels[level] for level in ("MUST", "SHOULD", "MAY")},
+        "untestable": sum(bool(each.untestable) for each in loaded.requirements.values() if each.withdrawn is None),
+        "cases": len(loaded.cases),
+        "chapters": rooms.chapters(loaded),
+    }
+    if as_json:
+        head = {"schemaVersion": "1.0", "out": str(out), "version": loaded.version, "suite": loaded.digest}
+        print_json(
+            {**head, "languages": list(langs), **numbers, "totals": table.totals if table else None, "files": files}
+        )
+        return
+    counts = ", ".join(f"{count} {level}" for level, count in levels.items())
+    say(f"{levels.total()} requirements ({counts}; {numbers['untestable']} untestable), {len(loaded.cases)} cases")
+    say(f"{len(files)} files in {out}")
+    next_step(f"open {shlex.quote(str(out / 'index.html'))} in a browser")
+
+
+@cli.command(
+    short_help="Say which requirements runs have exercised.",
+    epilog="Exit codes: 0 every requirement that can be tested was judged in these runs, 1 a report does not hold "
+    "together, 2 usage or a malformed report, 3 some requirement was not judged.",
+)
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REPORT...")
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file: whose reports to believe")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
+@click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
+def coverage(reports: tuple[Path, ...], trust_file: Path | None, lang: str, suites: Path | None, as_json: bool) -> int:
+    """Say for every requirement which cases exercised it in these runs, and what came out.
+
+    A REPORT is a directory that certify wrote, signed or not. What is checked of it, and what is not, is said.
+    """
+    from llmasos_conformance import coverage as rooms
+    from llmasos_conformance import suite
+
+    loaded = suite.load(suites)
+    table = _coverage(loaded, reports, trust_file, suites)
+    if as_json:
+        print_json(rooms.as_json(table))
+        return table.exit_code
+    for line in rooms.lines(table, lang):
+        say(line)
+    failed = [name for name, line in table.lines.items() if line.standing is rooms.Standing.FAILED]
+    if failed:
+        next_step(f"llmasos explain {failed[0]}")
+    elif rest := rooms.profile_with_the_rest(loaded, table):
+        next_step(f"llmasos certify --adapter … --profile {rest} --out report, and its report beside these")
+    else:
+        next_step(f"llmasos standard --out standard --coverage {shlex.quote(str(reports[0]))}")
+    return table.exit_code
+
+
+def _coverage(loaded: Suite, reports: Sequence[Path], trust_file: Path | None, suites: Path | None) -> Table:
+    from llmasos_conformance import coverage as rooms
+    from llmasos_conformance import policy
+    from llmasos_conformance.verify import Installed
+
+    trust = None if trust_file is None else policy.read_trust(trust_file)
+    return rooms.table(loaded, rooms.read_all(reports, now=_now(), own=Installed.here(suites), trust=trust))
 
 
 # ── doctor ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -589,30 +723,196 @@ def generate(model: Path, prompt: str, as_json: bool, **options: Any) -> None:
     return say(answer["text"], wrap=False)
 
 
-@cli.command(short_help="Check a bundle and show what it is.")
-@click.argument("model", metavar="MODEL.json", type=click.Path(path_type=Path))
+@cli.command(short_help="Make a bundle from a few numbers and a seed.")
+@click.argument("out", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--architecture", required=True, help="Transformer, GPT-3, BERT or Llama")
+@click.option("--vocab-size", required=True, type=int)
+@click.option("--width", required=True, type=int, help="embedding_dim")
+@click.option("--layers", required=True, type=int, help="num_layers")
+@click.option("--set", "more", multiple=True, metavar="KEY=VALUE", help="any other parameter, its value as in JSON")
+@click.option("--seed", default=0, show_default=True, help="of the weights")
+@click.option("--name", default="new", show_default=True, help="of the model")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="tokenizer.json to take over; default: bytes")
+@click.option("--no-weights", is_flag=True, help="write the document alone; its seed stands for the weights")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
-def describe(model: Path, as_json: bool) -> None:
-    """Check a bundle or a model.json by the standard's rules and show what it is."""
-    from llmasos_conformance.adapters.reference import describe_bundle
+def new(
+    out: Path, architecture: str, vocab_size: int, width: int, layers: int, more: tuple[str, ...], seed: int, name: str,
+    tokenizer: Path | None, no_weights: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a new BUNDLE: a model with random weights that follow from the seed. Nothing is ever overwritten."""
+    from llmasos_conformance.adapters.reference import new_bundle
+    from llmasos_conformance.protocol import Refusal
+
+    parameters = {"vocab_size": vocab_size, "embedding_dim": width, "num_layers": layers, **_settings(more)}
+    try:
+        raw = None if tokenizer is None else tokenizer.read_bytes()
+        new_bundle(out, architecture, parameters, seed=seed, name=name, with_weights=not no_weights, tokenizer_json=raw)
+    except OSError as error:
+        raise HarnessError(f"cannot be read: {error.strerror}", where=str(tokenizer)) from error
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=out) from refusal
+    if as_json:
+        return print_json({"schemaVersion": "1.0", "bundle": str(out), "parameters": parameters, "seed": seed})
+    say(f"{out}: {architecture}, {'document alone' if no_weights else 'with weights'} from seed {seed}")
+    return next_step(f"llmasos inspect {shlex.quote(str(out))}")
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value that is no JSON is a text."""
+    made: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise HarnessError(f"{pair!r:.80} is no setting", where="--set", hint="--set num_heads=4")
+        try:
+            made[key] = json.loads(value)
+        except ValueError:
+            made[key] = value
+    return made
+
+
+@cli.command(short_help="Score a file: BLEU, ROUGE, perplexity.")
+@click.argument("data", metavar="DATA.jsonl", type=click.Path(path_type=Path))
+@click.option("--metric", "metrics", multiple=True, required=True, type=click.Choice(["bleu", "rouge", "perplexity"]))
+@click.option("--model", metavar="BUNDLE", type=click.Path(path_type=Path), help="whose perplexity it is")
+@click.option("--stride", type=int, help="of perplexity's windows; default half the context")
+@click.option("--tokenize", type=click.Choice(["none", "word", "char", "zh"]), help="of BLEU; default none")
+@click.option("--max-order", type=int, help="longest n-grams of BLEU; default 4")
+@click.option("--smoothing", type=click.Choice(["none", "floor", "add-k", "exp"]), help="of BLEU; default none")
+@click.option("--smoothing-value", type=float, help="of floor (default 0.1) and add-k (default 1)")
+@click.option("--effective-order", is_flag=True, help="BLEU leaves out orders that are too long for all texts")
+@click.option("--fold-case", is_flag=True, help="BLEU does not count case")
+@click.option("--out", type=click.Path(path_type=Path), help="write the result, with each line's scores, to this file")
+@click.option("--no-progress", is_flag=True, help="no progress display")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def evaluate(
+    data: Path, metrics: tuple[str, ...], model: Path | None, stride: int | None, out: Path | None, no_progress: bool,
+    as_json: bool, **bleu: Any,
+) -> None:  # fmt: skip
+    """Score the lines of DATA.jsonl by the reference.
+
+    For bleu and rouge a line holds "hypothesis", a text, and "references", a list of texts; for perplexity it holds
+    "text", or "ids".
+    """
+    from llmasos_conformance import evaluate as rooms
+
+    chosen = {name: value for name, value in bleu.items() if value not in (None, False)}
+    _fitting(metrics, {"bleu": chosen, "perplexity": {"model": model, "stride": stride}})
+    order = rooms.Order(
+        data=data, metrics=tuple(dict.fromkeys(metrics)), model=model, bleu=chosen, stride=stride, out=out
+    )
+    with _progress(silent=as_json or no_progress) as progress:
+        result = rooms.evaluate(order, progress)
+    if as_json:
+        return print_json(result)
+    say(f"{data}: {result['data']['segments']} lines")
+    for line in _score_lines(result["metrics"]):
+        say(line, wrap=False)
+    sentence = {"bleu": "BLEU-1", "rouge": "ROUGE-1", "perplexity": "PPL-1"}[metrics[0]]
+    kept = [] if out else [f"llmasos evaluate {shlex.quote(str(data))} … --out scores.json    keeps each line's scores"]
+    if out:
+        say(f"written: {out}")
+    return next_step(*kept, f"llmasos explain {sentence}")
+
+
+def _fitting(metrics: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Complain about an option of a metric that is not asked for: it would be ignored."""
+    for metric, given in options.items():
+        for name, value in given.items():
+            if value is not None and metric not in metrics:
+                option = "--" + name.replace("_", "-")
+                raise HarnessError(f"{option} is an option of {metric}", hint=f"--metric {metric}, or leave it out")
+
+
+def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    """A metric per line, or four for ROUGE."""
+    if "bleu" in scores:
+        bleu = scores["bleu"]
+        lengths = f"{bleu['hypothesisLength']} tokens against {bleu['referenceLength']}"
+        precisions = " ".join(f"{p:.4f}" for p in bleu["precisions"])
+        declared = ", ".join(f"{key} {value}" for key, value in bleu["options"].items() if value is not None)
+        yield f"bleu        {bleu['score']:.4f}   brevity {bleu['brevityPenalty']:.4f} ({lengths}), {precisions}"
+        yield f"            {declared}"
+    for name, parts in scores.get("rouge", {}).items():
+        yield f"{name:<12}{parts['f1']:.4f}   precision {parts['precision']:.4f}, recall {parts['recall']:.4f}"
+    if "perplexity" in scores:
+        found = scores["perplexity"]
+        value, bits = (("infinite" if x is None else f"{x:.4f}") for x in (found["perplexity"], found["bitsPerToken"]))
+        yield f"perplexity  {value}   {bits} bits per token, {found['tokens']} tokens"
+        yield f"            context {found['context']}, stride {found['stride']} where a text is longer"
+
+
+@cli.command("inspect", short_help="Show what is in a bundle, and all that is wrong with it.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--tensors", is_flag=True, help="show every tensor with its figures")
+@click.option("--json", "as_json", is_flag=True, help="print as JSON, tensors included")
+def inspect_(bundle: Path, tensors: bool, as_json: bool) -> int:
+    """Show what is in BUNDLE, and everything that is wrong with it. Exit code 0 if it is sound, 1 if not."""
+    from llmasos_conformance.adapters.reference import inspect_bundle
     from llmasos_conformance.protocol import Refusal
 
     try:
-        bundle = describe_bundle(model)
+        found = inspect_bundle(bundle)
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=bundle) from refusal
+    if as_json:
+        print_json({"schemaVersion": "1.0", "sound": found.sound, **found.as_json()})
+        return 0 if found.sound else 1
+    for line in found.lines(tensors=tensors):
+        say(line, wrap=not tensors)
+    for fault in found.faults:
+        place = f"{fault.where}: " if fault.where else ""
+        say(f"wrong: {place}{fault.what}{f' ({fault.hint})' if fault.hint else ''}", fg="red")
+    if found.sound:
+        next_step(f"llmasos generate {shlex.quote(str(bundle))} 'a prompt' --max-length 20")
+    else:
+        count = len(found.faults)
+        say(f"not sound: {count} {'thing is' if count == 1 else 'things are'} wrong", fg="red", bold=True)
+        next_step(f"mend the first, then: llmasos inspect {shlex.quote(str(bundle))}")
+    return 0 if found.sound else 1
+
+
+@cli.command(short_help="Write a bundle as ONNX, checked by onnxruntime.")
+@click.argument("model", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="file to write  [default: model.onnx in the bundle]")
+@click.option("--dtype", default="float32", show_default=True, metavar="float32|float64")
+@click.option(
+    "--with-cache/--without-cache",
+    "cached",
+    default=None,
+    help="keys and values go in and out  [default: where the architecture has them]",
+)
+@click.option("--opset", type=int, default=17, show_default=True, help="operator set, 13 to 21")
+@click.option("--external-data", "external", is_flag=True, help="put large tensors into a file beside it")
+@click.option("--seeded", is_flag=True, help="export the weights that the seed gives, if the bundle holds none")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def export(model: Path, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Write BUNDLE as ONNX, by the reference.
+
+    The file is put in its place after onnx's checker took it, and after onnxruntime computed with it what the reference
+    computes with the bundle, within honest error.
+    """
+    from llmasos_conformance.adapters.reference import export_bundle
+    from llmasos_conformance.protocol import Refusal
+
+    try:
+        made = export_bundle(model, out, **options)
     except Refusal as refusal:
         raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
-    place = model if model.is_dir() else model.parent
-    files = sorted(each.name for each in place.iterdir() if each.suffix in (".safetensors", ".json", ".onnx"))
     if as_json:
         return print_json(
-            {"schemaVersion": "1.0", "valid": True, "files": files, "defaults": bundle.defaults,
-             "model": bundle.document}
+            {"schemaVersion": "1.0", "files": {str(path): digest for path, digest in made.files.items()},
+             "architecture": made.architecture, "dtype": made.dtype, "opset": made.opset, "cached": made.cached,
+             "error": made.error}
         )  # fmt: skip
-    title, *lines = bundle.lines
-    say(title, bold=True)
-    for line in (*lines, f"files: {', '.join(files)}"):
-        say(f"  {line}")
-    return next_step(f"llmasos generate {shlex.quote(str(model))} 'a prompt' --max-length 20")
+    form = "with cache" if made.cached else "without cache"
+    say(f"{made.architecture} as ONNX, {made.dtype}, {form}, operator set {made.opset}", bold=True)
+    for path, digest in made.files.items():
+        say(f"  {path}  {path.stat().st_size:,} bytes, sha256 {digest[:16]}", wrap=False)
+    say(f"  onnxruntime computes the same as the reference: off by {made.error:.2g} honest errors, 6 are allowed")
+    return next_step(
+        "llmasos certify --adapter onnxruntime --profile interchange --key keys/key.pem --out reports/onnx"
+    )
 
 
 @contextmanager
@@ -629,6 +929,100 @@ def _reference(model: Path) -> Iterator[tuple[Callable[[str, Mapping[str, Any]],
         raise HarnessError(f"{refusal.code}: {refusal.message}", where=model) from refusal
     finally:
         connection.close()
+
+
+@cli.command("import", short_help="Turn a Hugging Face checkpoint into a bundle.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="directory of the bundle, absent or empty")
+@click.option("--name", help="of the model; default the name of the checkpoint's directory")
+@click.option("--no-tokenizer", is_flag=True, help="leave the tokenizer behind")
+@click.option("--no-check", is_flag=True, help="do not compare with transformers")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def import_(source: Path, out: Path, name: str | None, no_tokenizer: bool, no_check: bool, as_json: bool) -> None:
+    """Turn the local Hugging Face checkpoint SOURCE (GPT-2, Llama, Mistral, BERT, BART or Marian) into a bundle.
+
+    Needs neither torch nor transformers; where both are installed, the bundle is held against the checkpoint as they
+    load it.
+    """
+    from llmasos_conformance.adapters.reference import import_checkpoint
+    from llmasos_conformance.protocol import Refusal
+
+    try:
+        made = import_checkpoint(source, out, name=name, tokenizer=not no_tokenizer, check=not no_check)
+    except Refusal as refusal:
+        raise HarnessError(f"{refusal.code}: {refusal.message}", where=source) from refusal
+    if as_json:
+        return print_json({"schemaVersion": "1.0", **made})
+    document, checked = made["document"], made["checked"]
+    say(f"{document['name']}: {document['architecture']}, in {made['path']}", bold=True)
+    say(f"  tokenizer: {made['tokenizer']}")
+    for note in made["notes"]:
+        say(f"  note: {note}")
+    if checked is None:
+        say(f"  not compared with transformers: {made['unchecked']}", fg="yellow")
+    else:
+        what = ", ".join((*checked["compared"], *([f"ids of {checked['texts']} texts"] if checked["texts"] else [])))
+        figure = f"the largest difference is {checked['error']:.1e} of the spread, allowed {checked['tolerance']:.1e}"
+        say(f"  the same as by {checked['against']}: {what}; {figure}", fg="green")
+        if not checked["texts"] and made["tokenizer"].startswith("tokenizer.json"):
+            say("  ids of texts were not compared: transformers loads no tokenizer from the checkpoint", fg="yellow")
+    return next_step(f"llmasos inspect {shlex.quote(str(out))}")
+
+
+@cli.command(
+    short_help="Hold the reference against its witnesses.",
+    epilog="Exit codes: 0 all rows within their bounds, 1 a row is outside, 2 torch or transformers is not installed, "
+    "3 a row could not be measured.",
+)
+@click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
+def agreement(as_json: bool) -> int:
+    """Hold the reference against the torch twin and against Hugging Face's models on the same drawn weights.
+
+    Errors are relative to the spread of what is compared; the bound is what honest rounding may cost.
+    """
+    from llmasos_conformance.adapters.reference import agreement_rows
+    from llmasos_conformance.protocol import Refusal
+
+    started, rows = time.monotonic(), []
+    try:
+        for row in agreement_rows():
+            rows.append(row)
+            if not as_json:
+                _print_agreement(row, heading=len(rows) == 1)
+    except Refusal as refusal:
+        raise HarnessError(refusal.message, hint="pip install 'llmasos[runtimes]'") from refusal
+    wrong = [row for row in rows if row["ok"] is False]
+    unmeasured = [row for row in rows if row["ok"] is None]
+    code = 1 if wrong else EXIT_CODES[Verdict.INCOMPLETE] if unmeasured else 0
+    if as_json:
+        print_json({"schemaVersion": "1.0", "ok": code == 0, "rows": rows})
+        return code
+    counts = f"{len(rows) - len(wrong) - len(unmeasured)} of {len(rows)} rows within their bounds"
+    missing = f", {len(unmeasured)} not measured" if unmeasured else ""
+    say(f"{counts}{missing}, in {time.monotonic() - started:.0f} s", bold=True, fg="red" if wrong else None)
+    if unmeasured:
+        next_step("pip install 'llmasos[test]', and again")
+    else:
+        next_step("report this as a bug of llmasos, with --json" if wrong else "llmasos demo")
+    return code
+
+
+_AGREEMENT = "{:<15} {:<24} {:<9} {:<8} {:>5} {:>9} {:>9} {:>9}  "
+
+
+def _print_agreement(row: Mapping[str, Any], *, heading: bool) -> None:
+    if heading:
+        columns = ("architecture", "witness", "depth", "dtype", "drawn", "compared", "error", "bound")
+        say(_AGREEMENT.format(*columns).rstrip(), wrap=False, bold=True)
+    names = [row[key] for key in ("architecture", "witness", "depth", "dtype", "configurations", "compared")]
+    numbers = [
+        f"{row[key]:.1e}" if row["depth"] in ("logits", "inside", "gradients") else f"{row[key]:.0f}"
+        for key in ("error", "bound")
+    ]
+    mark, colour = {True: ("ok", None), False: ("OUTSIDE", "red"), None: ("not measured", "yellow")}[row["ok"]]
+    doubtful = f", {row['doubtful']} too close to call" if row["doubtful"] else ""
+    note = f" ({row['note']})" if row["note"] else ""
+    say(_AGREEMENT.format(*names, *numbers) + mark + doubtful + note, wrap=False, fg=colour)
 
 
 # ── demo and self-test ────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import __version__, profiles
-from llmasos_conformance.canonical import digest_files, encode, package_files, sha256
+from llmasos_conformance import __version__, profiles, published
+from llmasos_conformance.canonical import digest_files, package_files
 from llmasos_conformance.errors import ReportError, SuiteError
 
 HARNESS_ROOT = Path(__file__).parent
@@ -46,13 +46,19 @@ def profile_names(directory: Path) -> list[str]:
     return list(profiles.paths(directory))
 
 
-def frozen_profile(directory: Path, name: str) -> Mapping[str, Any]:
+def frozen_profile(directory: Path, name: str, digest: str = "") -> Mapping[str, Any]:
     """A frozen profile as it lies on disk.
+
+    Args:
+        digest: of the one that is meant, in force or superseded; the one in force is given where none has it.
 
     Raises:
         SuiteError: no such profile, or its file is malformed.
     """
     known = profiles.paths(directory)
+    for path in profiles.superseded(directory, name) if digest else ():
+        if profile_digest(earlier := profiles.read(path)) == digest:
+            return earlier
     if name not in known:
         near = get_close_matches(name, known, 3, 0.4) or list(known)[:5]
         raise SuiteError(f"no profile {name!r:.80}", hint=f"{', '.join(near)}; `llmasos list --profiles` shows all")
@@ -61,7 +67,12 @@ def frozen_profile(directory: Path, name: str) -> Mapping[str, Any]:
 
 def profile_digest(profile: Mapping[str, Any]) -> str:
     """Over canonical bytes, so that indentation does not matter."""
-    return sha256(encode(profile))
+    return profiles.digest(profile)
+
+
+def withdrawn_cases(directory: Path) -> Mapping[str, str]:
+    """Case id -> version of the standard that withdrew it, as far as it has been published."""
+    return published.withdrawn(published.read(directory))
 
 
 def harness_digest() -> str:

@@ -60,6 +60,10 @@ honest orders are exact would ask the same of everyone."""
 FLOOR_MAX: Mapping[str, float] = UNIT_ROUNDOFF
 """The same for the largest of many errors: rounding a result of twice the spread is off by up to u."""
 
+SLACK = 4.0
+"""Of scores that are made of counts: how many times the roundings of one way to compute them any other way may cost. A
+library's logarithm or exponential errs by one or two units where the derivation has half of one; see `judge_score`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -286,6 +290,72 @@ def judge_logprobs(
         f"{most:.3g}x the honest {dtype} error, bound {KAPPA_MAX[dtype]:g}x"
     )
     return failed(message, expected=f"{due:.9g}", got=f"{value:.9g}", peak=most)
+
+
+def judge_perplexity(
+    label: str, got: float | None, truth: Array, honest: Sequence[Array], ids: Sequence[int], dtype: str
+) -> Finding:
+    """Whether a perplexity is that of the true logits.
+
+    Its logarithm is a mean of log-probabilities, which errs no more than the worst of them. Each may err as in
+    `judge_logprobs`; the mean and the exponential add roundings of their own to it, of u each, relative to the mean and
+    to the result:
+
+        |ln x - ln z| <= KAPPA_MAX · (max |law_h - law| + u · (1 + ln z))
+
+    Args:
+        got: from the candidate; None for an infinite one.
+        truth: [N, V] float64 logits behind which the N ids were scored. honest: several [N, V] in the claimed dtype.
+        ids: [N].
+
+    Returns:
+        A finding with figure `peak`, the error of the logarithm in units of the sum in brackets.
+    """
+    exact = np.asarray(truth, dtype=np.float64)
+    law = log_softmax(exact)
+    nats = -math.fsum(float(law[t, token]) for t, token in enumerate(ids)) / len(ids)
+    infinite = nats > _LARGEST_LOG
+    due = "an infinite one, null," if infinite else f"{math.exp(nats):.9g}"
+    if got is None or infinite:
+        if got is None and infinite:
+            return passed()
+        came = "null" if got is None else f"{got:.9g}"
+        return failed(f"{label} is {came}, {due} was due", expected=due, got=came)
+    cost = max(FLOOR_MAX[dtype] * _scale(exact), *(float(np.max(np.abs(_law_in(h, dtype) - law))) for h in honest))
+    unit = cost + UNIT_ROUNDOFF[dtype] * (1 + nats)
+    error = abs(math.log(got) - nats) / unit if got > 0 else math.inf
+    if error <= KAPPA_MAX[dtype]:
+        return passed(peak=error)
+    message = f"{label} is {got:.9g}, {due} was due: {error:.3g}x the honest {dtype} error, bound {KAPPA_MAX[dtype]:g}x"
+    return failed(message, expected=due, got=f"{got:.9g}", peak=error)
+
+
+_LARGEST_LOG = math.log(np.finfo(np.float64).max)
+
+
+def judge_score(label: str, got: float, due: float, roundings: float, dtype: str) -> Finding:
+    """Whether a score that is made of counts is the exact one, up to roundings.
+
+        |x - z| <= SLACK · roundings · u · z
+
+    A score that is 0 has no roundings: it is 0. Quotients of counts and F1 made of them take 8 roundings at most, their
+    mean over S segments S more. BLEU of M orders takes 12 + (M + 3) · |ln z|: an error of u in an argument of the
+    exponential is one of u in the result, and the logarithms of the precisions, their sum and its M-th part err
+    relative to themselves.
+
+    Args:
+        got: from the candidate. due: exact but for the last digit.
+        roundings: of an ordinary computation. dtype: that the candidate claims.
+
+    Returns:
+        A finding with figure `rounding`, the part of the bound that was used.
+    """
+    bound = SLACK * roundings * UNIT_ROUNDOFF[dtype] * due
+    error = abs(got - due)
+    if error <= bound:
+        return passed(rounding=error / bound if bound else 0.0)
+    message = f"{label} is {got:.9g}, {due:.9g} was due: off by {error:.3g}, rounding explains {bound:.2g}"
+    return failed(message, expected=f"{due:.9g}", got=f"{got:.9g}", rounding=error / bound if bound else math.inf)
 
 
 def _law_in(logits: Array, dtype: str) -> Array:

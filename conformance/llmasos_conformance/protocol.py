@@ -27,6 +27,20 @@ capability is tested in full.
     attention       attention(ids), cross_attention(ids, source=…)   per layer [H, T, S]
     gradients       gradients(batch)                                 loss, and name of tensor -> gradient
     train_step      train_step(batch, learning_rate)                 loss before the step, and a model after it
+    onnx            (load_model runs a bundle's model.onnx)
+    export          export(opset, cached, external)                  file name -> bytes: model.onnx and what it needs
+    perplexity      perplexity(ids, stride)                          {"perplexity": number, None if infinite,
+                                                                     "tokens": N}
+
+Two capabilities need no model. Their methods belong to the adapter itself:
+
+    capability      method of the adapter object                     returns
+    bleu            bleu(hypotheses, references, **options)          number from 0 to 1
+    rouge           rouge(hypotheses, references)                    {"mean": scores, "segments": [scores, …]}
+
+Hypotheses are S texts, or for BLEU also lists of tokens; references are S lists of one or more of the same. `scores`
+has the four kinds of ROUGE, each {"precision": number, "recall": number, "f1": number}. Options of `bleu` are tokenize,
+max_order, smoothing, smoothing_value, effective_order and fold_case; `docs/metrics.md` says what each does.
 
 What depends on the architecture: a decoder (GPT-3, Llama) continues what it is given. A Transformer reads it as source
 and writes the target; its `forward` takes `sources=`, a source per row, and its `open` and `score` take `source=`, and
@@ -34,6 +48,10 @@ the ids are targets that begin with decoder_start_token_id. BERT has `forward`, 
 `types=`, token types, and refuses to generate with `unsupported`. What looks inside or learns takes `source=`,
 `sources=` or `types=` likewise. `gradients` and `train_step` also take `labels=`, the id to predict per position or -1.
 BERT needs them; others have the next id by default. The last hidden state has passed the final norm, if there is one.
+
+What model.onnx must be is said in `graphs.contract`. Who declares `onnx` runs it where a bundle holds it, whether
+model.safetensors stands beside it or not. `export` writes a bundle's weights in the claimed dtype; all its options have
+defaults: opset 17, cached False (keys and values go in and out), external False (large tensors lie in further files).
 
 Only NumPy and typing are imported here, so that a vendor's adapter may import this module at no cost. The same
 contract travels as JSON-RPC lines; see `wire`.
@@ -74,6 +92,11 @@ CAPABILITIES: Mapping[str, str] = {
     "attention": "weights of the attention of every layer",
     "gradients": "loss of rows of ids, and its gradient by every tensor of the bundle",
     "train_step": "one step of gradient descent",
+    "onnx": "runs the model.onnx of a bundle",
+    "export": "writes a bundle as ONNX",
+    "perplexity": "perplexity of a sequence of ids",
+    "bleu": "BLEU of hypotheses against references",
+    "rouge": "ROUGE of hypotheses against references",
     "window": "attention that sees the nearest keys alone, where the document says so",
 }
 """The closed vocabulary of capabilities, versioned with the protocol."""
@@ -85,6 +108,10 @@ DTYPES = ("float64", "float32")
 """Arithmetic that this version can judge. Others are refused by name, never judged by a guess."""
 
 DETERMINISM = ("D0", "D1", "D2", "D3")
+
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+ROUGE_PARTS = ("precision", "recall", "f1")
+"""What an answer of `rouge` holds for the corpus and for each segment."""
 
 REFUSAL_CODES = (
     "invalid_argument",  # a value outside the standard's range, or of the wrong type

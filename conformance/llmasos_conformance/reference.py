@@ -1,7 +1,7 @@
 """The reference as judges see it: float64 truth, and honest computations in the dtype that the candidate claims.
 
 Both stand behind the adapter protocol (`reference`, `reference:float32/split-k`, …), with no private path. Answers are
-remembered by bundle and ids, because many cases ask the same.
+remembered by bundle, ids and what stands beside them, because many cases ask the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,14 @@ from llmasos_conformance.protocol import Array, Claims
 
 if TYPE_CHECKING:
     from llmasos_conformance.probes import Library, Probe
+
+Beside = Mapping[str, Sequence[int]]
+"""What a row has beside its ids: `source`, ids that an encoder-decoder reads; `types`, a token type per id."""
+
+NOTHING: Beside = {}
+
+PLURAL: Mapping[str, str] = {"source": "sources", "types": "types"}
+"""Name of what stands beside a row -> name of the list that a batch of rows has."""
 
 HONEST_ORDERS = ("plain", "sequential", "split-k", "online")
 """Orders of computation whose largest error is the honest error (LLMasOS specification, NUM-1)."""
@@ -36,24 +44,42 @@ class Reference:
     honest: Mapping[str, Candidate]
     probes: Library = field(repr=False)
     _memory: dict[tuple[Any, ...], Array] = field(default_factory=dict, repr=False)
+    _looks: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict, repr=False)
 
     def model(self, probe: str | Probe) -> LoadedModel:
         """The float64 reference with a probe loaded."""
         return self.truth.model(probe)
 
-    def logits(self, probe: str | Probe, ids: Sequence[int]) -> Array:
+    def logits(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> Array:
         """True logits [T, V], float64."""
-        return self._remember("truth", self.truth, probe, ids)
+        return self._remember("truth", self.truth, probe, ids, beside)
 
-    def honest_logits(self, probe: str | Probe, ids: Sequence[int]) -> list[Array]:
+    def honest_logits(self, probe: str | Probe, ids: Sequence[int], beside: Beside = NOTHING) -> list[Array]:
         """Logits [T, V] in the claimed dtype, one per honest order."""
-        return [self._remember(order, candidate, probe, ids) for order, candidate in self.honest.items()]
+        return [self._remember(order, candidate, probe, ids, beside) for order, candidate in self.honest.items()]
 
-    def _remember(self, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int]) -> Array:
+    def look(self, probe: str | Probe, method: str, *args: Any, **beside: Any) -> tuple[Any, list[Any]]:
+        """What another method of the model answers: the truth, and the answers in the claimed dtype, one per order.
+
+        Args:
+            method: of `LoadedModel`, for example "hidden_states". args, beside: its arguments.
+        """
         digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
-        key = (order, digest, tuple(ids))
+        key = (method, digest, repr(args), repr(sorted(beside.items())))
+        if key not in self._looks:
+            seats = [self.truth, *self.honest.values()]
+            self._looks[key] = [getattr(seat.model(probe), method)(*args, **beside) for seat in seats]
+        truth, *honest = self._looks[key]
+        return truth, honest
+
+    def _remember(
+        self, order: str, candidate: Candidate, probe: str | Probe, ids: Sequence[int], beside: Beside
+    ) -> Array:
+        digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
+        key = (order, digest, tuple(ids), tuple((name, tuple(row)) for name, row in sorted(beside.items())))
         if key not in self._memory:
-            self._memory[key] = candidate.model(probe).forward([list(ids)])[0]
+            rows = {PLURAL[name]: [list(row)] for name, row in beside.items()}
+            self._memory[key] = candidate.model(probe).forward([list(ids)], **rows)[0]
         return self._memory[key]
 
 

@@ -268,7 +268,7 @@ _LABELS = {
     "en": ("requirement", "expected", "got", "where", "what it means for users", "reproduce", "no more is known"),
     "zh": ("要求", "应为", "实为", "位置", "对使用者的影响", "重现", "没有更多信息"),
 }
-_STATES_ZH = {
+STATES_ZH = {
     "pass": "通过", "fail": "未通过", "error": "出错", "not_declared": "未声明", "not_applicable": "不适用",
     "waived": "已豁免", "not_run": "未运行", "inconclusive": "无定论",
 }  # fmt: skip
@@ -288,7 +288,7 @@ def explain_outcome(
     sentence = (
         suite.requirements[outcome.requirement].sentence[lang] if outcome.requirement in suite.requirements else ""
     )
-    state = _STATES_ZH[outcome.state] if lang == "zh" else str(outcome.state)
+    state = STATES_ZH[outcome.state] if lang == "zh" else str(outcome.state)
     example = "" if outcome.example is None else f" [{outcome.example}]"
     lines = [f"{state} {outcome.case}{example}: {outcome.message or nothing}"]
     rows = [

@@ -3,10 +3,14 @@
     suites/requirements/<chapter>.yaml   the standard as a ledger          -> Requirement
     suites/<family>.yaml                 cases                             -> Case
     suites/profiles/…/<name>.json        frozen lists, written by `freeze` -> Profile
+    suites/published.json                what earlier versions promised    -> held against all of it, see `published`
 
-All problems of all files are reported together. `frozen_profile` reads JSON and needs no YAML.
+All problems of all files are reported together. `frozen_profile` reads JSON and needs no YAML. What is marked as
+`withdrawn` is read, keeps its id, and is neither demanded nor asked.
 
     python -m llmasos_conformance.suite freeze core/gpt3/logits --requires load_model,forward --match 'logits.*'
+    python -m llmasos_conformance.suite changes     what a candidate that passed could newly fail
+    python -m llmasos_conformance.suite publish     the register of ids, when a version goes out
 """
 
 from __future__ import annotations
@@ -15,12 +19,12 @@ import argparse
 import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmasos_conformance import __version__, profiles, strictyaml
+from llmasos_conformance import __version__, profiles, published, strictyaml
 from llmasos_conformance.canonical import compact, digest_of, schema, sha256
 from llmasos_conformance.errors import HarnessError, SuiteError, did_you_mean
 from llmasos_conformance.profiles import Profile, frozen_profile
@@ -31,23 +35,52 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """Why something counts no more. Its id stays taken.
+
+    Attributes:
+        since: version of the standard. why: "en"/"zh" -> text. instead: ids that took its place.
+    """
+
+    since: str
+    why: Mapping[str, str]
+    instead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erratum:
+    """A better wording of the same demand.
+
+    Attributes:
+        since: version of the standard. was: the sentence as it had been published. why: "en"/"zh" -> text, as `was`.
+    """
+
+    since: str
+    was: Mapping[str, str]
+    why: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
     """One normative sentence.
 
     Attributes:
         level: MUST, SHOULD or MAY. chapter: its place in the standard.
-        sentence: "en"/"zh" -> text. source: where it comes from, or what it settles.
+        sentence: "en"/"zh" -> text. source: where it comes from, or what it settles, "en" and perhaps "zh" -> text.
         where: file:line.
-        untestable: why no case tests it; empty for one that cases test.
+        untestable: why no case tests it, as `source`; empty for one that cases test.
+        withdrawn: None for one in force. errata: oldest first.
     """
 
     id: str
     level: str
     chapter: str
     sentence: Mapping[str, str]
-    source: str
+    source: Mapping[str, str]
     where: str = ""
-    untestable: str = ""
+    untestable: Mapping[str, str] = field(default_factory=dict)
+    withdrawn: Withdrawal | None = None
+    errata: tuple[Erratum, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +94,7 @@ class Case:
         needs: capabilities, the check's and the case's own, and the architecture of the bundles that it loads.
         effect: "en"/"zh": what a failure means for users.
         where: file:line.
+        withdrawn: None for one in force. One that is withdrawn is not held against its check, which may be gone.
     """
 
     id: str
@@ -71,17 +105,26 @@ class Case:
     needs: frozenset[str]
     effect: Mapping[str, str]
     where: str
+    withdrawn: Withdrawal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """Everything under `suites/`, loaded and cross-checked. `digest` is over all its files."""
+    """Everything under `suites/`, loaded and cross-checked. `digest` is over all its files.
+
+    Attributes:
+        requirements: by id, withdrawn ones too, in the order of the files. cases: those in force.
+        profiles: those in force. withdrawn: cases that are asked no more.
+        chapters: name -> title, "en"/"zh" -> text.
+    """
 
     digest: str
     version: str
     requirements: Mapping[str, Requirement]
     cases: Mapping[str, Case]
     profiles: Mapping[str, Profile]
+    withdrawn: Mapping[str, Case] = field(default_factory=dict)
+    chapters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def level(self, case: Case) -> str:
         return self.requirements[case.requirement].level
@@ -145,10 +188,11 @@ def _load(directory: Path, checks: Mapping[str, Check] | None, *, thaw: bool) ->
     if not ledgers or not families:
         raise SuiteError("no suites here: requirements/*.yaml and *.yaml are due", where=directory)
     requirements: dict[str, Requirement] = {}
+    chapters: dict[str, Mapping[str, str]] = {}
     taken: dict[str, str] = {}  # ids of requirements and of cases have different forms and share one table
     for path in ledgers:
         document = _read(path, directory, "requirement", problems)
-        _add_requirements(document, path.stem, requirements, taken, problems)
+        _add_requirements(document, path.stem, requirements, chapters, taken, problems)
     ledger = requirements if not problems else None  # a broken ledger would make every case look wrong
     cases: dict[str, Case] = {}
     for path in families:
@@ -156,13 +200,21 @@ def _load(directory: Path, checks: Mapping[str, Check] | None, *, thaw: bool) ->
         _add_cases(document, path.stem, ledger, checks, cases, taken, problems)
     if not problems:
         problems += _uncovered(requirements, cases)
+        problems += _astray(requirements, cases)
+    if not problems:
+        problems += _unkept(directory, requirements, cases)
+    in_force = {case.id: case for case in cases.values() if case.withdrawn is None}
+    withdrawn = {case.id: case for case in cases.values() if case.withdrawn is not None}
     frozen: dict[str, Profile] = {}
     if thaw and not problems:
         entries = {case.id: _entry(case, requirements) for case in cases.values()}
-        frozen = _thawed(directory, entries, problems)
+        frozen = _thawed(directory, entries, withdrawn, problems)
     if problems:
         raise _refusal(problems)
-    return Suite(digest=digest(directory), version=__version__, requirements=requirements, cases=cases, profiles=frozen)
+    return Suite(
+        digest=digest(directory), version=__version__, requirements=requirements, cases=in_force, profiles=frozen,
+        withdrawn=withdrawn, chapters=chapters,
+    )  # fmt: skip
 
 
 def _refusal(problems: Sequence[Problem]) -> SuiteError:
@@ -194,6 +246,7 @@ def _add_requirements(
     document: Document,
     stem: str,
     requirements: dict[str, Requirement],
+    chapters: dict[str, Mapping[str, str]],
     taken: dict[str, str],
     problems: list[Problem],
 ) -> None:
@@ -201,6 +254,8 @@ def _add_requirements(
         return
     if document.value["chapter"] != stem:
         problems.append(document.problem(("chapter",), f"the file is called {stem}.yaml; name and file must agree"))
+    if document.sound(("title",)):
+        chapters[stem] = document.value["title"]
     problems += document.repeated("requirements", taken)
     for i, entry in document.entries("requirements"):
         place = document.line(("requirements", i))
@@ -209,10 +264,24 @@ def _add_requirements(
             level=entry["level"],
             chapter=document.value["chapter"],
             sentence={"en": entry["en"], "zh": entry["zh"]},
-            source=entry["source"],
+            source=_remark(entry["source"]),
             where=place,
-            untestable=entry.get("untestable", ""),
+            untestable=_remark(entry.get("untestable", {})),
+            withdrawn=_withdrawal(entry),
+            errata=tuple(Erratum(**erratum) for erratum in entry.get("errata", ())),
         )
+
+
+def _remark(said: str | Mapping[str, str]) -> Mapping[str, str]:
+    """A text in English alone, or in both languages."""
+    return {"en": said} if isinstance(said, str) else said
+
+
+def _withdrawal(entry: Mapping[str, Any]) -> Withdrawal | None:
+    said = entry.get("withdrawn")
+    if said is None:
+        return None
+    return Withdrawal(since=said["since"], why=said["why"], instead=tuple(said.get("instead", ())))
 
 
 def _add_cases(
@@ -231,10 +300,11 @@ def _add_cases(
     problems += document.repeated("cases", taken)
     for i, entry in document.entries("cases"):
         place = document.line(("cases", i))
-        wrong = _wrong_names(entry, ledger, checks)
+        withdrawn = _withdrawal(entry)
+        wrong = _wrong_names(entry, ledger, checks) if withdrawn is None else _wrong_requirement(entry, ledger)
         check = checks.get(entry["check"])
         given = entry.get("given", {})
-        if check is not None:
+        if check is not None and withdrawn is None:
             problems += document.invalid(given, _validator_of(check), ("cases", i, "given"))
             given = _filled(given, check.given)
         problems += [document.problem(("cases", i, *path), text) for path, text in wrong]
@@ -247,6 +317,7 @@ def _add_cases(
             needs=_needs(document.value, entry, check),
             effect=entry.get("effect", {}),
             where=place,
+            withdrawn=withdrawn,
         )
 
 
@@ -267,11 +338,13 @@ def _wrong_names(
 
     if entry["check"] not in checks:
         yield ("check",), f"there is no check {entry['check']!r}{did_you_mean(entry['check'], checks)}"
-    if ledger is not None and entry["requirement"] not in ledger:
-        text = f"the ledger has no {entry['requirement']}{did_you_mean(entry['requirement'], ledger)}"
+    yield from _wrong_requirement(entry, ledger)
+    requirement = None if ledger is None else ledger.get(entry["requirement"])
+    if requirement is not None and requirement.untestable:
+        yield ("requirement",), f"the ledger calls {requirement.id} untestable, and yet here is a case"
+    if requirement is not None and requirement.withdrawn:
+        text = f"{requirement.id} was withdrawn in {requirement.withdrawn.since}; withdraw the case with it"
         yield ("requirement",), text
-    elif ledger is not None and ledger[entry["requirement"]].untestable:
-        yield ("requirement",), f"the ledger calls {entry['requirement']} untestable, and yet here is a case"
     for i, name in enumerate(entry.get("needs", ())):
         if name not in CAPABILITIES:
             yield ("needs", i), f"there is no capability {name!r}{did_you_mean(name, CAPABILITIES)}"
@@ -282,6 +355,14 @@ def _wrong_names(
     for i, name in enumerate(several if isinstance(several, list) else ()):
         if isinstance(name, str) and name not in NAMES:
             yield ("given", "probes", i), f"there is no probe {name!r}{did_you_mean(name, NAMES)}"
+
+
+def _wrong_requirement(
+    entry: Mapping[str, Any], ledger: Mapping[str, Requirement] | None
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if ledger is not None and entry["requirement"] not in ledger:
+        text = f"the ledger has no {entry['requirement']}{did_you_mean(entry['requirement'], ledger)}"
+        yield ("requirement",), text
 
 
 _CHECK_VALIDATORS: dict[int, tuple[Mapping[str, Any], Any]] = {}
@@ -308,10 +389,142 @@ def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
 
 def _uncovered(requirements: Mapping[str, Requirement], cases: Mapping[str, Case]) -> Iterator[Problem]:
     """A requirement is tested, or says why not: nothing falls between."""
-    tested = {case.requirement for case in cases.values()}
+    tested = {case.requirement for case in cases.values() if case.withdrawn is None}
     for requirement in requirements.values():
-        if requirement.id not in tested and not requirement.untestable:
+        if requirement.id not in tested and not requirement.untestable and requirement.withdrawn is None:
             yield Problem(requirement.where, requirement.id, "no case tests it; write one, or say why: `untestable: …`")
+
+
+# ── withdrawn, reworded, published ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _astray(requirements: Mapping[str, Requirement], cases: Mapping[str, Case]) -> Iterator[Problem]:
+    """Withdrawals and errata that name a version to come, or an id that takes nothing's place."""
+    groups: tuple[Mapping[str, Requirement | Case], ...] = (requirements, cases)
+    for known in groups:
+        for entry in known.values():
+            errata = entry.errata if isinstance(entry, Requirement) else ()
+            since = [erratum.since for erratum in errata] + ([entry.withdrawn.since] if entry.withdrawn else [])
+            for version in since:
+                if published.number(version) > published.number(__version__):
+                    yield Problem(
+                        entry.where, entry.id, f"since {version}, which is yet to come; this is {__version__}"
+                    )
+            for name in entry.withdrawn.instead if entry.withdrawn else ():
+                other = known.get(name)
+                if other is None or other.withdrawn is not None:
+                    text = f"instead of it stands {name}, which is {'withdrawn too' if other else 'not there'}"
+                    yield Problem(entry.where, entry.id, text + ("" if other else did_you_mean(name, known)))
+
+
+def _unkept(directory: Path, requirements: Mapping[str, Requirement], cases: Mapping[str, Case]) -> Iterator[Problem]:
+    """What breaks a promise of a published version."""
+    where = _shown(directory / published.FILE_NAME, directory)
+    try:
+        register = published.read(directory)
+    except HarnessError as error:
+        yield Problem(where, "", error.what)
+        return
+    places = {each.id: each.where for each in requirements.values()} | {case.id: case.where for case in cases.values()}
+    for name, text in published.broken(register, *_promised(register, requirements, cases)):
+        yield Problem(places.get(name, where), name, text)
+
+
+def _fresh(requirement: Requirement, register: published.Register) -> list[Erratum]:
+    """Errata of the version in work."""
+    return [erratum for erratum in requirement.errata if published.follows(erratum.since, register)]
+
+
+def _promised(
+    register: published.Register, requirements: Mapping[str, Requirement], cases: Mapping[str, Case]
+) -> tuple[published.Entries, published.Entries]:
+    """What a register would keep of requirements and cases; see `published.broken`."""
+    return (
+        {
+            each.id: {
+                "level": each.level,
+                "sentence": published.wording(each.sentence),
+                "withdrawn": each.withdrawn.since if each.withdrawn else "",
+                "was": {published.wording(erratum.was) for erratum in _fresh(each, register)},
+            }
+            for each in requirements.values()
+        },
+        {
+            case.id: {"digest": case_digest(case), "withdrawn": case.withdrawn.since if case.withdrawn else ""}
+            for case in cases.values()
+        },
+    )
+
+
+def publish(*, version: str | None = None, directory: Path | None = None) -> Path:
+    """Add everything that stands in the suites to the register of what has been published.
+
+    Args:
+        version: of the standard; None for this package's.
+
+    Raises:
+        SuiteError: the suites are malformed, or the version has been published.
+    """
+    place = directory or find()
+    loaded, register = load(place), published.read(place)
+    promised = _promised(register, loaded.requirements, {**loaded.cases, **loaded.withdrawn})
+    return published.write(
+        place, published.updated(register, version or __version__, *promised, profiles.digests(place))
+    )
+
+
+def changes(directory: Path | None = None) -> list[str]:
+    """Lines on what the suites of today have that no published version had; for the changelog.
+
+    The first ones are those by which a candidate that passed can newly fail.
+    """
+    place = directory or find()
+    loaded, register = load(place), published.read(place)
+    lines = []
+    for name, profile in loaded.profiles.items():
+        if profile.version in register["profiles"].get(name, {}):
+            continue
+        earlier = profiles.superseded(place, name)
+        lines += _since(frozen_profile(earlier[-1]) if earlier else None, profile)
+    tested: dict[str, list[str]] = {}
+    for case in loaded.cases.values():
+        if case.id not in register["cases"]:
+            tested.setdefault(case.requirement, []).append(case.id)
+    for each in loaded.requirements.values():
+        if each.id not in register["requirements"]:
+            how = "untestable" if each.untestable else _cases(len(tested.get(each.id, ())))
+            lines.append(f"new requirement {each.id} ({each.level}), {how}: {each.sentence['en']}")
+        elif each.id in tested:
+            lines.append(f"new cases of {each.id} ({each.level}): {', '.join(tested[each.id])}")
+    entries: list[Requirement | Case] = [*loaded.requirements.values(), *loaded.withdrawn.values()]
+    for entry in entries:
+        kept = register["cases" if isinstance(entry, Case) else "requirements"].get(entry.id, {})
+        if entry.withdrawn is not None and "withdrawn" not in kept:
+            lines.append(f"withdrawn {entry.id}: {entry.withdrawn.why['en']}")
+    for each in loaded.requirements.values():
+        lines += [f"erratum to {each.id}: {erratum.why['en']}" for erratum in _fresh(each, register)]
+    return lines
+
+
+def _since(before: Profile | None, now: Profile) -> list[str]:
+    """What a profile asks and requires that its last published version did not, and what it asks no more."""
+    title = f"profile {now.name} {now.version}"
+    if before is None:
+        return [f"new {title}, {_cases(len(now.cases))}"]
+    return [
+        f"{title}: {what}: {', '.join(names)}"
+        for what, names in (
+            ("asks also", [case for case in now.cases if case not in before.cases]),
+            ("requires also", sorted(now.requires - before.requires)),
+            ("asks no more", [case for case in before.cases if case not in now.cases]),
+            ("requires no more", sorted(before.requires - now.requires)),
+        )
+        if names
+    ]
+
+
+def _cases(number: int) -> str:
+    return "1 case" if number == 1 else f"{number} cases"
 
 
 # ── profiles ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,18 +557,31 @@ def _entry(case: Case, requirements: Mapping[str, Requirement]) -> dict[str, Any
     }
 
 
-def _thawed(directory: Path, entries: Mapping[str, Mapping[str, Any]], problems: list[Problem]) -> dict[str, Profile]:
-    """The frozen profiles, held against the cases of today."""
-    frozen = {}
-    for name, path in profiles.paths(directory).items():
+def _thawed(
+    directory: Path,
+    entries: Mapping[str, Mapping[str, Any]],
+    withdrawn: Mapping[str, Case],
+    problems: list[Problem],
+) -> dict[str, Profile]:
+    """The frozen profiles in force. They and superseded ones are held against the cases of today and the register."""
+    frozen, sound = {}, True
+    for (name, version), path in profiles.everything(directory).items():
         where = _shown(path, directory)
         try:
             document = profiles.read(path)
         except HarnessError as error:
             problems.append(Problem(where, "", error.what))
+            sound = False
             continue
-        frozen[name] = profiles.from_document(document)
-        problems += [Problem(where, *found) for found in profiles.disagreements(document, name, entries)]
+        if not version:
+            frozen[name] = profiles.from_document(document)
+        gone = {each.id: each.withdrawn.since for each in withdrawn.values() if each.withdrawn}
+        found = profiles.disagreements(document, name, entries, withdrawn=gone, superseded=version)
+        problems += [Problem(where, *each) for each in found]
+    if sound:
+        where = _shown(directory / published.FILE_NAME, directory)
+        lost = published.lost(published.read(directory), profiles.digests(directory))
+        problems += [Problem(where, *each) for each in lost]
     return frozen
 
 
@@ -411,8 +637,12 @@ def freeze(
 # ── command line ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _changed(directory: Path | None) -> str:
+    return "\n".join(changes(directory)) or "nothing has changed since it was published"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Freeze a profile; see the module. Exit code 0, or 2 on a problem."""
+    """Freeze a profile, publish, or tell what has changed; see the module. Exit code 0, or 2 on a problem."""
     parser = argparse.ArgumentParser(prog="python -m llmasos_conformance.suite")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("freeze", help="write a profile: cases by id, with the digest of each")
@@ -423,8 +653,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--version", default=__version__, help="of the standard")
     command.add_argument("--directory", type=Path, help="suites; default the installed ones")
     command.add_argument("--replace", action="store_true", help="overwrite a profile that is not published yet")
+    for name, purpose in (
+        ("publish", "add what the suites hold to the register of what has been published"),
+        ("changes", "say what they hold that has not been published"),
+    ):
+        other = commands.add_parser(name, help=purpose)
+        other.add_argument("--directory", type=Path, help="suites; default the installed ones")
+        other.set_defaults(does=name)
     given = parser.parse_args(arguments)
     try:
+        if "does" in given:
+            print(publish(directory=given.directory) if given.does == "publish" else _changed(given.directory))
+            return 0
         path = freeze(
             given.name,
             requires=[name for name in given.requires.split(",") if name],

@@ -107,10 +107,12 @@ class Outcome:
         return self.state in (State.PASS, State.WAIVED, State.NOT_APPLICABLE)
 
 
-METHODS = frozenset({"tokenize", "forward", "session", "generate_ids", "batch", "score"})
+METHODS = frozenset({"tokenize", "forward", "session", "generate_ids", "batch", "score", "perplexity", "bleu", "rouge"})
 """Capabilities with methods of their own. A case that needs none of them asks `generate_text` or a stream of it."""
 
-FAMILY_BEHAVIOUR: Mapping[str, str] = {"format": "format", "loading": "format", "contracts": "arguments"}
+FAMILY_BEHAVIOUR: Mapping[str, str] = {
+    "format": "format", "loading": "format", "contracts": "arguments", "onnx": "format",
+}  # fmt: skip
 """What the cases of a family exercise besides capabilities, in the words in which adapters declare emulation."""
 
 

@@ -163,7 +163,7 @@ Step = Callable[[], None]
 
 def verify(
     path: Path, *, now: datetime, own: Installed, trust: Trust | None = None, level: str = "evidence",
-    on_case: Callable[[int, int], None] | None = None,
+    on_case: Callable[[int, int], None] | None = None, unsigned: bool = False,
 ) -> Result:  # fmt: skip
     """Verify a report.
 
@@ -171,13 +171,14 @@ def verify(
         path: the report's directory, or its envelope with the evidence beside it.
         now: in UTC. own: what the verifier has installed. trust: None when nobody is trusted.
         level: the rung to climb to, from "suite" on. on_case: told done and total while re-judging.
+        unsigned: look at what an unsigned run kept too. It is refused all the same; whatever else is wrong is found.
 
     Raises:
         ReportError: there is no report there, or no such level.
     """
     if level not in RUNGS[2:]:
         raise ReportError(f"no level {level!r:.40}", hint=", ".join(RUNGS[2:]))
-    climb = _Climb(path, now, own, trust or Trust(), on_case)
+    climb = _Climb(path, now, own, trust or Trust(), on_case, unsigned=unsigned)
     steps = [pair for pair in climb.steps() if RUNGS.index(pair[0]) <= RUNGS.index(level)]
     result = climb.result
     for rung, step in steps:
@@ -186,7 +187,8 @@ def verify(
         except Unacceptable as error:
             result.reasons.append(Reason(error.code, error.what, error.case))
             result.ladder[rung] = "failed"
-            if REASONS[error.code][0] != POLICY or climb.halted:
+            goes_on = REASONS[error.code][0] == POLICY or (error.code == "E_UNSIGNED" and climb.payload)
+            if not goes_on or climb.halted:
                 break
         else:
             if result.ladder[rung] != "failed":  # the steps of a rung count together
@@ -198,12 +200,13 @@ class _Climb:
     """The steps, in order, over one report. Each raises at most one reason."""
 
     def __init__(
-        self, path: Path, now: datetime, own: Installed, trust: Trust, on_case: Callable[[int, int], None] | None
-    ) -> None:
+        self, path: Path, now: datetime, own: Installed, trust: Trust, on_case: Callable[[int, int], None] | None,
+        *, unsigned: bool,
+    ) -> None:  # fmt: skip
         self.directory = path if path.is_dir() else path.parent
         self.file = path / report.ENVELOPE_NAME if path.is_dir() else path
-        self.now, self.own, self.trust, self.on_case = now, own, trust, on_case
-        self.result, self.halted = Result(), False
+        self.now, self.own, self.trust, self.on_case, self.unsigned = now, own, trust, on_case, unsigned
+        self.result, self.halted, self.kept = Result(), False, False
         self.payload = b""
         self.content: Mapping[str, Any] = {}
         self.signers: list[TrustedKey] = []
@@ -234,6 +237,8 @@ class _Climb:
         """Envelope and signature. What is parsed later are the bytes verified here."""
         if not self.file.is_file():
             if (self.directory / report.STATEMENT_NAME).is_file():
+                self.kept = self.unsigned
+                self.payload = self._statement() if self.kept else b""
                 raise Unacceptable("E_UNSIGNED", f"unsigned: {self._why_unsigned()}", where=self.directory)
             raise ReportError("there is no report", where=self.file, hint="give the directory that certify wrote")
         with self.file.open("rb") as file:
@@ -263,15 +268,17 @@ class _Climb:
 
     def _why_unsigned(self) -> str:
         """In the words of the unsigned statement itself, which proves nothing and earns nothing."""
-        with (self.directory / report.STATEMENT_NAME).open("rb") as file:
-            data = file.read(MAX_ENVELOPE + 1)
         try:
-            content = parse(data, floats=False)
+            content = parse(self._statement(), floats=False)
             validate(content, schema("report"))
         except Unacceptable:
             return "the run was kept without a signature, and what was kept is damaged"
         broken_off = any(made.get("message") == report.INTERRUPTED for made in content["predicate"]["checks"])
         return "kept from an interrupted run" if broken_off else "the run was made without a key"
+
+    def _statement(self) -> bytes:
+        with (self.directory / report.STATEMENT_NAME).open("rb") as file:
+            return file.read(MAX_ENVELOPE + 1)
 
     def _key_beside(self) -> bytes | None:
         path = self.directory / report.SIGNER_NAME
@@ -361,13 +368,22 @@ class _Climb:
             )
 
     def profile(self) -> None:
-        name = self.predicate["suite"]["profile"]
+        """The profile in force; for a report of an earlier suite that the trust file accepts, also a superseded one."""
+        name, digest = self.predicate["suite"]["profile"], self.predicate["suite"]["profileDigest"]
+        earlier = self.predicate["suite"]["digest"] != self.own.suite_digest
         try:
-            self.frozen = installed.frozen_profile(self.own.suites, name)
+            self.frozen = installed.frozen_profile(self.own.suites, name, digest if earlier else "")
         except SuiteError as error:
             raise Unacceptable("E_PROFILE", error.what) from error
-        if installed.profile_digest(self.frozen) != self.predicate["suite"]["profileDigest"]:
+        if installed.profile_digest(self.frozen) != digest:
             raise Unacceptable("E_PROFILE", f"the profile {name} was frozen with other content here")
+        withdrawn = installed.withdrawn_cases(self.own.suites) if earlier else {}
+        for case in self.frozen["cases"]:
+            if case["id"] in withdrawn:
+                since = withdrawn[case["id"]]
+                self.result.notes.append(
+                    f"{case['id']} was withdrawn in {since}; the verdict of this report counts it still"
+                )
 
     def reference(self) -> None:
         self._pinned("reference", "E_REFERENCE", self.trust.references, self.own.reference_digest)
@@ -424,7 +440,7 @@ class _Climb:
         stands in the evidence, see `stored`.
         """
         outcomes = [made["outcome"] for made in self.checks]
-        if "not_run" not in outcomes:
+        if "not_run" not in outcomes or self._interrupted():
             return
         first = outcomes.index("not_run")
         for made in self.checks[first:]:
@@ -435,6 +451,10 @@ class _Climb:
         if not ended:
             name = self.checks[first]["id"]
             raise Unacceptable("E_NOT_RUN", f"nothing ended the run before {name}, which is not_run", case=name)
+
+    def _interrupted(self) -> bool:
+        """Whether a person ended the run, which is then never signed."""
+        return self.kept and any(made.get("message") == report.INTERRUPTED for made in self.checks)
 
     def isolation(self) -> None:
         run = self.predicate["run"]
@@ -488,7 +508,7 @@ class _Climb:
 
     def _ended(self, signed: Sequence[Mapping[str, Any]]) -> None:
         """A run that stopped early has the fault that stopped it as its very last exchange."""
-        if self.checks[-1]["outcome"] != "not_run":
+        if self.checks[-1]["outcome"] != "not_run" or self._interrupted():
             return
         last = [made for made in self.checks if made["outcome"] != "not_run"][-1]["id"]
         row = self.records[-1].rows[-1] if signed[-1]["id"] == last else ()

@@ -6,6 +6,8 @@ same `id` and either `result` or `error`.
     tensor      {"dtype": "F64", "shape": [3, 260], "data": "…"}; dtype is F64, F32, F16 or BF16, data is base64 of the
                 little-endian bytes, row-major
     logprobs    of one generated token: [{"id": 17, "logprob": -0.25}, …]; null stands for what no number can say
+    perplexity  {"perplexity": 17.5, "tokens": 8}; null for an infinite one
+    segment     of a metric: a text, or a list of tokens; references are a list of segments for each hypothesis
     refusal     error -32000 with data {"refusal": a code of protocol.REFUSAL_CODES}
     exception   error -32000 with data {"raised": "ValueError"}
     non-answer  error -32000 with data {"malformed": true}: the host itself saw that the adapter's answer is none
@@ -23,6 +25,7 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -37,6 +40,8 @@ from llmasos_conformance.protocol import (
     DTYPES,
     PROTOCOL_VERSION,
     REFUSAL_CODES,
+    ROUGE,
+    ROUGE_PARTS,
     Array,
     Claims,
     Description,
@@ -319,16 +324,18 @@ def _ids(value: Any, where: str, low: int = 0) -> list[int]:
 
 
 def _logprob(value: Any, where: str) -> float | None:
-    if value is None:
-        return None
+    return None if value is None else _number(value, where, "a finite number or null")
+
+
+def _number(value: Any, where: str, due: str = "a finite number") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-        _wrong(where, value, "a finite number or null")
+        _wrong(where, value, due)
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise Malformed(f"{where} is {number}, a finite number or null was due")
+        raise Malformed(f"{where} is {number}, {due} was due")
     return number
 
 
@@ -440,6 +447,10 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
     "cross_attention": ("model", "ids", "source"),
     "gradients": ("model", "batch"),
     "train_step": ("model", "batch", "learning_rate"),
+    "export": ("model",),
+    "perplexity": ("model", "ids"),
+    "bleu": ("hypotheses", "references"),
+    "rouge": ("hypotheses", "references"),
 }
 """Required members of each method's params; `batch` is a list of id lists, sent under the name `ids`."""
 
@@ -457,7 +468,12 @@ _BESIDE: Mapping[str, Mapping[str, str]] = {
 }
 """Members that may be there, and what each is: source ids of an encoder-decoder, token types of an encoder."""
 
-OPTIONAL = frozenset({"tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "fill_mask"})
+OPTIONAL = frozenset(
+    {
+        "tokenize", "generate_text", "generate_ids", "generate_batch", "stream_text", "fill_mask", "export",
+        "perplexity", "bleu", "rouge",
+    }
+)  # fmt: skip
 """Methods that take options beside: any name, any JSON value, because refusing wrong ones is the candidate's task."""
 
 LOWEST_ID = -(2**31)
@@ -507,8 +523,23 @@ def _check_param(role: str, value: Any, name: str) -> None:
         _json(name, value)
     elif role in ("text", "prompt"):
         _text(value, role)
+    elif role == "hypotheses":
+        _segments(value, role)
+    elif role == "references":
+        for i, several in enumerate(_items(value, role)):
+            _segments(several, f"{role}[{i}]")
     else:
         _text(value, role, 4096 if role == "path" else MAX_HANDLE, 1)
+
+
+def _segments(value: Any, where: str) -> None:
+    """Texts, or lists of tokens."""
+    for i, segment in enumerate(_items(value, where)):
+        if isinstance(segment, str):
+            _text(segment, f"{where}[{i}]")
+        else:
+            for k, token in enumerate(_items(segment, f"{where}[{i}]")):
+                _text(token, f"{where}[{i}][{k}]")
 
 
 def _json(where: str, value: Any, depth: int = 8) -> None:
@@ -731,11 +762,70 @@ def _trained(_: Params | None, answer: Any) -> Answer:
     return {"loss": _loss(members["loss"]), "model": _text(members["model"], "model", MAX_HANDLE, 1)}
 
 
+MAX_FILES = 16
+_FILE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _exported(_: Params | None, answer: Any) -> Answer:
+    """Files by name, each as base64; bytes become that."""
+    files = _members(answer, "answer", ("files",))["files"]
+    if not isinstance(files, Mapping) or not 1 <= len(files) <= MAX_FILES:
+        _wrong("files", files, f"an object of 1 to {MAX_FILES} files")
+    made: dict[str, str] = {}
+    total = 0
+    for name, content in files.items():
+        if not _FILE_NAME.fullmatch(_text(name, "the name of a file", MAX_HANDLE, 1)):
+            _wrong("the name of a file", name, "a name without folders")
+        data = binascii.b2a_base64(content, newline=False).decode() if isinstance(content, bytes) else content
+        if type(data) is not str:
+            _wrong(f"files.{name}", content, "bytes")
+        try:
+            total += len(binascii.a2b_base64(data, strict_mode=True))
+        except ValueError as error:
+            raise Malformed(f"files.{name} is not base64: {error}") from None
+        if total > MAX_TENSORS:
+            raise Malformed(f"files need {total} bytes, {MAX_TENSORS} are allowed in one answer")
+        made[name] = data
+    return {"files": made}
+
+
 def _loss(value: Any) -> float:
     number = _logprob(value, "loss")
     if number is None:
         _wrong("loss", value, "a finite number")
     return number
+
+
+def _surprised(_: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("perplexity", "tokens"))
+    value = _logprob(members["perplexity"], "perplexity")  # as with log-probabilities, null is what no number can say
+    return {"perplexity": value, "tokens": _integer(members["tokens"], "tokens")}
+
+
+def _bleu(_: Params | None, answer: Any) -> Answer:
+    return {"score": _number(_members(answer, "answer", ("score",))["score"], "score")}
+
+
+def _rouge(params: Params | None, answer: Any) -> Answer:
+    members = _members(answer, "answer", ("mean", "segments"))
+    segments = _items(members["segments"], "segments")
+    _count("segments", "entries", len(segments), None if params is None else params["hypotheses"])
+    return {
+        "mean": _rouge_scores(members["mean"], "mean"),
+        "segments": [_rouge_scores(scores, f"segments[{i}]") for i, scores in enumerate(segments)],
+    }
+
+
+def _rouge_scores(value: Any, where: str) -> dict[str, dict[str, float]]:
+    scores = _members(value, where, ROUGE)
+    return {
+        name: {
+            part: _number(parts[part], f"{where}.{name}.{part}")
+            for parts in [_members(scores[name], f"{where}.{name}", ROUGE_PARTS)]
+            for part in ROUGE_PARTS
+        }
+        for name in ROUGE
+    }
 
 
 _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
@@ -761,6 +851,10 @@ _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "cross_attention": _listed("attention", 3),
     "gradients": _differentiated,
     "train_step": _trained,
+    "export": _exported,
+    "perplexity": _surprised,
+    "bleu": _bleu,
+    "rouge": _rouge,
 }
 
 

@@ -3,10 +3,11 @@
 The right one is the reference; a wrong one is the reference with a single answer spoilt on its way back.
 """
 
+import json
 import math
 import pickle
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,11 @@ def world(tmp_path_factory, installed):
     probes = Library(root / "candidate", "0")
 
     def run(case, spoil=None):
-        made = Spoilt(adapters.connect("reference"), spoil or pass_on)
+        right = adapters.connect("reference")
+        if case in OF_GPT_ALONE:
+            right.description = replace(right.description, architectures=("GPT-3",))
+            right = Spoilt(right, gpt_alone)
+        made = Spoilt(right, spoil or pass_on)
         candidate = Candidate(Live(made), made.description, probes)
         bench = engine.Bench(installed, checks.registry(), candidate, held, "0")
         return engine.run_case(bench, installed.cases[case])
@@ -89,6 +94,19 @@ def generation(**changes):
         return {**answer, "generation": changed} if "generation" in answer else changed
 
     return spoil
+
+
+def gpt_alone(method, params, call):
+    """Runs GPT-3 and no other architecture."""
+    if method == "load_model":
+        document = json.loads((Path(params["path"]) / "model.json").read_text(encoding="utf-8"))
+        if document["architecture"] != "GPT-3":
+            raise Refusal("unsupported_architecture")
+    return call()
+
+
+OF_GPT_ALONE = ("format.architecture.not-run",)
+"""Cases that ask nothing of a candidate that runs all architectures."""
 
 
 def other_code(code):

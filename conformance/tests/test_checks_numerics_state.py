@@ -469,10 +469,10 @@ class TwoWays:
         self.truth = np.zeros((4, 5))
         self.truth[:, 0], self.truth[:, 1] = 3.0, 3.0 - gap
 
-    def logits(self, probe, ids):
+    def logits(self, probe, ids, beside=reference.NOTHING):
         return self.truth[: len(ids)]
 
-    def honest_logits(self, probe, ids):
+    def honest_logits(self, probe, ids, beside=reference.NOTHING):
         return [self.truth[: len(ids)] + 1e-7]
 
 
@@ -505,7 +505,9 @@ def test_a_longer_list_is_not_the_same_choice():
     assert rows.same_choice(TwoWays(1.0), "p", [2], [0, 0], [0]).message == "ids has 2 ids, 1 came the other way"
 
 
-@pytest.mark.parametrize("change", [*attention.RELABELLINGS, "vocabulary"])
+@pytest.mark.parametrize(
+    "change", ["heads", "head-channels", "hidden-units", "query-and-key", "norm-gain", "vocabulary"]
+)
 def test_a_rewritten_bundle_holds_other_tensors_and_computes_the_same(tmp_path, change):
     class Fixed:
         def integer(self, low, high):

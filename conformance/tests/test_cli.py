@@ -46,7 +46,10 @@ def isolated(*words, cwd=None):
     )
 
 
-COMMANDS = ["certify", "verify", "keygen", "list", "explain", "doctor", "generate", "describe", "demo"]
+COMMANDS = [
+    *("certify", "verify", "keygen", "list", "explain", "doctor", "generate", "new", "inspect", "demo"),
+    *("standard", "coverage", "import", "agreement", "export", "evaluate"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -239,42 +242,79 @@ def test_generate_says_what_is_wrong_with_an_option(llmasos, model):
     assert "temperature" in err
 
 
-def test_describe_shows_a_document_and_refuses_a_malformed_one(llmasos, model):
-    code, out, _ = llmasos("describe", model)
+def test_inspect_shows_a_bundle_and_says_all_that_is_wrong(llmasos, model):
+    code, out, _ = llmasos("inspect", model)
     assert code == 0
-    assert "tiny: GPT-3" in out
-    assert json.loads(llmasos("describe", model, "--json")[1])["model"] == SEED_DOCUMENT
-    model.write_text(json.dumps({**SEED_DOCUMENT, "weights_url": "x"}))
-    code, _, err = llmasos("describe", model)
-    assert code == 2
-    assert "invalid_format" in err
-    assert "weights_url" in err
+    for part in ("tiny: GPT-3", "context 1024", "num_heads=1", "from seed 0", "next: llmasos generate"):
+        assert part in out
+    said = json.loads(llmasos("inspect", model, "--json")[1])
+    assert (said["sound"], said["document"], said["defaults"]["context_length"]) == (True, SEED_DOCUMENT, 1024)
+    parameters = {**SEED_DOCUMENT["parameters"], "num_heads": "2"}
+    model.write_text(json.dumps({**SEED_DOCUMENT, "weights_url": "x", "parameters": parameters}))
+    code, out, _ = llmasos("inspect", model)
+    assert code == 1
+    for part in ("wrong: model.json: unknown key 'weights_url'", "parameters.num_heads", "2 things are wrong"):
+        assert part in out
+    assert [fault["code"] for fault in json.loads(llmasos("inspect", model, "--json")[1])["faults"]] == [
+        "invalid_format",
+        "invalid_format",
+    ]
 
 
-def test_describe_shows_the_defaults_that_a_document_leaves_to_the_format(llmasos, model):
-    out = llmasos("describe", model)[1]
-    assert "context 1024" in out
-    assert "num_heads=1" in out
-    said = json.loads(llmasos("describe", model, "--json")[1])
-    assert (said["runs"], said["defaults"]["context_length"], said["defaults"]["num_heads"]) == (True, 1024, 1)
-
-
-def test_describe_shows_a_document_that_this_version_reads_and_does_not_run(llmasos, model):
+def test_inspect_shows_the_example_of_the_source_document(llmasos, model):
     parameters = {"vocab_size": 10000, "embedding_dim": 512, "num_layers": 12}
     model.write_text(json.dumps({**SEED_DOCUMENT, "architecture": "Transformer", "parameters": parameters}))
-    code, out, _ = llmasos("describe", model)
+    code, out, _ = llmasos("inspect", model)
     assert code == 0
-    for part in ("vocabulary 10000, width 512, 12 layers, 8 heads", "context_length=1024", "does not run it"):
+    for part in ("vocabulary 10000, width 512, 12 layers, 8 heads", "context_length=1024", 'positions="sinusoidal"'):
         assert part in out
-    said = json.loads(llmasos("describe", model, "--json")[1])
-    assert (said["valid"], said["runs"], said["defaults"]["num_heads"]) == (True, False, 8)
 
 
-def test_describe_of_nothing_is_an_error_with_the_path(llmasos, tmp_path):
-    code, _, err = llmasos("describe", tmp_path / "none.json")
+def test_inspect_of_nothing_is_an_error_with_the_path(llmasos, tmp_path):
+    code, _, err = llmasos("inspect", tmp_path / "none.json")
     assert code == 2
     assert "not_found" in err
     assert "none.json" in err
+
+
+NEW = ("--vocab-size", 300, "--width", 16, "--layers", 1)
+
+
+def test_new_makes_a_bundle_that_inspect_calls_sound(llmasos, tmp_path):
+    code, out, _ = llmasos(
+        "new", tmp_path / "made", "--architecture", "Llama", *NEW, "--set", "num_heads=4", "--seed", 3
+    )
+    assert code == 0
+    assert f"next: llmasos inspect {tmp_path / 'made'}" in out
+    code, out, _ = llmasos("inspect", tmp_path / "made", "--tensors")
+    assert code == 0
+    assert "layers.0.feed_forward.gate.weight" in out
+    assert json.loads((tmp_path / "made" / "model.json").read_text())["initialisation"] == {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--architecture", "Mamba"], "unsupported_architecture"),
+        (["--architecture", "GPT-3", "--set", "num_heads=3"], "3 heads do not divide"),
+        (["--architecture", "GPT-3", "--set", "rope_theta=1"], "unknown key 'rope_theta'"),
+        (["--architecture", "GPT-3", "--set", "nothing"], "is no setting"),
+        (["--architecture", "GPT-3", "--tokenizer", "none.json"], "cannot be read"),
+    ],
+)
+def test_new_refuses_what_the_format_forbids_and_leaves_nothing(llmasos, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = llmasos("new", "made", *words, *NEW)
+    assert code == 2
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_never_overwrites(llmasos, tmp_path):
+    (tmp_path / "mine").write_text("x")
+    code, _, err = llmasos("new", tmp_path, "--architecture", "GPT-3", *NEW)
+    assert code == 2
+    assert "nothing is overwritten" in err
 
 
 # ── doctor ──

@@ -81,7 +81,9 @@ class World:
 
 def world(misbehave=None, after=0, made=None, seed="0", description=DESCRIPTION):
     connection, library = FakeConnection(misbehave, after), FakeLibrary()
-    requirement = Requirement(id="TOK-1", level="MUST", chapter="text", sentence={"en": "", "zh": ""}, source="")
+    requirement = Requirement(
+        id="TOK-1", level="MUST", chapter="text", sentence={"en": "", "zh": ""}, source={"en": ""}
+    )
     suite = Suite(digest="s", version="1", requirements={"TOK-1": requirement}, cases={CASE.id: CASE}, profiles={})
     candidate = Candidate(Live(connection), description, library)
     reference = Reference(Claims(), candidate, {}, library)

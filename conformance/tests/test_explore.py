@@ -77,7 +77,9 @@ def world():
             id="text.bytes", requirement="TOK-1", check="bytes", given={}, examples=examples,
             needs=frozenset({"tokenize"}), effect={}, where="text.yaml:1",
         )  # fmt: skip
-        requirement = Requirement(id="TOK-1", level="MUST", chapter="text", sentence={"en": "", "zh": ""}, source="")
+        requirement = Requirement(
+            id="TOK-1", level="MUST", chapter="text", sentence={"en": "", "zh": ""}, source={"en": ""}
+        )
         suite = Suite(digest="s", version="1", requirements={"TOK-1": requirement}, cases={case.id: case}, profiles={})
         check = Check(name="bytes", needs=frozenset({"tokenize"}), given={}, question=question, judge=judge_bytes)
         connection, library = FakeConnection(wrong), FakeLibrary()

@@ -32,6 +32,17 @@ SLICE = (
     "logprobs-processed",
     "truncated-weights-padded",
     "links-followed",
+    "bleu-tie-first",
+    "bleu-one-best-reference",
+    "rouge-lsum-other-path",
+    "rouge-f1-of-means",
+    "perplexity-last-window-moved",
+    "perplexity-bos-beyond-context",
+    "merges-from-the-left",
+    "word-piece-keeps-the-beginning",
+    "controls-found-in-the-vocabulary",
+    "byte-tokens-streamed-alone",
+    "last-of-an-id-wins",
 )
 """One mutant of each kind of fault."""
 

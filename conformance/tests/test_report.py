@@ -203,7 +203,7 @@ REQUIREMENT = Requirement(
     level="SHOULD",
     chapter="attention",
     sentence={"en": "Later tokens do nothing.", "zh": "后文无影响。"},
-    source="s",
+    source={"en": "s"},
 )
 CASE = Case(
     id="a.two", requirement="ATT-4", check="causal", given={}, examples=3, needs=frozenset(),

@@ -121,10 +121,14 @@ def test_a_sound_suite_becomes_records(write: Write) -> None:
     assert case.effect == {"en": "Text changes.", "zh": "文本改变。"}
     assert case.where == "suites/attention.yaml:4"
     requirement = loaded.requirements["ATT-1"]
-    assert (requirement.level, requirement.chapter, requirement.source) == ("MUST", "attention", "document 4.1")
+    assert (requirement.level, requirement.chapter, requirement.source) == (
+        "MUST",
+        "attention",
+        {"en": "document 4.1"},
+    )
     assert requirement.sentence["zh"] == "每个位置的 logits 不受后续记号影响。"
     assert requirement.where == "suites/requirements/attention.yaml:4"
-    assert loaded.requirements["ATT-2"].untestable == "no clock is trusted"
+    assert loaded.requirements["ATT-2"].untestable == {"en": "no clock is trusted"}
     assert loaded.level(case) == "MUST"
     assert list(loaded.cases) == ["attention.causal", "attention.causal.long"]
 

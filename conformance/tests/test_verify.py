@@ -237,6 +237,48 @@ def test_an_accepted_suite_digest_is_enough_when_the_profile_is_the_same(world):
     assert world.verify(trust=trust, suite_digest="e" * 64).accepted
 
 
+@pytest.fixture
+def later(world):
+    """The world after version 2, which froze the profile anew without t.one and t.soft and withdrew t.one."""
+    old = world.suites / "profiles" / "core" / "demo.json"
+    kept = world.suites / "superseded" / "1.0.0" / "core" / "demo.json"
+    kept.parent.mkdir(parents=True)
+    old.rename(kept)
+    fewer = [case for case in PROFILE["cases"] if case["id"] not in ("t.one", "t.soft")]
+    old.write_text(json.dumps({**PROFILE, "version": "2.0.0", "cases": fewer}))
+    cases = {
+        case["id"]: {"since": "1.0.0", "digest": case["digest"]}
+        | ({"withdrawn": "2.0.0"} if case["id"] == "t.one" else {})
+        for case in PROFILE["cases"]
+    }
+    register = {"versions": ["1.0.0", "2.0.0"], "requirements": {}, "cases": cases, "profiles": {}}
+    (world.suites / "published.json").write_text(json.dumps(register))
+    return world
+
+
+def test_a_report_of_an_earlier_version_is_held_against_the_profile_of_its_time(later):
+    trust = replace(policy.read_trust(later.trust_file), suites=frozenset({SUITE}))
+    result = later.verify(trust=trust, suite_digest="e" * 64)
+    assert (result.accepted, result.level) == (True, "evidence")
+    assert result.notes == ["t.one was withdrawn in 2.0.0; the verdict of this report counts it still"]
+
+
+def test_a_report_of_an_earlier_version_needs_a_verifier_who_accepts_it(later):
+    assert later.codes(suite_digest="e" * 64) == ["E_SUITE_DIGEST"]
+
+
+def test_a_report_of_todays_suite_cannot_choose_an_earlier_profile(later):
+    assert later.codes() == ["E_PROFILE"]
+
+
+def test_a_superseded_profile_with_other_content_is_no_help(later):
+    trust = replace(policy.read_trust(later.trust_file), suites=frozenset({SUITE}))
+    path = later.suites / "superseded" / "1.0.0" / "core" / "demo.json"
+    path.write_text(path.read_text().replace("TOK-2", "TOK-9"))
+    result = later.verify(trust=trust, suite_digest="e" * 64)
+    assert [reason.code for reason in result.reasons] == ["E_PROFILE"]
+
+
 def test_a_key_narrowed_to_this_candidate_and_profile_is_enough(world):
     assert world.verify(trust=trust_with(world, candidates=["acme"], profiles=["core/demo"])).accepted
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llmasos_conformance import wire
 from llmasos_conformance.errors import AddressError, Malformed, ProtocolBroken
-from llmasos_conformance.protocol import CAPABILITIES, PROTOCOL_VERSION, Claims, Description, Generation
+from llmasos_conformance.protocol import CAPABILITIES, PROTOCOL_VERSION, ROUGE, Claims, Description, Generation
 
 SCHEMA = json.loads((files("llmasos_conformance") / "schemas" / "wire.schema.json").read_text(encoding="utf-8"))
 
@@ -41,6 +41,7 @@ GENERATION = {
 CUBE = wire.encode(np.arange(8, dtype=np.float64).reshape(2, 2, 2))
 VECTOR = wire.encode(np.arange(3, dtype=np.float32))
 MODEL, SESSION = {"model": "m1"}, {"session": "s1"}
+ROUGE_SCORES = {name: {"precision": 1, "recall": 0.5, "f1": 2 / 3} for name in ROUGE}
 CONVERSATIONS = {
     "describe": (
         {},
@@ -82,6 +83,16 @@ CONVERSATIONS = {
         {"loss": 1.5, "gradients": {"w": TENSOR, "b": VECTOR}},
     ),
     "train_step": ({**MODEL, "ids": [[1, 2]], "learning_rate": 0.5}, {"loss": 1.5, "model": "m2"}),
+    "export": ({**MODEL, "opset": 17, "external": True}, {"files": {"model.onnx": "AAA=", "model.onnx.data": "AAAA"}}),
+    "perplexity": ({**MODEL, "ids": [1, -2], "stride": 3}, {"perplexity": 12.5, "tokens": 1}),
+    "bleu": (
+        {"hypotheses": ["é b", ["a", "b"]], "references": [["a"], [["a"], []]], "smoothing": "exp"},
+        {"score": 0.25},
+    ),
+    "rouge": (
+        {"hypotheses": ["a"], "references": [["a", "b"]]},
+        {"mean": ROUGE_SCORES, "segments": [ROUGE_SCORES]},
+    ),
 }
 JUNK = [
     None, True, 0, 1, -1, 2**31, 2**31 - 1, 1.0, -0.5, math.inf, "", "x", "\ud800", "a\nb", "x" * 257, "F16", "stop",

@@ -8,7 +8,7 @@
 Expected behaviour is computed in float64 with NumPy alone.
 """
 
-from llmasos.bundle import Bundle, read_bundle, write_bundle
+from llmasos.bundle import Bundle, new_bundle, read_bundle, write_bundle
 from llmasos.config import ModelConfig
 from llmasos.errors import (
     ContextOverflow,
@@ -22,28 +22,40 @@ from llmasos.errors import (
     UnsupportedVersion,
 )
 from llmasos.generation import Generation
+from llmasos.inspection import Inspection, inspect
+from llmasos.metrics import Bleu, Perplexity, Rouge, RougeScore, bleu, perplexity, rouge
 from llmasos.model import Encoding, Model, Session, generate_text, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bleu",
     "Bundle",
     "ContextOverflow",
     "Encoding",
     "Generation",
+    "Inspection",
     "InvalidArgument",
     "InvalidFormat",
     "LLMasOSError",
     "Model",
     "ModelConfig",
     "NotFound",
+    "Perplexity",
+    "Rouge",
+    "RougeScore",
     "Session",
     "UnknownParameter",
     "Unsupported",
     "UnsupportedArchitecture",
     "UnsupportedVersion",
+    "bleu",
     "generate_text",
+    "inspect",
     "load_model",
+    "new_bundle",
+    "perplexity",
     "read_bundle",
+    "rouge",
     "write_bundle",
 ]

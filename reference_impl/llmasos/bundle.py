@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from llmasos import strictjson, weights
-from llmasos.config import ModelConfig, applied_defaults
+from llmasos.config import ModelConfig
 from llmasos.errors import InvalidArgument, InvalidFormat, NotFound
 from llmasos.ops import Array
-from llmasos.tokenizer import FileTokenizer, Tokenizer, open_tokenizer
+from llmasos.tokenizer import Tokenizer, open_tokenizer
 
 MODEL, WEIGHTS, TOKENIZER = "model.json", "model.safetensors", "tokenizer.json"
 MAX_DOCUMENT = 2**20
@@ -51,27 +51,6 @@ class Bundle:
     weights: Mapping[str, Array] | None
     tokenizer: Tokenizer | None
 
-    def describe(self) -> str:
-        """What the bundle is, for a person: sizes, weights, tokenizer, defaults applied."""
-        config = self.config
-        defaults = [f"{name}={json.dumps(getattr(config, name))}" for name in applied_defaults(self.document)]
-        lines = [
-            f"{config.name}: {config.architecture}, format {config.version}",
-            f"sizes: vocabulary {config.vocab_size}, width {config.embedding_dim}, {config.num_layers} layers, "
-            f"{config.num_heads} heads, hidden {config.feed_forward_dim}, context {config.context_length}",
-            f"parameters: {weights.parameter_count(config):,}",
-            f"weights: {'model.safetensors' if self.weights is not None else f'from seed {config.seed}'}",
-            f"tokenizer: {_tokenizer_name(self.tokenizer)}",
-            f"defaults applied: {', '.join(defaults) or 'none'}",
-        ]
-        return "\n".join(lines)
-
-
-def _tokenizer_name(tokenizer: Tokenizer | None) -> str:
-    if tokenizer is None:
-        return "none, ids only"
-    return TOKENIZER if isinstance(tokenizer, FileTokenizer) else "bytes"
-
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read and judge a bundle.
@@ -85,8 +64,8 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         UnsupportedVersion: another major version of the format.
         UnsupportedArchitecture: an architecture that the format does not know.
     """
-    directory = _directory(path)
-    raw = _read(directory / MODEL, MAX_DOCUMENT)
+    directory = directory_of(path)
+    raw = read_file(directory / MODEL, MAX_DOCUMENT)
     if raw is None:
         raise NotFound(f"{directory} holds no {MODEL}", "path", "give the bundle's directory or its model.json")
     document = strictjson.parse(raw, MODEL)
@@ -96,11 +75,11 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         document=document,
         config=config,
         weights=None if tensors is None else MappingProxyType(tensors),
-        tokenizer=open_tokenizer(config, _read(directory / TOKENIZER, MAX_TOKENIZER)),
+        tokenizer=open_tokenizer(config, read_file(directory / TOKENIZER, MAX_TOKENIZER)),
     )
 
 
-def _directory(path: str | os.PathLike[str]) -> Path:
+def directory_of(path: str | os.PathLike[str]) -> Path:
     """The bundle's directory.
 
     Raises:
@@ -122,7 +101,7 @@ def _directory(path: str | os.PathLike[str]) -> Path:
     return place.parent
 
 
-def _read(path: Path, limit: int) -> bytes | None:
+def read_file(path: Path, limit: int) -> bytes | None:
     """All bytes of a small file; None if it is absent."""
     try:
         with weights.open_regular(path) as file:
@@ -208,3 +187,43 @@ def _document_bytes(document: Mapping[str, Any]) -> bytes:
         return (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
     except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError
         raise InvalidFormat(f"cannot be written as JSON: {error!s:.200}", MODEL) from None
+
+
+def new_bundle(
+    directory: str | os.PathLike[str],
+    architecture: str,
+    parameters: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    name: str = "new",
+    with_weights: bool = True,
+    tokenizer_json: str | bytes | None = None,
+) -> Path:
+    """Make a bundle from a few numbers and a seed.
+
+    Args:
+        directory: where; nothing may be there yet but an empty directory.
+        architecture, parameters: as in model.json; what `parameters` leaves out has the standard's default.
+        seed: of the weights, see `weights.initialise`. name: of the model.
+        with_weights: write model.safetensors; without it whoever loads the bundle makes the same weights.
+
+    Returns:
+        The directory.
+
+    Raises:
+        InvalidFormat, UnsupportedArchitecture, NotFound, Unsupported: as `write_bundle` and `weights.initialise`.
+        InvalidArgument: something is there already.
+    """
+    target = Path(directory)
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise InvalidArgument(f"{target} is not empty", "directory", "choose a new place; nothing is overwritten")
+    document = {
+        "name": name,
+        "version": "1.0",
+        "architecture": architecture,
+        "parameters": dict(parameters),
+        "initialisation": {"seed": seed},
+    }
+    config = ModelConfig.from_document(document, MODEL)
+    tensors = weights.initialise(config) if with_weights else None
+    return write_bundle(target, document, tensors, tokenizer_json)

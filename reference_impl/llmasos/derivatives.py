@@ -63,8 +63,13 @@ class Node(NDArrayOperatorsMixin):
             return NotImplemented
         return _FUNCTIONS[function.__name__](*args, **options)
 
+    # What changes an array in place makes another node: the old one is still needed on the way back.
+
     def __iadd__(self, other: Any) -> Any:
         return self + other
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self / other
 
     def __getitem__(self, key: Any) -> Node:
         def back(gradient: Array) -> Array:
@@ -178,7 +183,6 @@ _UFUNCS: Mapping[str, Callable[..., tuple[Back, ...]]] = {
     "log": lambda y, x: (lambda g: g / x,),
     "sqrt": lambda y, x: (lambda g: g / (2 * y),),
     "tanh": lambda y, x: (lambda g: g * (1 - y * y),),
-    "expit": lambda y, x: (lambda g: g * y * (1 - y),),
     "erf": _erf,
 }
 """ufunc -> (result, operands) -> how a gradient goes back to each operand."""

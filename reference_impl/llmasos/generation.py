@@ -309,25 +309,28 @@ def _steps(
     logprobs: list[Mapping[int, float]] = []
     reason = LENGTH
     emitted = text = ""
+    decoding = None if tokenizer is None else tokenizer.decoding()
     fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
-        chosen = sampling.draw(sampling.law(logits, request.sampler, allowed), counter.uniform(key, len(ids)))
+        chosen = sampling.choose(logits, request.sampler, allowed, counter.uniform(key, len(ids)))
         ids.append(chosen)
         fed = [chosen]
         if request.logprobs is not None:
             logprobs.append(top_logprobs(logits, chosen, request.logprobs))
         if chosen in config.eos_token_ids:
             reason = STOP
-        if tokenizer is None:
+        if decoding is None:
             continue
         ends = reason == STOP or len(ids) == limit
-        text = tokenizer.decode([i for i in ids if i not in config.eos_token_ids])
-        settled = text if ends else text[: settled_length(text, tokenizer)]
-        cut = first_stop(settled, request.stop)
+        if reason != STOP:  # an end-of-sequence id is no text
+            text += decoding.feed(chosen)
+        if ends:
+            text += decoding.end()
+        cut = first_stop(text, request.stop)
         if cut is not None:
-            reason, ends, text = STOP, True, settled[:cut]
-        safe = text if ends else settled[: len(settled) - held_back(settled, request.stop)]
+            reason, ends, text = STOP, True, text[:cut]
+        safe = text if ends else text[: len(text) - held_back(text, request.stop)]
         if len(safe) > len(emitted):
             yield safe[len(emitted) :]
             emitted = safe
@@ -351,7 +354,15 @@ class _Beam:
     cache: Any
 
     def score(self, penalty: float) -> float:
-        return self.total / len(self.ids) ** penalty if self.ids else 0.0
+        return self.total / _powered(len(self.ids), penalty) if self.ids else 0.0
+
+
+def _powered(length: int, penalty: float) -> float:
+    """length^penalty; infinite where no float64 holds it, so that all scores are then 0."""
+    try:
+        return math.pow(length, penalty)
+    except OverflowError:
+        return math.inf
 
 
 def beam_search(
@@ -366,32 +377,34 @@ def beam_search(
     """The best of the continuations that beam search finds.
 
     A continuation of L ids scores Σ ln p / L^length_penalty, p by the law at temperature 1 over what may be chosen,
-    an end-of-sequence id counted in both. Each step looks at the 2n best one-id extensions of the n continuations that
-    are followed, by Σ ln p, ties to the earlier continuation and then to the lower id. Of these, an extension that ends
-    is put aside if it is among the first n, and dropped if not; the first n others are followed. It ends at the limit,
-    where what is followed is put aside too, or as soon as nothing that is followed can still score better than n put
-    aside. The result is the best of all that was put aside, ties to the one put aside first.
+    an end-of-sequence id counted in both. Each step looks at the best one-id extensions of the n continuations that are
+    followed, by Σ ln p, ties to the earlier continuation and then to the lower id: at (1 + E) · n of them where E ids
+    end a sequence, and at 2n where none does, so that n that do not end are always among them. Of these, an extension
+    that ends is put aside if it is among the first n, and dropped if not; the first n others are followed. It ends at
+    the limit, where what is followed is put aside too, or as soon as nothing that is followed can still score better
+    than n put aside. The result is the best of all that was put aside, ties to the one put aside first.
 
     Args:
         advance: the model. cache: before the prompt.
         allowed: [V] True for ids that may be chosen; None allows all.
 
     Source:
-        LLMasOS API semantics, beams; main libraries agree on the 2n candidates, and differ on when to end.
+        LLMasOS API semantics, beams; main libraries agree on the candidates, and differ on when to end.
     """
     n, penalty = request.beams, request.length_penalty
+    looked_at = n * (1 + max(1, len(config.eos_token_ids)))
     limit = min(request.max_length, config.context_length - len(prompt.ids))
     aside: list[_Beam] = []
     followed = [_Beam(ids=(), total=0.0, cache=cache)]
     fed: list[Sequence[int]] = [prompt.ids]
     for _ in range(limit):
-        candidates = _extended(advance, followed, fed, 2 * n, request.sampler, allowed)
+        candidates = _extended(advance, followed, fed, looked_at, request.sampler, allowed)
         ending = [beam for beam in candidates[:n] if beam.ids[-1] in config.eos_token_ids]
         aside = sorted([*aside, *ending], key=lambda beam: -beam.score(penalty))[:n]
         followed = [beam for beam in candidates if beam.ids[-1] not in config.eos_token_ids][:n]
         fed = [beam.ids[-1:] for beam in followed]
         # A sum of log-probabilities only falls: the best score in reach is today's sum over the longest length.
-        reach = max((beam.total for beam in followed), default=-math.inf) / limit**penalty
+        reach = max((beam.total for beam in followed), default=-math.inf) / _powered(limit, penalty)
         if not followed or (len(aside) == n and aside[-1].score(penalty) >= reach):
             followed = []
             break
@@ -425,13 +438,6 @@ def _extended(
         for i, token in places
         if totals[i, token] > -math.inf
     ]
-
-
-def settled_length(text: str, tokenizer: Tokenizer) -> int:
-    """How much of a text later ids cannot change: all but one U+FFFD at its end, which may be half a character."""
-    if not tokenizer.appends:
-        return 0
-    return len(text) - text.endswith("\ufffd")
 
 
 def first_stop(text: str, stop: Sequence[str]) -> int | None:

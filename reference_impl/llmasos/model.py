@@ -88,7 +88,7 @@ class Model:
         self.order = order
         self._arithmetic = ORDERS[order]
         stored = bundle.weights if bundle.weights is not None else weights.initialise(bundle.config)
-        self._weights = {name: _cast(array, dtype, name) for name, array in stored.items()}
+        self._weights = {name: weights.in_dtype(array, dtype, name) for name, array in stored.items()}
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> str:
         """Continue a text.
@@ -467,13 +467,6 @@ class Session:
         if self._model is None:
             raise InvalidArgument("the session is closed", "session", "open another")
         return self._model
-
-
-def _cast(array: Array, dtype: str, name: str) -> Array:
-    with np.errstate(over="ignore"):
-        cast = np.ascontiguousarray(array, dtype=dtype)
-    weights.check_finite(cast, f"{name} as {dtype}")
-    return cast
 
 
 def load_model(path: str | os.PathLike[str], *, dtype: str = "float64", order: str = "plain") -> Model:

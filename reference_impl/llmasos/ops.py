@@ -129,10 +129,9 @@ def silu(x: Array) -> Array:
     """
     if np.iscomplexobj(x):  # the logistic function as a hyperbolic tangent, which overflows nowhere
         return x * (0.5 + 0.5 * np.tanh(0.5 * x))
-    from scipy import special  # only models with this activation pay for it
-
-    gate: Array = special.expit(x)
-    return x * gate
+    with np.errstate(over="ignore"):  # far below zero the exponential is infinite, and the result zero, as it should
+        y: Array = x / (1.0 + np.exp(-x))
+    return y
 
 
 def relu(x: Array) -> Array:
@@ -176,8 +175,8 @@ def softmax(x: Array) -> Array:
         LLMasOS document 4.1.
     """
     e: Array = np.exp(x - np.max(x, axis=-1, keepdims=True))
-    total: Array = np.sum(e, axis=-1, keepdims=True)
-    return e / total
+    e /= np.sum(e, axis=-1, keepdims=True)
+    return e
 
 
 def log_softmax(x: Array) -> Array:
@@ -230,7 +229,8 @@ def attention_weights(q: Array, k: Array, visible: npt.NDArray[np.bool_] | None 
     Source:
         LLMasOS document 4.1.
     """
-    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # [B, H, T, S]
+    # Scaled before the product, because there are fewer queries than scores.
+    scores: Array = q / math.sqrt(q.shape[-1]) @ k.swapaxes(-1, -2)  # [B, H, T, S]
     return softmax(scores if visible is None else np.where(visible, scores, -np.inf))
 
 

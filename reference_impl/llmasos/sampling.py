@@ -119,6 +119,17 @@ def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] 
     return z
 
 
+def choose(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None, u: float) -> int:
+    """The next id: `draw` from `law`, without making the law where one id has all of it.
+
+    Args:
+        logits, sampler, allowed: as in `law`. u: of [0, 1).
+    """
+    if sampler.temperature == 0:
+        return int(np.argmax(_admissible(logits, sampler, allowed)))
+    return draw(law(logits, sampler, allowed), u)
+
+
 def draw(p: Float64, u: float) -> int:
     """The id at which the running sum of the law, in order of ids, passes u.
 

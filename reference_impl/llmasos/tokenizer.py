@@ -7,52 +7,79 @@ caller says otherwise.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from llmasos.config import ModelConfig
-from llmasos.errors import InvalidArgument, InvalidFormat
+from llmasos.detokenizer import LETTERS, Characters, Detokenizer, Maker, chain
+from llmasos.errors import InvalidArgument
+from llmasos.tokenizerfile import TokenizerFile
 
 BYTES = 256
 
 
+class Decoding(Protocol):
+    """The text of ids that come one after the other."""
+
+    def feed(self, token: int) -> str:
+        """Text that this id makes certain; no later id changes it. May be empty."""
+
+    def end(self) -> str:
+        """The rest of the text: what was held back, half a character as U+FFFD. Nothing may be fed afterwards."""
+
+
 class Tokenizer(Protocol):
-    """What the rest of the package needs of a tokenizer.
+    """What the rest of the package needs of a tokenizer. Nothing in it changes, so threads may share it.
 
     Attributes:
         text_ids: ids that stand for text; special tokens do not.
-        appends: the text of some ids is a prefix of the text of more, but for one U+FFFD at its end. Only then can
-            text be streamed before the last id is known.
     """
 
     text_ids: frozenset[int]
-    appends: bool
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Ids of a text of Unicode scalar values."""
 
+    def decoding(self) -> Decoding:
+        """A fresh start."""
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; ids without text add nothing; ill-formed bytes become U+FFFD, one per maximal subpart."""
+
+
+def decoded(decoding: Decoding, ids: Sequence[int]) -> str:
+    """The whole text of ids."""
+    return "".join([*map(decoding.feed, ids), decoding.end()])
 
 
 class ByteTokenizer:
     """One id per byte of UTF-8."""
 
     text_ids = frozenset(range(BYTES))
-    appends = True
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         return list(text.encode())
 
+    def decoding(self) -> Decoding:
+        return _ByteDecoding()
+
     def decode(self, ids: Sequence[int]) -> str:
-        return bytes(i for i in ids if i < BYTES).decode(errors="replace")
+        return bytes(token for token in ids if token < BYTES).decode(errors="replace")
+
+
+class _ByteDecoding:
+    def __init__(self) -> None:
+        self._characters = Characters()
+
+    def feed(self, token: int) -> str:
+        return self._characters.feed(bytes([token])) if token < BYTES else ""
+
+    def end(self) -> str:
+        return self._characters.end()
 
 
 class FileTokenizer:
-    """A tokenizer.json, run by the `tokenizers` library.
-
-    Truncation and padding that the file may ask for are switched off: both change ids silently.
+    """A tokenizer.json. The `tokenizers` library makes ids of text; `detokenizer` makes text of ids.
 
     Args:
         raw: bytes of the file.
@@ -60,46 +87,54 @@ class FileTokenizer:
         where: file name for errors.
 
     Raises:
-        InvalidFormat: the library cannot read it, or it has an id that the model lacks.
+        InvalidFormat: as `tokenizerfile` says.
     """
 
     def __init__(self, raw: bytes, vocab_size: int, where: str = "tokenizer.json") -> None:
-        self._tokenizer = _load(raw, where)
-        vocabulary = set(self._tokenizer.get_vocab(with_added_tokens=True).values())
-        added = self._tokenizer.get_added_tokens_decoder()
-        largest = max(vocabulary, default=0)
-        if largest >= vocab_size:
-            raise InvalidFormat(f"id {largest} does not fit vocab_size {vocab_size}", where)
-        self.text_ids = frozenset(vocabulary - {i for i, token in added.items() if token.special})
-        decoder = json.loads(self._tokenizer.to_str())["decoder"] or {}
-        self.appends = decoder.get("type") == "ByteLevel"
+        self._file = file = TokenizerFile(raw, vocab_size, where)
+        self.text_ids = frozenset(file.names.keys() - file.special)
+        self._steps = chain(file.decoder)
+        self._pieces = {token: file.names[token] for token in self.text_ids}
+        if file.decoder is not None and file.decoder["type"] == "ByteLevel":
+            # An added token is cut out of a text before the text is spelled in letters: its name is no spelling.
+            for token in self.text_ids & file.added_only:
+                self._pieces[token] = "".join(LETTERS[byte] for byte in file.names[token].encode())
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        tokenizer = self._tokenizer
-        if allow_special:
-            # A copy, because the switch belongs to the object and other threads may be encoding.
-            tokenizer = type(tokenizer).from_str(tokenizer.to_str())
-            tokenizer.encode_special_tokens = False
-        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._file.encode(text, allow_special=allow_special)
+
+    def decoding(self) -> Decoding:
+        if self._steps is None:
+            return _LateDecoding(self._file)
+        return _FileDecoding(self._pieces, self._steps)
 
     def decode(self, ids: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+        return decoded(self.decoding(), ids)
 
 
-def _load(raw: bytes, where: str) -> Any:
-    import tokenizers  # only bundles with a tokenizer.json pay for it
+class _FileDecoding:
+    def __init__(self, pieces: Mapping[int, str], steps: Sequence[Maker]) -> None:
+        self._pieces, self._text = pieces, Detokenizer([make() for make in steps])
 
-    try:
-        tokenizer = tokenizers.Tokenizer.from_str(raw.decode())
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library's panics are no Exceptions
-        raise InvalidFormat(f"not a tokenizer: {error!s:.200}", where) from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+    def feed(self, token: int) -> str:
+        return self._text.feed(self._pieces[token]) if token in self._pieces else ""
+
+    def end(self) -> str:
+        return self._text.end()
+
+
+class _LateDecoding:
+    """Of a decoder that only the library runs: it may change any text when ids follow, so all comes at the end."""
+
+    def __init__(self, file: TokenizerFile) -> None:
+        self._file, self._ids = file, list[int]()
+
+    def feed(self, token: int) -> str:
+        self._ids.append(token)
+        return ""
+
+    def end(self) -> str:
+        return self._file.decode(self._ids)
 
 
 def open_tokenizer(config: ModelConfig, raw: bytes | None) -> Tokenizer | None:

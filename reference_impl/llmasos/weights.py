@@ -35,7 +35,9 @@ MAX_RANK = 32
 MAX_INITIALISED = 2**30
 """Weights that are made from a seed at most: 8 GiB as float64."""
 
-_WIDTHS: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+DTYPES: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Dtypes of weights, and the bytes of an element of each."""
+
 _NAMES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
@@ -98,22 +100,38 @@ def read_safetensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None 
         entries, data_start = read_header(file, size, path.name)
         if expected is not None:
             check_shapes({name: entry.shape for name, entry in entries.items()}, expected, path.name)
-        tensors = {}
-        for name, entry in entries.items():
-            file.seek(data_start + entry.begin)
-            raw = file.read(entry.end - entry.begin)
-            if len(raw) != entry.end - entry.begin:
-                raise InvalidFormat("file became shorter while it was read", path.name)
-            tensors[name] = np.frombuffer(raw, dtype=_numpy_dtype(entry.dtype)).reshape(entry.shape)
-            check_finite(tensors[name], f"{path.name} {name}")
-    return tensors
+        return {name: read_tensor(file, data_start, entry, f"{path.name} {name}") for name, entry in entries.items()}
 
 
-def read_header(file: IO[bytes], size: int, where: str) -> tuple[dict[str, Entry], int]:
+def read_tensor(file: IO[bytes], data_start: int, entry: Entry, where: str) -> Array:
+    """One tensor of a file whose header was judged; its dtype is one of DTYPES.
+
+    Raises:
+        InvalidFormat: the file became shorter, or the tensor holds NaN or infinity.
+    """
+    file.seek(data_start + entry.begin)
+    raw = file.read(entry.end - entry.begin)
+    if len(raw) != entry.end - entry.begin:
+        raise InvalidFormat("file became shorter while it was read", where)
+    array = as_array(raw, entry)
+    check_finite(array, where)
+    return array
+
+
+def as_array(raw: bytes, entry: Entry) -> Array:
+    """The bytes of a tensor as an array of its stored dtype."""
+    array: Array = np.frombuffer(raw, dtype=_numpy_dtype(entry.dtype)).reshape(entry.shape)
+    return array
+
+
+def read_header(
+    file: IO[bytes], size: int, where: str, widths: Mapping[str, int] = DTYPES
+) -> tuple[dict[str, Entry], int]:
     """Read and judge the header of a safetensors file.
 
     Args:
         file: at its start. size: of the file, bytes. where: for errors.
+        widths: bytes of an element of each dtype that may occur.
 
     Returns:
         entries in the order of their bytes, and the position at which the bytes begin.
@@ -134,25 +152,25 @@ def read_header(file: IO[bytes], size: int, where: str) -> tuple[dict[str, Entry
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InvalidFormat("__metadata__ must map text to text", where)
-    entries = {name: _entry(value, f"{where} {name:.80}") for name, value in header.items()}
+    entries = {name: _entry(value, f"{where} {name:.80}", widths) for name, value in header.items()}
     ordered = dict(sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)))
     _check_tiling(ordered, size - 8 - length, where)
     return ordered, 8 + length
 
 
-def _entry(value: object, where: str) -> Entry:
+def _entry(value: object, where: str, widths: Mapping[str, int]) -> Entry:
     """One member of the header, with its own numbers in agreement."""
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise InvalidFormat("expected an object with dtype, shape and data_offsets", where)
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _WIDTHS:
-        raise InvalidFormat(f"dtype {dtype!r:.40} is not offered", where, f"one of {', '.join(_WIDTHS)}")
+    if not isinstance(dtype, str) or dtype not in widths:
+        raise InvalidFormat(f"dtype {dtype!r:.40} is not offered", where, f"one of {', '.join(widths)}")
     if not _naturals(shape) or len(shape) > MAX_RANK:
         raise InvalidFormat(f"shape must be a list of up to {MAX_RANK} integers from 0", where)
     if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise InvalidFormat("data_offsets must be two integers, begin and end", where)
     # Python's integers do not overflow, so a product of huge dimensions cannot come out small.
-    needed = math.prod(shape) * _WIDTHS[dtype]
+    needed = math.prod(shape) * widths[dtype]
     if offsets[1] - offsets[0] != needed:
         raise InvalidFormat("data_offsets do not span the bytes that shape and dtype need", where)
     return Entry(dtype, tuple(shape), offsets[0], offsets[1])
@@ -198,6 +216,18 @@ def check_finite(array: Array, where: str) -> None:
     """
     if not np.all(np.isfinite(array)):
         raise InvalidFormat("holds NaN or infinity", where)
+
+
+def in_dtype(array: Array, dtype: str, where: str) -> Array:
+    """A tensor in the dtype of a computation.
+
+    Raises:
+        InvalidFormat: an element is too large for it.
+    """
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(array, dtype=dtype)
+    check_finite(cast, f"{where} as {dtype}")
+    return cast
 
 
 def _numpy_dtype(name: str) -> Any:

@@ -20,6 +20,7 @@ from llmasos.errors import (
     NotFound,
     UnsupportedVersion,
 )
+from llmasos.tokenizer import FileTokenizer
 
 SEED_TEXT = """{
   "name": "MyLLM",
@@ -59,7 +60,7 @@ def test_the_example_of_the_source_is_read_and_described(tmp_path: Path) -> None
         bundle = llmasos.read_bundle(path)
         assert bundle.document == json.loads(SEED_TEXT)
         assert bundle.weights is None
-    text = bundle.describe()
+    text = "\n".join(llmasos.inspect(tmp_path).lines())
     for part in ("MyLLM: Transformer", "num_heads=8", "context_length=1024", "tokenizer: bytes", 'activation="relu"'):
         assert part in text
 
@@ -71,7 +72,7 @@ def test_the_example_runs_as_any_architecture(tmp_path: Path) -> None:
     norm, maps = 2 * 512, 4 * (512 * 512 + 512)
     feed_forward = 2048 * 512 + 2048 + 512 * 2048 + 512
     count = 10000 * 512 + 5 * norm + 3 * maps + 2 * feed_forward
-    assert f"parameters: {count:,}" in model.bundle.describe()
+    assert f"parameters: {count:,}" in "\n".join(llmasos.inspect(tmp_path).lines())
     first, second = (model.generate_text(prompt="你好，世界！", max_length=8, seed=1) for _ in range(2))
     assert first == second
 
@@ -87,7 +88,7 @@ def test_written_and_read_back(make: Callable[..., Path], document: Any, loud_we
     assert bundle.weights is not None
     for name, array in loud_weights(document()).items():
         np.testing.assert_array_equal(bundle.weights[name], array)
-    assert "tokenizer: tokenizer.json" in bundle.describe()
+    assert isinstance(bundle.tokenizer, FileTokenizer)
 
 
 def test_writing_again_leaves_nothing_of_the_old_bundle(make: Callable[..., Path], document: Any) -> None:

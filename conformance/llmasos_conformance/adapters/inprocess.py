@@ -76,6 +76,10 @@ class InProcess:
             return wire.describe(self.description)
         if method == "load_model":
             return {"model": self._keep(self._models, "m", _vendor(self._adapter.load_model, params["path"]))}
+        if method in _OF_ADAPTER:
+            ask = self._method(self._adapter, "adapter", method)
+            value = _vendor(ask, params.pop("hypotheses"), params.pop("references"), **params)
+            return {_MEMBER[method]: value} if method in _MEMBER else value
         if "session" in params:
             return self._session(method, params)
         model = _held(self._models, params.pop("model"), "model")
@@ -85,6 +89,8 @@ class InProcess:
         ask = self._method(model, "model", method)
         if method == "train_step":
             return self._trained(ask, params)
+        if method == "export":
+            return {"files": _vendor(ask, **params)}
         first = next(params.pop(name) for name in ("ids", "text", "prompt") if name in params)
         if method == "stream_text":
             return _streamed(ask, first, params)
@@ -154,8 +160,12 @@ _MEMBER: Mapping[str, str] = {
     "hidden_states": "hidden",
     "attention": "attention",
     "cross_attention": "attention",
+    "bleu": "score",
 }
 """Where a plain return value stands in the answer."""
+
+_OF_ADAPTER = frozenset({"bleu", "rouge"})
+"""Methods that need no model and belong to the adapter object."""
 
 
 def _held(table: Mapping[str, Any], handle: str, kind: str) -> Any:

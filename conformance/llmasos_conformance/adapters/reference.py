@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, fields
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 import llmasos
-from llmasos.config import applied_defaults
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import (
     ARCHITECTURES,
     CAPABILITIES,
+    ROUGE_PARTS,
     Array,
     Claims,
     Description,
@@ -25,6 +29,7 @@ from llmasos_conformance.protocol import (
 )
 
 T = TypeVar("T")
+BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
 DTYPES = ("float64", "float32")
 
 
@@ -49,7 +54,7 @@ class ReferenceAdapter:
         return Description(
             name="llmasos",
             version=llmasos.__version__,
-            capabilities=frozenset(CAPABILITIES),
+            capabilities=frozenset(CAPABILITIES) - _absent(),
             # Ids do not depend on company or cache, because each row is computed alone; sums over a cache run in
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),
@@ -58,42 +63,108 @@ class ReferenceAdapter:
         )
 
     def load_model(self, path: str) -> ReferenceModel:
-        return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order))
+        return ReferenceModel(_refusing(llmasos.load_model, path, dtype=self.dtype, order=self.order), path)
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return _refusing(llmasos.bleu, hypotheses, references, **_known(options, BLEU_OPTIONS)).score
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.rouge, hypotheses, references, **_known(options, ()))
+        return {"mean": _parts(found.mean), "segments": [_parts(scores) for scores in found.segments]}
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A valid bundle, for people and for programs.
-
-    Attributes:
-        document: model.json as written. defaults: what it leaves out, as the format fills it in.
-        lines: all of it in words.
-    """
-
-    document: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    lines: Sequence[str]
+def _absent() -> frozenset[str]:
+    """What the reference does not offer: it runs no graphs, and writes them only where onnx and onnxruntime are."""
+    found = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+    return frozenset({"onnx"} if found else {"onnx", "export"})
 
 
-def describe_bundle(path: str | PathLike[str]) -> Described:
-    """Read a bundle or a model.json; no model is made.
+def new_bundle(
+    directory: str | PathLike[str], architecture: str, parameters: Mapping[str, Any], **options: Any
+) -> Path:
+    """Make a bundle from a few numbers and a seed; see `llmasos.new_bundle`.
 
     Raises:
-        Refusal: the format forbids it.
+        Refusal: the format forbids it, or something is there already.
     """
-    bundle = _refusing(llmasos.read_bundle, path)
-    return Described(
-        document=dict(bundle.document),
-        defaults={name: getattr(bundle.config, name) for name in applied_defaults(bundle.document)},
-        lines=bundle.describe().splitlines(),
-    )
+    return _refusing(llmasos.new_bundle, directory, architecture, parameters, **options)
+
+
+def inspect_bundle(path: str | PathLike[str]) -> llmasos.Inspection:
+    """Everything that is in a bundle, and everything that is wrong with it; see `llmasos.inspect`.
+
+    Raises:
+        Refusal: there is nothing to look at.
+    """
+    return _refusing(llmasos.inspect, path)
+
+
+def agreement_rows() -> Iterator[dict[str, Any]]:
+    """How well the reference agrees with its witnesses, row by row; see `llmasos.tools.agreement`.
+
+    Raises:
+        Refusal: torch or transformers is not installed.
+    """
+    from llmasos.tools import agreement  # needs torch, as the reference itself does not
+
+    for row in _refusing(agreement.table):
+        yield row.as_json()
+
+
+def import_checkpoint(source: str | PathLike[str], out: str | PathLike[str], **options: Any) -> Mapping[str, Any]:
+    """Turn a Hugging Face checkpoint into a bundle; arguments and result as `llmasos.tools.importer` has them.
+
+    Raises:
+        Refusal: the checkpoint does not fit, or the place is taken; nothing is written.
+    """
+    from llmasos.tools import importer
+
+    return asdict(_refusing(importer.import_checkpoint, source, out, **options))
+
+
+def export_bundle(path: str | PathLike[str], out: str | PathLike[str] | None, **options: Any) -> Any:
+    """Write a bundle as ONNX; arguments and result as those of `llmasos.tools.export.export`.
+
+    Raises:
+        Refusal: see there.
+    """
+
+    def export() -> Any:
+        from llmasos.tools.export import export as made  # who exports nothing needs no onnx
+
+        return made(path, out, **options)
+
+    return _refusing(export)
+
+
+def count_bleu(hypothesis: Any, references: Any, **options: Any) -> llmasos.Bleu:
+    """Counts of one segment, which add up to those of a corpus; see `llmasos.bleu`.
+
+    Raises:
+        Refusal: it cannot be scored.
+    """
+    return _refusing(llmasos.bleu, [hypothesis], [references], **options)
+
+
+def score_rouge(hypothesis: Any, references: Any) -> llmasos.Rouge:
+    """ROUGE of one segment; see `llmasos.rouge`.
+
+    Raises:
+        Refusal: it cannot be scored.
+    """
+    return _refusing(llmasos.rouge, [hypothesis], [references])
+
+
+def rouge_of(segments: Sequence[llmasos.Rouge]) -> llmasos.Rouge:
+    """ROUGE of a corpus from that of its segments."""
+    return llmasos.Rouge(segments=[scores for one in segments for scores in one.segments])
 
 
 class ReferenceModel:
     """`llmasos.Model` under the protocol's names."""
 
-    def __init__(self, model: llmasos.Model) -> None:
-        self._model = model
+    def __init__(self, model: llmasos.Model, path: str = "") -> None:
+        self._model, self._path = model, path
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
         return _generation(_refusing(self._model.generate, prompt, max_length, temperature, **options))
@@ -145,6 +216,18 @@ class ReferenceModel:
         loss, model = _refusing(self._model.trained, batch, learning_rate, **beside)
         return loss, ReferenceModel(model)
 
+    def export(self, **options: Any) -> dict[str, bytes]:
+        """model.onnx and what it needs, in the model's dtype."""
+        unknown = sorted(set(options) - {"opset", "cached", "external"})
+        if unknown:
+            raise Refusal("unknown_parameter", f"unknown option {unknown[0]!r:.60}; known: opset, cached, external")
+        if not self._path:
+            raise Refusal("unsupported", "a model that was trained here lies in no bundle")
+        with tempfile.TemporaryDirectory(prefix="llmasos-export-") as place:
+            out = Path(place) / "model.onnx"
+            export_bundle(self._path, out, **{"dtype": self._model.dtype, "cached": False, **options})
+            return {path.name: path.read_bytes() for path in Path(place).iterdir()}
+
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
         return _refusing(self._model.fill_mask, ids, **options)
 
@@ -153,6 +236,19 @@ class ReferenceModel:
 
     def open(self, ids: Sequence[int], **beside: Any) -> ReferenceSession:
         return ReferenceSession(_refusing(self._model.open_session, ids, **beside))
+
+    @property
+    def context(self) -> int:
+        """Most tokens that the model sees at once."""
+        return self._model.config.context_length
+
+    def surprise(self, text_or_ids: Any, **options: Any) -> llmasos.Perplexity:
+        """Bits and tokens of one text, which add up to those of a corpus; see `llmasos.perplexity`."""
+        return _refusing(llmasos.perplexity, self._model, text_or_ids, **options)
+
+    def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        found = _refusing(llmasos.perplexity, self._model, ids, **_known(options, ("stride",)))
+        return {"perplexity": found.value if math.isfinite(found.value) else None, "tokens": found.tokens}
 
 
 class ReferenceSession:
@@ -181,6 +277,18 @@ def _refusing(call: Callable[..., T], *args: Any, **options: Any) -> T:
         return call(*args, **options)
     except llmasos.LLMasOSError as error:
         raise Refusal(error.code, str(error)) from error
+
+
+def _known(options: Mapping[str, Any], known: Sequence[str]) -> Mapping[str, Any]:
+    """Options of a metric; in Python an unknown one would be a TypeError, in the contract it is a refusal."""
+    for name in options:
+        if name not in known:
+            raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known) or 'none'}")
+    return options
+
+
+def _parts(scores: Mapping[str, llmasos.RougeScore]) -> dict[str, dict[str, float]]:
+    return {name: {part: getattr(score, part) for part in ROUGE_PARTS} for name, score in scores.items()}
 
 
 def _generation(generation: llmasos.Generation) -> Generation:

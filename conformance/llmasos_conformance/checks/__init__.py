@@ -30,7 +30,8 @@ Judge = Callable[[Given, Asked, "Reference"], "Finding"]
 
 FAMILIES = (
     "format", "loading", "numerics", "attention", "batch", "cache", "state", "greedy", "api", "text", "contracts",
-    "windows", "beams",
+    "inside", "interchange", "metrics", "windows", "beams", "beside", "documents", "encoder", "encdec",
+    "tokenizers",
 )  # fmt: skip
 """Modules of this package that hold checks."""
 

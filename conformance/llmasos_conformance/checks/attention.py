@@ -190,6 +190,11 @@ def _layers(parts: Parts) -> list[str]:
     return [f"layers.{i}" for i in range(parts.document["parameters"]["num_layers"])]
 
 
+def _named(parts: Parts, end: str) -> list[str]:
+    """Names of the model's parts that have a map of that end, in the order of the model."""
+    return [name.removesuffix(f".{end}.weight") for name in parts.weights if name.endswith(f".{end}.weight")]
+
+
 def _sizes(parts: Parts) -> tuple[int, int, int]:
     """H, K, F."""
     parameters = parts.document["parameters"]
@@ -200,24 +205,24 @@ def _sizes(parts: Parts) -> tuple[int, int, int]:
 def heads(parts: Parts, draw: Draw) -> None:
     """Heads in another order: channels of a head stay together, and the output map takes them where they went."""
     H, K, _ = _sizes(parts)
-    for layer in _layers(parts):
+    for name in _named(parts, "query"):
         order = (_permutation(draw, H)[:, None] * K + np.arange(K)).reshape(-1)
         for part in ("query", "key", "value"):
-            _columns(parts, f"{layer}.attention.{part}", order)
-        _rows(parts, f"{layer}.attention.output", order)
+            _columns(parts, f"{name}.{part}", order)
+        _rows(parts, f"{name}.output", order)
 
 
 def head_channels(parts: Parts, draw: Draw) -> None:
     """Channels within each head in another order, one for queries and keys and one for values."""
     H, K, _ = _sizes(parts)
-    for layer in _layers(parts):
+    for name in _named(parts, "query"):
         matched, mixed = (
             np.concatenate([h * K + _permutation(draw, K) for h in range(H)]) for _ in ("queries and keys", "values")
         )
-        _columns(parts, f"{layer}.attention.query", matched)
-        _columns(parts, f"{layer}.attention.key", matched)
-        _columns(parts, f"{layer}.attention.value", mixed)
-        _rows(parts, f"{layer}.attention.output", mixed)
+        _columns(parts, f"{name}.query", matched)
+        _columns(parts, f"{name}.key", matched)
+        _columns(parts, f"{name}.value", mixed)
+        _rows(parts, f"{name}.output", mixed)
 
 
 def groups(parts: Parts, draw: Draw) -> None:
@@ -266,19 +271,19 @@ def up_and_down(parts: Parts, draw: Draw) -> None:
 def hidden_units(parts: Parts, draw: Draw) -> None:
     """Units of the feed-forward in another order."""
     _, _, F = _sizes(parts)
-    for layer in _layers(parts):
+    for name in _named(parts, "up"):
         order = _permutation(draw, F)
-        _columns(parts, f"{layer}.feed_forward.up", order)
-        if f"{layer}.feed_forward.gate.weight" in parts.weights:
-            _columns(parts, f"{layer}.feed_forward.gate", order)
-        _rows(parts, f"{layer}.feed_forward.down", order)
+        _columns(parts, f"{name}.up", order)
+        if f"{name}.gate.weight" in parts.weights:
+            _columns(parts, f"{name}.gate", order)
+        _rows(parts, f"{name}.down", order)
 
 
 def query_and_key(parts: Parts, draw: Draw) -> None:
     """Queries twice as large, keys half as large. Powers of two round nothing, and the scores stay."""
-    for layer in _layers(parts):
+    for name in _named(parts, "query"):
         for part, by in (("query", 2.0), ("key", 0.5)):
-            _scale(parts, by, f"{layer}.attention.{part}.weight", f"{layer}.attention.{part}.bias")
+            _scale(parts, by, f"{name}.{part}.weight", f"{name}.{part}.bias")
 
 
 def norm_gain(parts: Parts, draw: Draw) -> None:
@@ -319,11 +324,15 @@ def rewritten(probes: Library, probe: str, change: str, draw: Draw) -> tuple[Pro
         RELABELLINGS[change](parts, draw)
         return probes.write(parts.document, parts.weights), list(range(V))
     order = _permutation(draw, V)
-    for name in ("token_embedding", "head.weight"):
+    for name in ("token_embedding", "head.weight", "head.bias"):
         if name in parts.weights:
             parts.weights[name] = parts.weights[name][order]
     place = np.empty(V, dtype=np.int64)
     place[order] = np.arange(V)
+    parameters = parts.document["parameters"]
+    for name in ("mask_token_id", "decoder_start_token_id"):
+        if parameters.get(name) is not None:
+            parameters[name] = int(place[parameters[name]])
     return probes.write(parts.document, parts.weights), [int(i) for i in place]
 
 

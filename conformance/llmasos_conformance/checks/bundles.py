@@ -15,14 +15,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmasos_conformance.candidate import Refused, refusal_of
+from llmasos_conformance.checks import vocabularies
 from llmasos_conformance.inputs import sequence
 from llmasos_conformance.layout import TensorFile, shapes, silent, with_defaults
-from llmasos_conformance.probes import MARGIN, sylvester
+from llmasos_conformance.probes import MARGIN, sylvester, transformer
 from llmasos_conformance.protocol import REFUSAL_CODES, Array
 from llmasos_conformance.verdict import Finding, failed, passed
 
@@ -231,11 +233,16 @@ MODEL = {
             "items": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 3, "maxItems": 3},
             "description": "a token, one that may come after it, and with which probability",
         },
-        "architecture": {"enum": ["GPT-3", "Llama"], "description": "default GPT-3; a Llama cannot have `says`"},
+        "architecture": {
+            "enum": ["GPT-3", "Llama", "Transformer"],
+            "description": "default GPT-3; a Llama cannot have `says`, a Transformer neither `law` nor `chain`",
+        },
         "louder": {
             "type": "integer",
             "description": "an id whose logit is half as large again as that of what it says",
         },
+        "echoes": {**_ITEMS, "description": "tokens that a Transformer writes as it reads them, place by place"},
+        "start": {"type": "integer", "description": "decoder_start_token_id; left to the standard if not said"},
         "eos": {"type": "array", "items": {"type": "integer"}, "description": "eos_token_ids"},
         "bos": {"type": "integer", "description": "bos_token_id"},
         "context": {"type": "integer", "minimum": 2, "description": "context_length, default 48"},
@@ -250,14 +257,21 @@ MODEL = {
             "additionalProperties": {"type": "integer"},
             "description": "literal -> id of special tokens of tokenizer.json",
         },
+        "tokenizer": vocabularies.TOKENIZER,
     },
     "additionalProperties": False,
 }
 """JSON Schema of a speaking model in a case's data."""
 
 
-def ids_of(items: Sequence[str | int]) -> list[int]:
-    """Texts as their bytes, ids as they are."""
+def ids_of(items: Sequence[str | int], names: Mapping[str, int] | None = None) -> list[int]:
+    """Texts as their bytes, ids as they are.
+
+    Args:
+        names: of the tokens of a tokenizer.json of the suite; then a text is the name of one token.
+    """
+    if names is not None:
+        return [names[item] if isinstance(item, str) else item for item in items]
     return [token for item in items for token in (item.encode() if isinstance(item, str) else [item])]
 
 
@@ -273,10 +287,24 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
         law       every position has the same code, and one column of the head holds ln p
         chain     each left-hand token has a code, which the head answers with ln p of the tokens behind it
 
-    A Llama has no positions in its embeddings, so that no code can stand at one: there `says` is not offered.
+    A Llama has no positions in its embeddings, so that no code can stand at one: there `says` is not offered. What a
+    Transformer says is said of its target positions and tokens; see `probes.transformer`.
+
+    With `tokenizer` the vocabulary is that file's if `vocabulary` is left out, and a model that is not told what to say
+    says full stops.
     """
-    V, context, llama = model.get("vocabulary", 260), model.get("context", 48), model.get("architecture") == "Llama"
-    known = list(dict.fromkeys(ids_of([link[0]])[0] for link in [*model.get("follows", ()), *model.get("chain", ())]))
+    if model.get("architecture") == "Transformer":
+        if "tokenizer" in model:
+            raise ValueError("a Transformer speaks bytes; use `pieces`")
+        return translator(library, model)
+    made_of = model.get("tokenizer")
+    names = None if made_of is None else vocabularies.ids_by_name(vocabularies.document(made_of))
+    stop, size = (ord("."), 260) if names is None else (names.get(".", 0), max(names.values()) + 1)
+    V, context, llama = model.get("vocabulary", size), model.get("context", 48), model.get("architecture") == "Llama"
+    if names is not None and not model.keys() & {"follows", "law", "chain"}:
+        model = {"says": [], **model}
+    links = [*model.get("follows", ()), *model.get("chain", ())]
+    known = list(dict.fromkeys(ids_of([link[0]], names)[0] for link in links))
     count = context if "says" in model else max(31, len(known))
     codes = sylvester(count + 1)[1:].astype(np.float32)  # the constant row has a mean
     D = codes.shape[1]
@@ -291,14 +319,14 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     if "says" in model:
         if llama:
             raise ValueError("a Llama cannot say something at a position; use `follows`")
-        script = [ord(".")] * (model.get("after", 1) - 1) + ids_of(model["says"])
+        script = [stop] * (model.get("after", 1) - 1) + ids_of(model["says"], names)
         weights["position_embedding"] = codes[:context]
         for position in range(context):
-            head[script[position] if position < len(script) else ord(".")] += codes[position] * (MARGIN / D)
+            head[script[position] if position < len(script) else stop] += codes[position] * (MARGIN / D)
             if "louder" in model:
                 head[model["louder"]] += codes[position] * (1.5 * MARGIN / D)
     elif "follows" in model:
-        for code, (before, then) in zip(codes, (ids_of(pair) for pair in model["follows"]), strict=False):
+        for code, (before, then) in zip(codes, (ids_of(pair, names) for pair in model["follows"]), strict=False):
             weights["token_embedding"][before] = code
             head[then] += code * (MARGIN / D)
     elif "chain" in model:
@@ -314,7 +342,39 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
             head[ord(character), 0] = np.float32(np.log(mass))
     made = {"name": "speaker", "version": "1.0", "architecture": architecture, "parameters": parameters}
     tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
+    if made_of is not None:
+        tokenizer = vocabularies.raw(made_of)
     return library.write(json.dumps(made).encode(), pack(weights), tokenizer=tokenizer)
+
+
+def translator(library: Library, model: Mapping[str, Any]) -> Probe:
+    """A Transformer that says, follows or echoes what `model` demands; sizes as for the other speakers."""
+    V, context = model.get("vocabulary", 260), model.get("context", 48)
+    counts = {"says": context, "follows": len(model.get("follows", ())), "echoes": context + len(_echoed(model))}
+    count = counts[next(kind for kind in counts if kind in model)]
+    rows = sylvester(count + 1)[1 : count + 1]  # the first row has a mean
+    sizes = replace(
+        transformer.AUTOMATON, V=V, D=rows.shape[1], context=context, bos=model.get("bos"),
+        eos=tuple(model.get("eos", ())), start=model.get("start", 0),
+    )  # fmt: skip
+    if "says" in model:
+        script = (ids_of(model["says"]) + [ord(".")] * context)[:context]
+        parts = transformer.says(rows, sizes, script, model.get("louder"))
+    elif "follows" in model:
+        parts = transformer.follows(
+            rows, sizes, dict(zip(*map(ids_of, zip(*model["follows"], strict=True)), strict=True))
+        )
+    else:
+        parts = transformer.echoes(rows, sizes, _echoed(model))
+    if "start" not in model:
+        del parts.document["parameters"]["decoder_start_token_id"]
+    tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
+    return library.write(parts.document, parts.weights, tokenizer=tokenizer)
+
+
+def _echoed(model: Mapping[str, Any]) -> list[int]:
+    """Ids that a model echoes, each once."""
+    return list(dict.fromkeys(ids_of(model.get("echoes", ()))))
 
 
 def spoken(model: Mapping[str, Any], ids: Sequence[int]) -> list[int]:
@@ -336,23 +396,6 @@ def continued(model: Mapping[str, Any], ids: Sequence[int], count: int) -> list[
 
 def tokenizer_json(model: Mapping[str, Any]) -> bytes:
     """A byte-level tokenizer.json without merges: text becomes bytes, and ids from 256 have text of their own."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in printable]
-    # GPT-2's alphabet: a byte that prints stands for itself, the others for the characters from U+0100 on.
-    letter = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(rest)}
-    vocabulary = {letter[byte]: byte for byte in range(256)}
-    for text, token in model.get("pieces", {}).items():
-        vocabulary["".join(letter[byte] for byte in text.encode())] = token
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    made: dict[str, Any] = {
-        "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [{"id": token, "content": text, **flags} for text, token in model.get("special", {}).items()],
-        "normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level,
-        "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": vocabulary, "merges": [],
-        },
-    }  # fmt: skip
-    return json.dumps(made).encode()
+    pieces = {vocabularies.spelled(text): token for text, token in model.get("pieces", {}).items()}
+    added = [vocabularies.added_token(token, text) for text, token in model.get("special", {}).items()]
+    return json.dumps(vocabularies.byte_level(pieces, [], added, words=False)).encode()

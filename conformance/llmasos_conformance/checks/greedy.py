@@ -23,6 +23,7 @@ from llmasos_conformance.checks.rows import (
     vocabulary,
 )
 from llmasos_conformance.numerics import worst
+from llmasos_conformance.reference import NOTHING, Beside
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -228,7 +229,13 @@ Law = Mapping[int, float | None]
 
 
 def agrees(
-    reference: Reference, probe: str, ids: Sequence[int], laws: Sequence[Law], label: str, first: int
+    reference: Reference,
+    probe: str,
+    ids: Sequence[int],
+    laws: Sequence[Law],
+    label: str,
+    first: int,
+    beside: Beside = NOTHING,
 ) -> Finding:
     """Whether log-probabilities are those of the reference, finite and not positive.
 
@@ -246,7 +253,7 @@ def agrees(
                     f"{label}[{i}, {token}] is {value:.9g}, no more than 0 was due", expected="<= 0", got=value
                 )
     before = ids[:-1]
-    truth, honest = reference.logits(probe, before), reference.honest_logits(probe, before)
+    truth, honest = reference.logits(probe, before, beside), reference.honest_logits(probe, before, beside)
     low = first - 1
     due, baseline = truth[low : low + len(laws)], [computation[low : low + len(laws)] for computation in honest]
     return numerics.judge_logprobs(label, laws, due, baseline, reference.claims.dtype)
@@ -303,16 +310,23 @@ def judge_logprobs(given: Given, asked: Asked, reference: Reference) -> Finding:
         found = f"{len(ids)} ids and {len(laws)} entries of logprobs"
         return failed(f"{found} came, {given['steps']} of each were due", expected=given["steps"], got=len(laws))
     whole = [*prompt, *ids]
-    named = _names(reference, probe, whole, len(prompt), laws, given["count"])
+    named = names(reference, probe, whole, len(prompt), laws, given["count"])
     when = ", ".join([f"logprobs {given['count']}", *(f"{name} {value}" for name, value in given["options"].items())])
     return told(worst([named, agrees(reference, probe, whole, laws, "logprobs", len(prompt))]), when)
 
 
-def _names(
-    reference: Reference, probe: str, ids: Sequence[int], first: int, laws: Sequence[Law], count: int
+def names(
+    reference: Reference,
+    probe: str,
+    ids: Sequence[int],
+    first: int,
+    laws: Sequence[Law],
+    count: int,
+    beside: Beside = NOTHING,
 ) -> Finding:
     """Whether each law names the chosen id and the `count` likeliest."""
-    truth, honest = reference.logits(probe, ids[:-1]), reference.honest_logits(probe, ids[:-1])
+    before = ids[:-1]
+    truth, honest = reference.logits(probe, before, beside), reference.honest_logits(probe, before, beside)
     margin = numerics.margin(truth, honest, reference.claims.dtype)
     V = truth.shape[-1]
     for i, law in enumerate(laws):

@@ -90,13 +90,23 @@ FACTOR = {
 def altered(probes: Library, probe: str, factor: Mapping[str, float]) -> Probe:
     """A probe some of whose tensors are multiplied. Powers of two and 0 are exact, so that the bundle has one value."""
     parts = probes.parts(probe)
+    return probes.write(parts.document, louder(parts.weights, probe, factor))
+
+
+def louder(weights: Mapping[str, Array], probe: str, factor: Mapping[str, float]) -> dict[str, Array]:
+    """Weights of a probe, some of them multiplied.
+
+    Raises:
+        ValueError: an end of a name that no tensor has.
+    """
+    made = dict(weights)
     for end, by in factor.items():
-        names = [name for name in parts.weights if name.endswith(end)]
+        names = [name for name in made if name.endswith(end)]
         if not names:
             raise ValueError(f"no tensor of {probe} ends in {end!r}")
         for name in names:
-            parts.weights[name] = parts.weights[name] * np.float32(by)
-    return probes.write(parts.document, parts.weights)
+            made[name] = made[name] * np.float32(by)
+    return made
 
 
 def ask_altered(given: Given, draw: Draw, candidate: Candidate) -> Asked:

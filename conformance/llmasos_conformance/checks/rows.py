@@ -23,6 +23,7 @@ import numpy as np
 from llmasos_conformance import numerics
 from llmasos_conformance.inputs import sequence
 from llmasos_conformance.protocol import DETERMINISM, Array, Generation
+from llmasos_conformance.reference import NOTHING, Beside
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -86,14 +87,16 @@ def against_truth(
     label: str = "logits",
     when: str = "",
     row: int | None = None,
+    beside: Beside = NOTHING,
 ) -> Finding:
     """Whether logits are the reference's.
 
     Args:
         probe: name, or a bundle in the reference's library. ids: T ids. got: [T, V].
         when: situation, for the message. row: index in a batch, for the message.
+        beside: source or token types of the row.
     """
-    truth, honest = reference.logits(probe, ids), reference.honest_logits(probe, ids)
+    truth, honest = reference.logits(probe, ids, beside), reference.honest_logits(probe, ids, beside)
     return told(numerics.judge_logits(label, got, truth, honest, reference.claims.dtype, row=row), when)
 
 
@@ -108,6 +111,7 @@ def against_itself(
     when: str = "",
     row: int | None = None,
     bitwise: bool = False,
+    beside: Beside = NOTHING,
 ) -> Finding:
     """Whether two answers of a candidate to the first T of `ids` are the same.
 
@@ -116,8 +120,8 @@ def against_itself(
         bitwise: the candidate that claims D3 is held to equal bits here.
     """
     T = len(b)
-    truth = reference.logits(probe, ids)[:T]
-    honest = [computation[:T] for computation in reference.honest_logits(probe, ids)]
+    truth = reference.logits(probe, ids, beside)[:T]
+    honest = [computation[:T] for computation in reference.honest_logits(probe, ids, beside)]
     finding = numerics.judge_same(label, a, b, truth, honest, reference.claims.dtype, row=row)
     if finding.ok and bitwise and claims_at_least(reference, "D3") and not np.array_equal(a, b):
         at = [int(i) for i in np.argwhere(np.asarray(a) != np.asarray(b))[0]]
@@ -150,6 +154,7 @@ def unlike_greedy(
     *,
     label: str = "ids",
     slack: float = 0.0,
+    beside: Beside = NOTHING,
 ) -> Finding:
     """Whether each id has the largest logit behind what came before it, and is the lowest of those that equal it.
 
@@ -162,7 +167,7 @@ def unlike_greedy(
     if not ids:
         return passed()
     whole, first = [*prompt, *ids[:-1]], len(prompt) - 1
-    truth, honest = reference.logits(probe, whole), reference.honest_logits(probe, whole)
+    truth, honest = reference.logits(probe, whole, beside), reference.honest_logits(probe, whole, beside)
     V = truth.shape[-1]
     margin = numerics.margin(truth, honest, reference.claims.dtype) + slack
     for i, token in enumerate(ids):
@@ -195,6 +200,7 @@ def same_choice(
     label: str = "ids",
     when: str = "",
     exact: bool = False,
+    beside: Beside = NOTHING,
 ) -> Finding:
     """Whether two greedy continuations of a prompt are the same up to the first choice that decides nothing.
 
@@ -210,7 +216,7 @@ def same_choice(
             level = reference.claims.determinism
             return told(failed(f"{message}, and {level} is claimed", expected=other, got=token), when)
         before = [*prompt, *due[:i]]
-        truth, honest = reference.logits(probe, before), reference.honest_logits(probe, before)
+        truth, honest = reference.logits(probe, before, beside), reference.honest_logits(probe, before, beside)
         margin = numerics.margin(truth, honest, reference.claims.dtype)
         logits = truth[-1]
         known = [t for t in (token, other) if 0 <= t < len(logits)]

@@ -38,6 +38,11 @@ class _Delegating:
     def load_model(self, path: str) -> Any:
         return self.adapter.load_model(path)
 
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("bleu", "rouge"):  # methods of an adapter that not every one has
+            raise AttributeError(name)
+        return getattr(self.adapter, name)
+
 
 class HonestAdapter(_Delegating):
     """`honest:NAME`."""

@@ -96,8 +96,8 @@ class Beams(Runtime):
     def beam_search(self, row: Row, request: BeamRequest, allowed: Array | None) -> tuple[int, ...]:
         """Ids of the best beam."""
         n, penalty, prompt = request.beams, request.length_penalty, len(row.prompt)
-        cache = self.take(1, prompt + max(row.limit, 1))
-        fed, beams, finished = np.array([row.prompt]), [Beam((), 0.0)], list[Beam]()
+        cache, fed, _ = self.prepare([row.prompt], max(row.limit, 1))
+        beams, finished = [Beam((), 0.0)], list[Beam]()
         for _ in range(row.limit):
             logits = self.advance(cache, fed, np.ones(fed.shape, bool))[:, -1]
             best = self.beam_extensions(beams, self.beam_laws(logits, allowed), self.beam_width(n))

@@ -3,10 +3,17 @@
 small      wrong by less than 100 honest errors on the plain probe, or not at all there
 behaviour  gross, in the forward pass or in anything around it
 loading    a bundle that must be refused is opened, or opened wrongly
+inside     what is shown of the inside is something else, or learning goes wrong
+lookers    the same as inside, of the other architectures, in another implementation
 outside    the same bugs in another implementation: Hugging Face transformers behind its adapter
+tokenizers tokenizer.json is read, followed or refused wrongly
+metrics    wrong scores of texts, wrong perplexities
+onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
 llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
 bands      in the banded layers of GPT-3
 beams      in beam search
+bert, transformer       gross, in the runtimes of these two
+encoder_small           as small as small, in either of the two
 """
 
 from __future__ import annotations
@@ -17,7 +24,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-GROUPS = ("small", "behaviour", "loading", "outside", "llama", "bands", "beams")
+GROUPS = (
+    "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams",
+    "tokenizers", "encoder_small", "bert", "transformer",
+)  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])
 

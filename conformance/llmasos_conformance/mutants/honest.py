@@ -14,16 +14,21 @@ reference, so that passing them all is more than passing one of them many times 
     chunked     as the library does it      whole rows         two passes       prompts in pieces of five
     halved      as the library does it      whole rows         two passes       two halves of the rows
     reciprocal  as the library does it      times 1/Σ          times 1/sqrt     one tensor
+
+Metrics are another matter: `reversed`, `online`, `chunked` and `reciprocal` have the formulas of OtherScores, and the
+perplexity of `sequential` and `online` is computed in float32 to its end, by the exponential of nats.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from llmasos_conformance.mutants.runtime import Cache, Runtime
+from llmasos_conformance.mutants.scoring import OtherScores
 from llmasos_conformance.protocol import Array
 
 BLOCKS = 8
@@ -52,7 +57,21 @@ def add_up(terms: Array, axis: int) -> Array:
     return np.cumsum(terms, axis=axis, dtype=np.float32).take([-1], axis)
 
 
-class Sequential(Runtime):
+class Single(Runtime):
+    """Perplexity in float32 to its end: log-probabilities, a running sum, the exponential of its mean."""
+
+    def surprise(self, windows: Sequence[Sequence[float]]) -> tuple[float, int]:
+        total, count = np.float32(0), 0
+        for window in windows:
+            for logprob in window:
+                total, count = total - np.float32(logprob), count + 1
+        return float(total / np.float32(count)), count
+
+    def from_nats(self, mean: float) -> float:
+        return float(np.exp(np.float32(mean))) if mean < 88 else float(np.exp(mean)) if mean < 709 else math.exp(mean)
+
+
+class Sequential(Single):
     """Every sum one term after the other."""
 
     def matmul(self, a: Array, b: Array) -> Array:
@@ -74,6 +93,8 @@ class Sequential(Runtime):
 class Reversed(Runtime):
     """Contractions from the last term to the first, one product after the other."""
 
+    scores = OtherScores
+
     def matmul(self, a: Array, b: Array) -> Array:
         total = np.zeros(1, np.float32)
         for k in reversed(range(b.shape[-2])):
@@ -81,8 +102,10 @@ class Reversed(Runtime):
         return total
 
 
-class Online(Runtime):
+class Online(Single):
     """Softmax with a running maximum over blocks of keys, and the variance in one pass."""
+
+    scores = OtherScores
 
     def normalise(self, x: Array) -> Array:
         mean = x.mean(-1, keepdims=True)
@@ -123,6 +146,8 @@ class Wide(Runtime):
 class Chunked(Runtime):
     """Prompts and sequences in pieces, each behind the cache of those before."""
 
+    scores = OtherScores
+
     def advance(self, cache: Cache, ids: Array, real: Array) -> Array:
         pieces = range(0, ids.shape[1], CHUNK)
         return np.concatenate(
@@ -144,6 +169,8 @@ class Halved(Runtime):
 
 class Reciprocal(Runtime):
     """Divisions as products with a rounded reciprocal, and queries scaled before their product with the keys."""
+
+    scores = OtherScores
 
     def normalise(self, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)

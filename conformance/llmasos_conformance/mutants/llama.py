@@ -153,9 +153,9 @@ class RotaryUpperLayersAhead(LlamaRuntime):
 
     ahead = False
 
-    def attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
+    def self_attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
         self.ahead = layer > 0 and x.shape[1] < cache.filled
-        return super().attention(x, layer, cache, visible)
+        return super().self_attention(x, layer, cache, visible)
 
     def turned(self, query: Array, key: Array, positions: Array) -> tuple[Array, Array]:
         return super().turned(query, key, positions + self.ahead)
@@ -173,9 +173,9 @@ class RotaryCachedKeysTurnedAgain(LlamaRuntime):
         again = self.rotate(held[:, :, :old], *self.turn(np.full((held.shape[0], old), self.fed)))
         return np.concatenate([again, held[:, :, old:]], axis=2)
 
-    def attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
+    def self_attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
         self.fed = x.shape[1]
-        return super().attention(x, layer, cache, visible)
+        return super().self_attention(x, layer, cache, visible)
 
 
 @mutant("rotary-last-position-repeats", "ollama/ollama#17889", "POS-2")
@@ -463,7 +463,7 @@ class WindowPositionsAnew(LlamaRuntime):
 class WindowUndeclared(WindowIgnored):
     """Windows are not offered, and a document with one runs as if it had none."""
 
-    lacks: ClassVar[frozenset[str]] = frozenset({"window"})
+    withholds: ClassVar[frozenset[str]] = frozenset({"window"})
 
 
 # Documents.

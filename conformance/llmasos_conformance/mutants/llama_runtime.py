@@ -79,6 +79,7 @@ class LlamaRuntime(Runtime):
 
     loader: ClassVar[type[Loader]] = LlamaLoader
     offers: ClassVar[frozenset[str]] = frozenset({"window"})
+    withholds: ClassVar[frozenset[str]] = frozenset({"hidden_states", "attention", "gradients", "train_step"})
     architecture: ClassVar[str] = "Llama"
 
     # Arithmetic.
@@ -153,7 +154,7 @@ class LlamaRuntime(Runtime):
     def values_of(self, cache: Cache, layer: int) -> Array:
         return cache.values[layer, :, :, : cache.filled]
 
-    def attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
+    def self_attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
         name, H, G = f"layers.{layer}.attention", self.config.H, self.config.G
         query, key, value = self.projected(x, name)
         positions = self.positions(cache, x.shape[1])

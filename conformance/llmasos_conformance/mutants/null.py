@@ -12,11 +12,57 @@ import numpy as np
 
 from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
 from llmasos_conformance.mutants.runtime import Cache, Request, Runtime
-from llmasos_conformance.protocol import Array
+from llmasos_conformance.mutants.scoring import Options, Parts, Scores, Tokens
+from llmasos_conformance.protocol import ROUGE, Array
+
+
+class Even(Scores):
+    """Every text is half right."""
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return 0.5
+
+    def parts(self, m: int, h: int, r: int) -> Parts:
+        return {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+
+    def reference(self, tokens: Tokens) -> Tokens:
+        return tokens
+
+
+class Dice(Even):
+    """Numbers that have nothing to do with the texts."""
+
+    noise = np.random.default_rng(2)
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return float(self.noise.random())
+
+    def parts(self, m: int, h: int, r: int) -> Parts:
+        return {part: float(self.noise.random()) for part in ("precision", "recall", "f1")}
+
+
+class Never(Scores):
+    """No texts are ever compared."""
+
+    def check(self, hypotheses: Sequence[Any], references: Sequence[Any]) -> None:
+        raise refuse("no", "invalid_argument")
+
+    def options(self, given: Mapping[str, Any]) -> Options:
+        raise refuse("no", "invalid_argument")
+
+
+class Always(Even):
+    """Whatever is given is compared."""
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        scores = dict.fromkeys(ROUGE, self.parts(1, 2, 2))
+        return {"mean": scores, "segments": [scores] * len(hypotheses)}
 
 
 class Constant(Runtime):
     """The same logits for every position of every input."""
+
+    scores = Even
 
     def advance(self, cache: Cache, ids: Array, real: Array) -> Array:
         cache.filled += ids.shape[1]
@@ -25,6 +71,8 @@ class Constant(Runtime):
 
 class Random(Runtime):
     """Logits of about the right size that have nothing to do with the input."""
+
+    scores = Dice
 
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
@@ -55,6 +103,11 @@ class ShuffledPositions(Runtime):
 
 class RefuseAll(Runtime):
     """Every request is refused, with the code that refusals mostly have."""
+
+    scores = Never
+
+    def perplexity(self, ids: Any, **options: Any) -> dict[str, Any]:
+        raise refuse("no", "invalid_argument")
 
     def request(self, max_length: Any, temperature: Any, options: Mapping[str, Any]) -> Request:
         raise refuse("no", "invalid_argument")
@@ -87,6 +140,10 @@ class AcceptAll(Runtime):
     """No bundle and no request is ever refused."""
 
     loader = Anything
+    scores = Always
+
+    def perplexity(self, ids: Any, **options: Any) -> dict[str, Any]:
+        return super().perplexity([0, *self.row(ids)])
 
     def request(self, max_length: Any, temperature: Any, options: Mapping[str, Any]) -> Request:
         return Request(max_length=4, temperature=0.0)

@@ -23,6 +23,7 @@ class Edited:
         from llmasos_conformance.adapters.transformers import TransformersAdapter  # loads torch
 
         self.name, self.edit, self.adapter = name, edit, TransformersAdapter("float32/eager")
+        self.adapter.architectures = ("GPT-3",)  # whose module the edits know
 
     def describe(self) -> Description:
         described: Description = self.adapter.describe()

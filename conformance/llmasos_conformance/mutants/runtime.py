@@ -13,7 +13,6 @@ width, F hidden width, V vocabulary, N layers.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from llmasos_conformance.mutants.learning import Learning
 from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
+from llmasos_conformance.mutants.scoring import Scores
+from llmasos_conformance.mutants.vocabulary import Vocabulary
 from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
 
 OPTIONS = frozenset({"seed", "top_k", "top_p", "min_p", "stop", "logprobs", "allow_special"})
@@ -30,9 +32,8 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
-NOT_OFFERED = frozenset(
-    {"beams", "encode", "fill_mask", "hidden_states", "attention", "gradients", "train_step", "window"}
-)
+NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "onnx", "export", "window"})
+"""Capabilities of runtimes of other kinds."""
 
 
 class Cache:
@@ -87,7 +88,7 @@ class Row:
     reason: str = ""
 
 
-class Runtime:
+class Runtime(Learning):
     """A loaded bundle, and everything that is served from it.
 
     Args:
@@ -95,12 +96,15 @@ class Runtime:
     """
 
     loader: ClassVar[type[Loader]] = Loader
+    vocabulary: ClassVar[type[Vocabulary]] = Vocabulary
     slots: ClassVar[int] = 2
     """Buffers kept for reuse."""
+    scores: ClassVar[type[Scores]] = Scores
+    """Metrics of texts, which the adapter offers beside the model."""
     offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
     """Capabilities that this class adds to those of its bases."""
-    lacks: ClassVar[frozenset[str]] = frozenset()
-    """Capabilities that it does not declare after all."""
+    withholds: ClassVar[frozenset[str]] = frozenset()
+    """Capabilities of its bases that this class and what is made of it do not have."""
     architecture: ClassVar[str] = "GPT-3"
 
     def __init__(self, opened: Opened) -> None:
@@ -192,7 +196,7 @@ class Runtime:
         scores = self.matmul(query, keys.swapaxes(-1, -2)) / np.float32(self.scale())
         return self.matmul(self.softmax(self.mask(scores, visible)), values)
 
-    def attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
+    def self_attention(self, x: Array, layer: int, cache: Cache, visible: Array) -> Array:
         """The attention of one layer on its normed input; [B, T, D] -> [B, T, D]."""
         query, keys, values = (
             self.heads(self.linear(x, f"layers.{layer}.attention.{part}")) for part in ("query", "key", "value")
@@ -233,8 +237,8 @@ class Runtime:
         x, visible = self.embed(ids, self.positions(cache, T)), self.visible(cache, T)
         for layer in range(self.config.N):
             name = f"layers.{layer}"
-            seen = self.near(visible, cache, T, layer)
-            x = self.residual(x, self.attention(self.layer_norm(x, f"{name}.attention_norm"), layer, cache, seen))
+            normed, seen = self.layer_norm(x, f"{name}.attention_norm"), self.near(visible, cache, T, layer)
+            x = self.residual(x, self.self_attention(normed, layer, cache, seen))
             x = self.residual(x, self.feed_forward(self.layer_norm(x, f"{name}.feed_forward_norm"), layer))
         return self.head(self.final(x))
 
@@ -333,23 +337,9 @@ class Runtime:
 
     # Text.
 
-    def open_tokenizer(self, raw: bytes | None) -> Any:
-        """The library's tokenizer of tokenizer.json; None for bytes."""
-        if raw is None:
-            return None
-        import tokenizers
-
-        try:
-            tokenizer = tokenizers.Tokenizer.from_str(raw.decode())
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # the library's panics are no Exceptions
-            raise refuse(f"tokenizer.json: {error!s:.80}") from None
-        if max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0) >= self.config.V:
-            raise refuse("tokenizer.json has ids that the model lacks")
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+    def open_tokenizer(self, raw: bytes | None) -> Vocabulary | None:
+        """What tokenizer.json says; None for bytes."""
+        return None if raw is None else self.vocabulary(self.loader().parse(raw), self.config.V)
 
     @property
     def has_text(self) -> bool:
@@ -358,13 +348,12 @@ class Runtime:
     def encode(self, text: str, special: bool = False) -> list[int]:
         if self.file_tokenizer is None:
             return list(text.encode())
-        self.file_tokenizer.encode_special_tokens = not special
-        return list(self.file_tokenizer.encode(text, add_special_tokens=False).ids)
+        return self.file_tokenizer.encode(text, special)
 
     def decode(self, ids: Sequence[int]) -> str:
         if self.file_tokenizer is None:
             return bytes(i for i in ids if i < 256).decode(errors="replace")
-        return str(self.file_tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self.file_tokenizer.decode(ids)
 
     def text_ids(self) -> Array:
         """[V] True for ids that a text may go on with, end ids included."""
@@ -372,9 +361,7 @@ class Runtime:
         if self.file_tokenizer is None:
             allowed[:256] = True
         else:
-            added = self.file_tokenizer.get_added_tokens_decoder()
-            known = set(self.file_tokenizer.get_vocab(with_added_tokens=True).values())
-            allowed[sorted(known - {i for i, token in added.items() if token.special})] = True
+            allowed[sorted(self.file_tokenizer.names.keys() - self.file_tokenizer.special)] = True
         if self.config.bos is not None:
             allowed[self.config.bos] = False
         allowed[list(self.config.eos)] = True
@@ -452,13 +439,17 @@ class Runtime:
     def begin(self, prompt: list[int], request: Request) -> Row:
         return Row(prompt, request, self.limit(prompt, request), self.randomness(request))
 
+    def prepare(self, prompts: Sequence[Sequence[int]], steps: int) -> tuple[Cache, Array, Array]:
+        """A cache with room for so many steps, and what it is fed first: ids and real, [B, T]."""
+        ids, real = self.pad(prompts)
+        return self.take(len(prompts), ids.shape[1] + steps), ids, real
+
     def generate(self, rows: list[Row], allowed: Array | None) -> Iterator[tuple[int, str]]:
         """Generate all rows in one batch; yields (row, piece of its text) as text becomes certain."""
         steps = max(row.limit for row in rows)
         if steps <= 0:
             return
-        ids, real = self.pad([row.prompt for row in rows])
-        cache = self.take(len(rows), ids.shape[1] + steps)
+        cache, ids, real = self.prepare([row.prompt for row in rows], steps)
         for _ in range(steps):
             logits = self.advance(cache, ids, real)[:, -1]
             going = [not row.reason and len(row.ids) < row.limit for row in rows]
@@ -508,9 +499,7 @@ class Runtime:
     @property
     def rewrites(self) -> bool:
         """Whether the tokenizer's decoder may change earlier text when ids follow; then nothing can be streamed."""
-        if self.file_tokenizer is None:
-            return False
-        return bool((json.loads(self.file_tokenizer.to_str()).get("decoder") or {}).get("type") != "ByteLevel")
+        return self.file_tokenizer is not None and self.file_tokenizer.rewrites
 
     def find_stop(self, text: str, row: Row) -> int | None:
         """Where the earliest stop string starts."""
@@ -534,6 +523,60 @@ class Runtime:
             completion_tokens=len(row.ids),
             logprobs=None if row.request.logprobs is None else row.logprobs,
         )
+
+    # Perplexity.
+
+    def stride(self, options: Mapping[str, Any]) -> int:
+        """From one window to the next."""
+        unknown = set(options) - {"stride"}
+        if unknown:
+            raise refuse(f"unknown option {min(unknown)}", "unknown_parameter")
+        return self.integer(options.get("stride", self.usual_stride()), 1, max(self.config.C - 1, 1))
+
+    def usual_stride(self) -> int:
+        return max(self.config.C // 2, 1)
+
+    def led(self, ids: list[int]) -> list[int]:
+        """Ids behind BOS, if there is one and it is not there yet."""
+        bos = self.config.bos
+        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+
+    def windows(self, length: int, stride: int) -> Iterator[tuple[int, int, int]]:
+        """Begin and end of each window, and how many of its last positions are scored."""
+        done = 1
+        for begin in range(0, length, stride):
+            end = min(begin + self.config.C, length)
+            if end > done:
+                yield begin, end, end - done
+                done = end
+
+    def window_scores(self, row: Sequence[int], count: int) -> list[float]:
+        """Log-probabilities of the last so many ids of a window."""
+        law = self.log_law(self.run([row])[0])
+        return [float(law[t - 1, row[t]]) for t in range(len(row) - count, len(row))]
+
+    def surprise(self, windows: Sequence[Sequence[float]]) -> tuple[float, int]:
+        """Mean nats and the number of scored ids, of the log-probabilities of all windows."""
+        scored = [logprob for window in windows for logprob in window]
+        return -sum(scored) / len(scored), len(scored)
+
+    def from_nats(self, mean: float) -> float:
+        """2 to the mean bits."""
+        return float(2.0 ** (mean / math.log(2)))
+
+    def perplexity(self, ids: Any, **options: Any) -> dict[str, Any]:
+        stride = self.stride(options)
+        row = self.led([self.integer(i, 0, self.config.V - 1) for i in ids])
+        if len(row) < 2:
+            raise refuse("nothing to score", "invalid_argument")
+        if self.config.C < 2:
+            raise refuse("a context of one", "context_overflow")
+        windows = [self.window_scores(row[begin:end], n) for begin, end, n in self.windows(len(row), stride)]
+        mean, tokens = self.surprise(windows)
+        try:
+            return {"perplexity": self.from_nats(mean), "tokens": tokens}
+        except OverflowError:
+            return {"perplexity": None, "tokens": tokens}
 
     # The contract.
 
@@ -637,10 +680,11 @@ class Serving:
 
     def describe(self) -> Description:
         added = (vars(kind).get("offers", frozenset()) for kind in self.runtime.__mro__)
+        withheld = (vars(kind).get("withholds", frozenset()) for kind in self.runtime.__mro__)
         return Description(
             name=self.name,
             version="1",
-            capabilities=frozenset[str]().union(*added) - self.runtime.lacks,
+            capabilities=frozenset[str]().union(*added).difference(*withheld),
             claims=Claims(dtype="float32", determinism="D1"),
             runtime={"numpy": np.__version__},
             architectures=(self.runtime.architecture,),
@@ -648,6 +692,12 @@ class Serving:
 
     def load_model(self, path: str) -> Runtime:
         return self.runtime(self.runtime.loader().open(path))
+
+    def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
+        return self.runtime.scores().bleu(hypotheses, references, **options)
+
+    def rouge(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> dict[str, Any]:
+        return self.runtime.scores().rouge(hypotheses, references, **options)
 
 
 __all__ = ["OPTIONS", "PAD", "Cache", "Refusal", "Request", "Row", "Runtime", "Serving", "Slot"]

@@ -33,8 +33,9 @@ from typing import Any
 from llmasos_conformance import adapters, checks, engine, numerics, suite
 from llmasos_conformance import reference as references
 from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.checks.beside import answered, drawn_row
 from llmasos_conformance.errors import CandidateFault
-from llmasos_conformance.inputs import KeyedDraw, sequence
+from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.mutants.catalogue import Mutant, mutants
 from llmasos_conformance.mutants.variants import HONEST, NULL
 from llmasos_conformance.probes import Library
@@ -46,11 +47,24 @@ TIMEOUT_S = 60.0
 HONEST_SHARE = 0.5
 """Part of a bound that an honest variant may use: what is left is for machines that we have not seen."""
 
+OTHERS = frozenset(ARCHITECTURES) | {"onnx", "export"}
+"""What a candidate may lack without being less honest or less of a null: other architectures, and files of graphs."""
+
 SIZED: Mapping[str, Sequence[str]] = {
     "GPT-3": ("plain", "small-embedding", "hot-attention", "asymmetric"),
     "Llama": ("llama-plain", "llama-small-embedding", "llama-hot-attention", "llama-asymmetric"),
+    "BERT": ("bert-plain", "bert-small-variance", "bert-hot-attention", "bert-asymmetric"),
+    "Transformer": ("trf-plain", "trf-small-variance", "trf-hot-attention", "trf-asymmetric"),
 }
 """Probes on which the honest variants of an architecture must differ; on the first of them a mutant's size is taken."""
+
+
+SMALL = ("small", "llama", "bands", "encoder_small")
+"""Groups whose small faults are counted."""
+
+
+ONLY: Mapping[str, str] = {"metrics": "metrics.*", "inside": "inside.*", "lookers": "inside.*", "beams": "beams.*"}
+"""Group of mutants -> cases that they are asked, where the fault sits in code that no other case reaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +142,11 @@ class Workshop:
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
             lacking = case.needs - offers
-            if lacking and (kind == "mutant" or lacking & frozenset(ARCHITECTURES)):
+            if lacking and (kind == "mutant" or lacking & OTHERS):
                 continue  # a case of another architecture; a mutant offers no more than its fault needs
             if made is not None and made.asked and case.requirement not in made.asked:
+                continue
+            if made is not None and not fnmatchcase(case.id, ONLY.get(made.group, "*")):
                 continue
             outcome = engine.run_case(bench, case).outcome
             if outcome.state is State.FAIL:
@@ -151,12 +167,13 @@ class Workshop:
         probe, draw = self.probes.get(plain), KeyedDraw("", SEED, "size", 0)
         worst = 0.0
         for _ in range(8):
-            ids = sequence(draw, (24, 24), probe.config["vocab_size"])
+            row = drawn_row(draw, probe.config, (24, 24), (24, 24), "any")
             try:
-                got = candidate.model(probe).forward([ids])[0]
+                got = answered(candidate.model(probe), [row])[0]
             except (Refusal, CandidateFault):
                 return None
-            truth, honest = self.reference.logits(plain, ids), self.reference.honest_logits(plain, ids)
+            truth = self.reference.logits(plain, row.ids, row.beside)
+            honest = self.reference.honest_logits(plain, row.ids, row.beside)
             ratio = numerics.compare(got, truth, honest, "float32").ratio_rms
             worst = max(worst, ratio if math.isfinite(ratio) else math.inf)
         return worst
@@ -174,14 +191,17 @@ class Workshop:
     def bits(self, address: str, probe: str) -> list[bytes]:
         """The logits of a batch of three rows, as bytes."""
         draw, made = KeyedDraw("", SEED, "alike", 0), self.probes.get(probe)
-        rows = [sequence(draw, (length, length), made.config["vocab_size"]) for length in (5, 13, 16)]
-        return [logits.astype("<f4").tobytes() for logits in self.candidate(address).model(probe).forward(rows)]
+        rows = [drawn_row(draw, made.config, (length, length), None, "any") for length in (5, 13, 16)]
+        return [logits.astype("<f4").tobytes() for logits in answered(self.candidate(address).model(probe), rows)]
 
 
 def used(figures: Mapping[str, float]) -> float:
     """The largest part of a bound that an outcome's figures say was used; 0 if they say nothing of the kind."""
-    bounds = {"ratio": numerics.KAPPA_RMS, "position": numerics.KAPPA_POSITION, "peak": numerics.KAPPA_MAX}
-    return max((figures[name] / bounds[name]["float32"] for name in bounds if name in figures), default=0.0)
+    bounds = {
+        "ratio": numerics.KAPPA_RMS["float32"], "position": numerics.KAPPA_POSITION["float32"],
+        "peak": numerics.KAPPA_MAX["float32"], "rounding": 1.0,
+    }  # fmt: skip
+    return max((figures[name] / bounds[name] for name in bounds if name in figures), default=0.0)
 
 
 def chosen(loaded: suite.Suite, patterns: Sequence[str]) -> list[suite.Case]:
@@ -324,9 +344,7 @@ def render(table: Table) -> str:
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
-    small = [
-        row for row in bugs if row.size is not None and row.size < 100 and row.group in ("small", "llama", "bands")
-    ]
+    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in SMALL]
     killed = sum(1 for row in bugs if not row.trouble)
     lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
     if table.unfailed is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmasos_conformance.mutants import honest, llama_honest, null
+from llmasos_conformance.mutants import encoder_variants, honest, llama_honest, null
 from llmasos_conformance.mutants.beam_search import Beams
 from llmasos_conformance.mutants.llama_runtime import as_llama
 from llmasos_conformance.mutants.runtime import Runtime
@@ -22,12 +22,14 @@ def _whole(kind: type[Runtime]) -> type[Runtime]:
 
 
 HONEST: Mapping[str, type[Runtime]] = {
-    name: _whole(kind) for name, kind in {**honest.HONEST, **llama_honest.HONEST}.items()
+    **{name: _whole(kind) for name, kind in {**honest.HONEST, **llama_honest.HONEST}.items()},
+    **encoder_variants.HONEST,
 }
 """Honest variants, `honest:NAME`."""
 
 NULL: Mapping[str, type[Runtime]] = {
     **{name: _whole(kind) for name, kind in null.NULL.items()},
     **{f"llama-{name}": _whole(as_llama(kind)) for name, kind in null.NULL.items()},
+    **encoder_variants.NULL,
 }
 """Null candidates, `null:NAME`."""

@@ -213,7 +213,11 @@ def _path(arg: str, root: Path) -> str:
     files = {path.stem: path for path in suite_files(root)}
     if name in files and not case:
         return str(files[name])
-    cases = {each.id: stem(each) for each in load(root).cases.values()}
+    loaded = load(root)
+    if gone := loaded.withdrawn.get(case or name):
+        assert gone.withdrawn
+        raise pytest.UsageError(f"{arg}: withdrawn in {gone.withdrawn.since}: {gone.withdrawn.why['en']}")
+    cases = {each.id: stem(each) for each in loaded.cases.values()}
     if name in cases and not case:  # the bare id of a case, without its suite
         return f"{files[cases[name]]}::{name}"
     if cases.get(case) == name:

@@ -16,18 +16,31 @@ Llama, each name after "llama-"
     ties        uniform twins
     automata    circle ends
 
+BERT, each bert-…
+
+    numbers     plain untied types small-variance hot-attention hot-ffn head pooler asymmetric long wide overflow
+    ties        uniform twins
+    automata    script maskless
+
+Transformer, each trf-…
+
+    numbers     plain untied learned positions unscaled cross deep-encoder deep-decoder hot-attention hot-ffn
+                small-variance asymmetric long wide overflow
+    ties        uniform twins
+    automata    script echo
+
 A probe depends on its name and the run's seed alone. Weights come from random words that are a function of a key and a
 counter, are shaped in exact integer and correctly rounded arithmetic, and have at most 8 significant bits, so that
 they are the same on every machine and exact in bfloat16, float32 and float64: a candidate that loads them makes no
-error yet. The probes of GPT-3 have a layout that a Hugging Face GPT-2 can load too, those of Llama one that its Llama
-and Mistral can.
+error yet. All probes have a layout that code of Hugging Face can load too: GPT-2, Llama and Mistral, BertForMaskedLM
+with a pooler, Marian or BART.
 
 In an automaton the codes are rows of a Hadamard matrix: orthogonal, of mean 0, entries ±1. Layer norm leaves such a row
 as it is but for a factor, attention and feed-forward add nothing, and a head row that is the sum of codes answers
 exactly those codes. What follows is known without computing, with a margin that no rounding reaches.
 """
 
-from llmasos_conformance.probes import banded, gpt, llama
+from llmasos_conformance.probes import banded, bert, gpt, llama, transformer
 from llmasos_conformance.probes.library import Disturbed, Library, Probe
 from llmasos_conformance.probes.making import MARGIN, PROBES, Parts, significant, sylvester
 
@@ -42,8 +55,10 @@ __all__ = [
     "Parts",
     "Probe",
     "banded",
+    "bert",
     "gpt",
     "llama",
     "significant",
     "sylvester",
+    "transformer",
 ]

@@ -217,6 +217,21 @@ def _tiny(make: Maker) -> Parts:
     )
 
 
+# --- learning --------------------------------------------------------------------------------------------------------
+
+
+@probe("learning-tied")
+def _learning_tied(make: Maker) -> Parts:
+    """Gradients of a tied embedding: both of its uses weigh alike. Small, because every gradient travels."""
+    return model(make, Sizes(V=53, D=24, L=2, H=3, F=40, context=16, tied=True), Gains(token=0.5, position=0.5))
+
+
+@probe("learning-few")
+def _learning_few(make: Maker) -> Parts:
+    """Gradients of tokens that come several times: there are seven of them, in rows that are longer."""
+    return model(make, Sizes(V=7, D=24, L=1, H=2, F=40, context=16))
+
+
 # --- ties ------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,96 @@
+"""Hugging Face transformers as a candidate: its models with a bundle's weights, a room for each architecture.
+
+    GPT-3        GPT2LMHeadModel; bands are masks that the adapter narrows in every second block
+    Llama        LlamaForCausalLM, with a sliding window MistralForCausalLM; in float32 alone, because both compute
+                 rotary angles and norms in float32 whatever the dtype of the weights
+    BERT         BertForMaskedLM with its pooler
+    Transformer  MarianMTModel, with a norm behind the embeddings BartForConditionalGeneration
+
+The runtime's own: logits of a padded batch, the cache of a session, greedy decoding of one prompt or a batch and beam
+search of one prompt (`generate`), log-probabilities of a sequence, what an encoder makes of a row. The adapter kit's,
+and declared: the bundle format, text, stop strings, streaming, sampling.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from llmasos_conformance.adapters import kit
+from llmasos_conformance.errors import AddressError
+from llmasos_conformance.protocol import Claims, Description
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported: nothing here asks a network
+try:
+    import torch
+    import transformers
+except ImportError as error:
+    raise AddressError(
+        f"{error.name} is not installed", where="transformers", hint="pip install 'llmasos[runtimes]'"
+    ) from None
+
+from llmasos_conformance.adapters.transformers import bert, gpt3, llama, transformer  # they need torch
+
+DTYPES = ("float32", "float64")
+ATTENTION = ("sdpa", "eager")
+
+_MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str], Any]] = {
+    "GPT-3": gpt3.load,
+    "Llama": llama.load,
+    "BERT": bert.load,
+    "Transformer": transformer.load,
+}
+_CAPABILITIES = (
+    *("load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed"),
+    *("top_k", "top_p", "min_p", "logprobs", "beams", "encode", "fill_mask", "perplexity", "window"),
+    *("hidden_states", "attention", "gradients", "train_step"),
+)
+_NATIVE: Mapping[str, tuple[str, ...]] = {
+    "float32": ("session", "score", "generate_ids", "batch", "beams"),
+    # `generate` chooses on logits rounded to float32, which a claim of float64 does not allow.
+    "float64": ("session", "score"),
+}
+
+
+class TransformersAdapter:
+    """Models of Hugging Face transformers.
+
+    Args:
+        argument: "DTYPE" or "DTYPE/ATTENTION"; "" is "float32/sdpa", which is the runtime's default.
+
+    Raises:
+        AddressError: no such variant.
+    """
+
+    def __init__(self, argument: str = "") -> None:
+        dtype, _, attention = argument.partition("/")
+        self.dtype, self.attention = dtype or "float32", attention or "sdpa"
+        if self.dtype not in DTYPES or self.attention not in ATTENTION:
+            known = f"transformers:DTYPE/ATTENTION with {', '.join(DTYPES)} and {', '.join(ATTENTION)}"
+            raise AddressError(f"no such variant: {argument!r:.60}", where=f"transformers:{argument}", hint=known)
+        self.architectures = tuple(name for name in _MAKERS if self.dtype == "float32" or name != "Llama")
+        torch.set_num_threads(1)  # sums then run in one order, whatever the machine
+
+    def describe(self) -> Description:
+        return Description(
+            name="transformers",
+            version=transformers.__version__,
+            capabilities=frozenset(_CAPABILITIES),
+            claims=Claims(dtype=self.dtype, determinism="D1"),
+            emulated={
+                **kit.emulated(*_NATIVE[self.dtype]),
+                "generate_ids beyond greedy": "sampling, and greedy decoding with log-probabilities, loop in the kit",
+                "beams with several end-of-sequence ids": "the adapter kit follows the beams",
+                "bands of GPT-3": "the adapter narrows the masks of the runtime's blocks",
+                "positions and epsilon of a Transformer": "the adapter writes them into the runtime's modules",
+            },
+            runtime={"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__},
+            architectures=self.architectures,
+        )
+
+    def load_model(self, path: str) -> Any:
+        bundle = kit.read_bundle(path, self.architectures)
+        return _MAKERS[bundle.config["architecture"]](bundle, getattr(torch, self.dtype), self.attention)

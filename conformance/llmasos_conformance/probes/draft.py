@@ -1,0 +1,93 @@
+"""Random models in the making: tensors by name, each of the spread that keeps activations where they are wanted."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from llmasos_conformance.probes.making import Maker, significant, sylvester
+from llmasos_conformance.protocol import Array
+
+
+class Draft:
+    """Tensors of one random model. No bias is zero and no norm is neutral, so that leaving one out is seen.
+
+    Args:
+        make: of the probe. D: model width.
+        level: scale at which the model computes: norms give out about this much, and maps are drawn to match.
+    """
+
+    def __init__(self, make: Maker, D: int, level: float = 1.0) -> None:
+        self._make, self._D, self._level = make, D, level
+        self.raw: dict[str, npt.NDArray[np.float64]] = {}
+
+    def table(self, name: str, rows: int, spread: float) -> None:
+        """An embedding, or a head; [rows, D]."""
+        self.raw[name] = self._make.unit(name, rows, self._D) * spread
+
+    def vector(self, name: str, size: int, spread: float) -> None:
+        """A bias that belongs to no map; [size]."""
+        self.raw[name] = self._make.unit(name, size) * spread
+
+    def norm(self, name: str, level: float | None = None, spread: float = 0.2) -> None:
+        """Weight around the level and bias of `spread` of it."""
+        scale = self._level if level is None else level
+        self.raw[f"{name}.weight"] = scale * (1.0 + spread * self._make.unit(f"{name}.weight", self._D))
+        self.raw[f"{name}.bias"] = scale * spread * self._make.unit(f"{name}.bias", self._D)
+
+    def affine(self, name: str, rows: int, columns: int, spread: float, bias: float) -> None:
+        """A map of inputs of size 1 to outputs of size `spread`, and a bias."""
+        self.raw[f"{name}.weight"] = self._make.unit(f"{name}.weight", rows, columns) * (spread / math.sqrt(rows))
+        self.raw[f"{name}.bias"] = self._make.unit(f"{name}.bias", columns) * bias
+
+    def attention(
+        self, name: str, scores: float, block: float = 1.0, sees: float | None = None, asks: float | None = None
+    ) -> None:
+        """The four maps of an attention.
+
+        Args:
+            scores: size of queries and of keys. block: of what attention adds, relative to the level.
+            sees: size of what keys and values are made of; the level if not given. asks: the same of queries; as
+                `sees` if not given.
+        """
+        D, seen = self._D, self._level if sees is None else sees
+        asked = seen if asks is None else asks
+        self.affine(f"{name}.query", D, D, scores / asked, 0.3 * scores)
+        self.affine(f"{name}.key", D, D, scores / seen, 0.3 * scores)
+        self.affine(f"{name}.value", D, D, self._level / seen, 0.3 * self._level)
+        self.affine(f"{name}.output", D, D, block, 0.1 * block * self._level)
+
+    def feed_forward(self, name: str, F: int, block: float = 1.0) -> None:
+        """The two maps of a feed-forward. At a small level the activation is asked near zero alone."""
+        self.affine(f"{name}.up", self._D, F, 1.2, 0.5 * self._level)
+        self.affine(f"{name}.down", F, self._D, block, 0.1 * block * self._level)
+
+    def evenly(self, name: str, low: float, high: float) -> None:
+        """Spread a bias evenly over a range, in random order."""
+        size = len(self.raw[f"{name}.bias"])
+        self.raw[f"{name}.bias"] = np.linspace(low, high, size)[self._make.permutation(f"{name}.spread", size)]
+
+    def weights(self) -> dict[str, Array]:
+        """All tensors, float32 with 8 significant bits."""
+        return {name: significant(values) for name, values in self.raw.items()}
+
+
+def codes(make: Maker, count: int, D: int) -> npt.NDArray[np.float64]:
+    """[count, D] orthogonal rows of ±1 and mean 0; D a power of two above count."""
+    matrix = sylvester(D)
+    rows = 1 + make.permutation("codes", D - 1)[:count]
+    if matrix.shape[1] != D or len(rows) != count:
+        raise ValueError(f"{count} orthogonal codes of mean 0 do not fit a width of {D}")
+    return matrix[rows][:, make.permutation("channels", D)]
+
+
+def projection(onto: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """[D, D] the map that keeps what a row has of these codes; its entries are integers over D, exact in few bits.
+
+    Args:
+        onto: [n, D] orthogonal codes of ±1.
+    """
+    kept: npt.NDArray[np.float64] = onto.T @ onto / onto.shape[1]
+    return kept
