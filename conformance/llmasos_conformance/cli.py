@@ -910,8 +910,10 @@ def export(model: Path, out: Path | None, as_json: bool, **options: Any) -> None
     for path, digest in made.files.items():
         say(f"  {path}  {path.stat().st_size:,} bytes, sha256 {digest[:16]}", wrap=False)
     say(f"  onnxruntime computes the same as the reference: off by {made.error:.2g} honest errors, 6 are allowed")
+    name = {"GPT-3": "gpt", "Llama": "llama", "BERT": "bert", "Transformer": "transformer"}[made.architecture]
     return next_step(
-        "llmasos certify --adapter onnxruntime --profile interchange --key keys/key.pem --out reports/onnx"
+        f"llmasos inspect {shlex.quote(str(model))}",
+        f"llmasos certify --adapter onnxruntime --profile interchange/{name} --key keys/key.pem --out reports/onnx",
     )
 
 

@@ -480,3 +480,58 @@ def test_the_isolated_interpreter_sees_nothing_of_the_callers_environment(monkey
     assert "SECRET_TOKEN" not in seen
     assert {seen[name] for name in installed.THREAD_VARIABLES} == {"1"}
     assert time.monotonic() - started < 60
+
+
+# ── export ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def sound(llmasos, tmp_path):
+    """A small bundle with weights."""
+    llmasos(
+        "new", tmp_path / "small", "--architecture", "Llama", "--vocab-size", 300, "--width", 16, "--layers", 1,
+        "--set", "context_length=8", "--set", "num_heads=2",
+    )  # fmt: skip
+    return tmp_path / "small"
+
+
+def test_a_bundle_is_exported_and_what_comes_next_is_named(llmasos, sound):
+    code, out, err = llmasos("export", sound)
+    assert (code, err) == (0, "")
+    assert "Llama as ONNX, float32, with cache, operator set 17" in out
+    assert "onnxruntime computes the same as the reference" in out
+    assert "--profile interchange/llama" in out
+    assert llmasos("inspect", sound)[0] == 0
+
+
+def test_an_export_as_json_names_files_and_digests(llmasos, sound, tmp_path):
+    code, out, _ = llmasos(
+        "export", sound, "--out", tmp_path / "x.onnx", "--dtype", "float64", "--without-cache", "--external-data",
+        "--opset", 13, "--json",
+    )  # fmt: skip
+    told = json.loads(out)
+    assert (code, told["dtype"], told["cached"], told["opset"]) == (0, "float64", False, 13)
+    assert [Path(file).name for file in told["files"]] == ["x.onnx.data", "x.onnx"]
+    assert 0 < told["error"] <= 6
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--opset", 12], "13 to 21"),
+        (["--dtype", "float16"], "one of float32, float64"),
+        (["--out", "model.pb"], "does not end in .onnx"),
+    ],
+)
+def test_what_cannot_be_exported_is_an_error_in_words(llmasos, sound, words, said):
+    code, _, err = llmasos("export", sound, *words)
+    assert code == 2
+    assert said in err
+    assert not (sound / "model.onnx").exists()
+
+
+def test_a_bundle_without_weights_is_exported_only_when_that_is_asked_for(llmasos, model):
+    code, _, err = llmasos("export", model)
+    assert code == 2
+    assert "holds no weights" in err
+    assert llmasos("export", model, "--seeded", "--out", model.parent.parent / "m.onnx")[0] == 0

@@ -3,6 +3,8 @@
     model.json          required; see `config`
     model.safetensors   optional; without it the weights come from the seed
     tokenizer.json      optional; without it text is bytes
+    model.onnx          optional; for others to run, see `tools.export`. Only whether it is there is looked at: where no
+                        weights and no seed stand beside it, the bundle does not run here
 
 These are read and nothing else: links are refused, other files (pickled weights among them) are never opened, and
 nothing in a bundle is executed.
@@ -24,11 +26,11 @@ import numpy as np
 
 from llmasos import strictjson, weights
 from llmasos.config import ModelConfig
-from llmasos.errors import InvalidArgument, InvalidFormat, NotFound
+from llmasos.errors import InvalidArgument, InvalidFormat, NotFound, Unsupported
 from llmasos.ops import Array
 from llmasos.tokenizer import Tokenizer, open_tokenizer
 
-MODEL, WEIGHTS, TOKENIZER = "model.json", "model.safetensors", "tokenizer.json"
+MODEL, WEIGHTS, TOKENIZER, ONNX = "model.json", "model.safetensors", "tokenizer.json", "model.onnx"
 MAX_DOCUMENT = 2**20
 """Bytes of model.json."""
 MAX_TOKENIZER = 2**27
@@ -63,6 +65,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         InvalidFormat: the format forbids what is there.
         UnsupportedVersion: another major version of the format.
         UnsupportedArchitecture: an architecture that the format does not know.
+        Unsupported: the weights are in model.onnx alone.
     """
     directory = directory_of(path)
     raw = read_file(directory / MODEL, MAX_DOCUMENT)
@@ -71,6 +74,9 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     document = strictjson.parse(raw, MODEL)
     config = ModelConfig.from_document(document, MODEL)
     tensors = _read_weights(directory / WEIGHTS, config)
+    if tensors is None and "initialisation" not in document and (directory / ONNX).exists():
+        what = f"the weights are in {ONNX} alone, which does not run here"
+        raise Unsupported(what, WEIGHTS, f"add {WEIGHTS}, or initialisation to {MODEL} if a seed gives them")
     return Bundle(
         document=document,
         config=config,

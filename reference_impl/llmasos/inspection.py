@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 
 from llmasos import strictjson, weights
-from llmasos.bundle import MAX_DOCUMENT, MAX_TOKENIZER, MODEL, TOKENIZER, WEIGHTS, directory_of, read_file
+from llmasos.bundle import MAX_DOCUMENT, MAX_TOKENIZER, MODEL, ONNX, TOKENIZER, WEIGHTS, directory_of, read_file
 from llmasos.config import ModelConfig, applied_defaults
 from llmasos.errors import InvalidFormat, LLMasOSError
 from llmasos.tokenizer import FileTokenizer, open_tokenizer
 
-ONNX = "model.onnx"
 READ = (MODEL, WEIGHTS, TOKENIZER, ONNX)
 """Files that mean something; all others are never opened."""
 
@@ -231,6 +230,9 @@ def _weights(found: Inspection) -> None:
         if stated is not None:
             what = f"{WEIGHTS} is missing, and {MODEL} states its digest"
             found.faults.append(Fault(code="invalid_format", what=what, where=WEIGHTS, hint="add the file"))
+        elif found.config is not None and "initialisation" not in found.document and (found.directory / ONNX).exists():
+            what, hint = f"the weights are in {ONNX} alone", f"add {WEIGHTS}, or initialisation if a seed gives them"
+            found.faults.append(Fault(code="unsupported", what=what, where=WEIGHTS, hint=hint))
         return
     try:
         if stated is not None and weights.sha256_of(path) != stated:

@@ -323,7 +323,7 @@ def test_an_export_leaves_no_file_of_another_export_beside_it(bundle):
 
 
 def test_seeded_weights_are_exported_when_they_are_asked_for(tmp_path):
-    path = llmasos.write_bundle(tmp_path / "b", document("GPT-3"))
+    path = llmasos.write_bundle(tmp_path / "b", {**document("GPT-3"), "initialisation": {"seed": 4}})
     with pytest.raises(Unsupported, match="holds no weights"):
         export(path)
     assert list(path.iterdir()) == [path / "model.json"]
@@ -333,6 +333,17 @@ def test_seeded_weights_are_exported_when_they_are_asked_for(tmp_path):
     config = llmasos.read_bundle(path).config
     (tmp_path / "would").write_bytes(weights.safetensors_bytes(weights.initialise(config)))
     assert notes["llmasos.weights_sha256"] == weights.sha256_of(tmp_path / "would")
+
+
+def test_a_graph_never_becomes_the_only_weights_of_a_bundle_that_states_no_seed(tmp_path):
+    path = llmasos.write_bundle(tmp_path / "b", document("GPT-3"))
+    with pytest.raises(Unsupported, match="states no seed"):
+        export(path, seeded=True)
+    assert export(path, tmp_path / "model.onnx", seeded=True).error <= KAPPA
+    (tmp_path / "model.onnx").rename(path / "model.onnx")
+    with pytest.raises(Unsupported, match=r"in model\.onnx alone"):
+        llmasos.load_model(path)
+    assert [(each.code, each.where) for each in llmasos.inspect(path).faults] == [("unsupported", "model.safetensors")]
 
 
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -345,6 +356,8 @@ def test_seeded_weights_are_exported_when_they_are_asked_for(tmp_path):
         ({"opset": 22}, InvalidArgument, "13 to 21"),
         ({"opset": "17"}, InvalidArgument, "opset"),
         ({"opset": True}, InvalidArgument, "opset"),
+        ({"external": 1}, InvalidArgument, "external: expected True or False"),
+        ({"cached": "no"}, InvalidArgument, "cached: expected True or False"),
         ({"dtype": "float16"}, InvalidArgument, "float16"),
         ({"out": "model.pb"}, InvalidArgument, r"does not end in \.onnx"),
         ({"out": "absent/model.onnx"}, NotFound, "no directory"),
@@ -379,7 +392,7 @@ def test_a_bundle_too_large_for_one_file_is_refused_before_weights_are_made(tmp_
     made = document("GPT-3", vocab_size=2**20, embedding_dim=1024, num_heads=1)
     path = tmp_path / "b"
     path.mkdir()
-    (path / "model.json").write_text(json.dumps(made))
+    (path / "model.json").write_text(json.dumps({**made, "initialisation": {"seed": 0}}))
     with pytest.raises(Unsupported, match="one file holds"):
         export(path, seeded=True)
 

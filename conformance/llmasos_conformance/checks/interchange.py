@@ -425,6 +425,37 @@ def judge_weights_beside(given: Given, asked: Asked, reference: Reference) -> Fi
 check("onnx-weights-beside", ask_weights_beside, judge_weights_beside, needs=("load_model", "onnx"))
 
 
+def ask_alone(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Weights that are in model.onnx alone run, or nothing does.
+
+    Varies: the ids.
+    Compares: the code of the refusal with the one due; of who runs ONNX, logits with the float64 reference.
+    Bound: honest error of the claimed dtype.
+    """
+    ids, files = few_ids(draw, config(PLAIN)), spoiled.VARIANTS["as it is"](sound(candidate.description.claims.dtype))
+    loaded = refusal_of(candidate.model, candidate.probes.write(document(PLAIN), None, files=files))
+    asked = {"ids": ids, "runs": "onnx" in candidate.description.capabilities}
+    if isinstance(loaded, Refused):
+        return {**asked, "outcome": loaded.code}
+    return {**asked, "outcome": "loaded", "logits": loaded.forward([ids])[0]}
+
+
+def judge_alone(given: Given, asked: Asked, reference: Reference) -> Finding:
+    due = "loaded" if asked["runs"] else "unsupported"
+    if asked["outcome"] == "loaded":
+        bundle = reference.probes.write(document(PLAIN), pack(tensors(config(PLAIN))))
+        finding = right(reference, bundle, Row(ids=asked["ids"]), asked["logits"], "weights in model.onnx alone")
+        if not finding.ok or asked["runs"]:
+            return finding
+    if asked["outcome"] != due:
+        text = f"weights in model.onnx alone: {asked['outcome']}, {due} was due"
+        return failed(text, expected=due, got=asked["outcome"])
+    return passed()
+
+
+check("onnx-alone", ask_alone, judge_alone, needs=("load_model", "forward"))
+
+
 def ask_serves_on(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A refused model.onnx leaves the loaded models as they were, and the next valid one loads.
 

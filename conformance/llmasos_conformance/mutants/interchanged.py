@@ -16,7 +16,7 @@ from llmasos_conformance.adapters.onnxruntime import Graphs, OnnxruntimeAdapter,
 from llmasos_conformance.canonical import sha256
 from llmasos_conformance.graphs import contract, making
 from llmasos_conformance.graphs.proto import Model, encode, tensor
-from llmasos_conformance.protocol import Array, Description, Refusal
+from llmasos_conformance.protocol import ARCHITECTURES, Array, Description, Refusal
 
 OFFERED = frozenset({"load_model", "forward", "session", "batch", "encode", "onnx", "export", "window"})
 """What the faults need. Text and choosing are the kit's, and others have mutants for them."""
@@ -75,7 +75,7 @@ class Served(OnnxruntimeAdapter):
             self.steps.refused(self.loaded)
             raise
         directory = Path(path) if Path(path).is_dir() else Path(path).parent
-        bundle = kit.read_bundle(path, ("GPT-3", "Llama", "BERT", "Transformer"))
+        bundle = kit.read_bundle(path, ARCHITECTURES, graphs=True)
         model.export = functools.partial(self.export, bundle, (directory / "model.safetensors").exists())
         self.loaded.append(model)
         return model

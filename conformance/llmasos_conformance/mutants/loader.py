@@ -162,10 +162,18 @@ class Loader:
             raise refuse("no model.json", "not_found")
         if len(raw) > MAX_DOCUMENT:
             raise refuse("model.json is too large")
-        config = self.config(self.parse(raw))
+        document = self.parse(raw)
+        config = self.config(document)
+        self.graph(directory, document)
         return Opened(
             config=config, weights=self.weights(directory, config), tokenizer=self.read(directory / "tokenizer.json")
         )
+
+    def graph(self, directory: Path, document: Any) -> None:
+        """Refuse a bundle whose weights are in a graph alone, which does not run here."""
+        held = [(directory / name).exists() for name in ("model.onnx", "model.safetensors")]
+        if held == [True, False] and "initialisation" not in document:
+            raise refuse("the weights are in model.onnx alone", "unsupported")
 
     def read(self, path: Path) -> bytes | None:
         """All bytes of a regular file; None if it is absent."""

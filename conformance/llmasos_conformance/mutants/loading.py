@@ -449,3 +449,11 @@ record(
         adapter=lambda: Serving(SharedArena, "mutant:refused-bundle-spoils-others"),
     )
 )
+
+
+@faulty("graph-overlooked", "sgl-project/sglang#16235", "ONNX-24")
+class GraphOverlooked(Loader):
+    """Where the weights are in model.onnx alone, initial ones run in their place."""
+
+    def graph(self, directory: Path, document: Any) -> None:
+        return

@@ -658,7 +658,7 @@ def export_window_too_wide() -> Mapping[str, Any]:
     return {"exporter": Wide}
 
 
-@faulty("export-window-in-columns", "huggingface/transformers#32522", "ONNX-17")
+@faulty("export-window-in-columns", "huggingface/transformers#32522", "ONNX-18")
 def export_window_in_columns() -> Mapping[str, Any]:
     """A window counts columns of padding."""
 

@@ -31,7 +31,7 @@ from typing import Any
 
 from llmasos import weights
 from llmasos.architectures import ENCODER, ENCODER_DECODER, KIND
-from llmasos.bundle import WEIGHTS, Bundle, read_bundle
+from llmasos.bundle import MODEL, WEIGHTS, Bundle, read_bundle
 from llmasos.config import ModelConfig, parameters_of
 from llmasos.errors import InvalidArgument, NotFound, Unsupported
 
@@ -108,6 +108,9 @@ def export(
     if bundle.weights is None and not seeded:  # who exports a bundle whose weights were forgotten wants to know
         hint = f"add {WEIGHTS}, or ask for the weights that the seed gives"
         raise Unsupported("the bundle holds no weights", WEIGHTS, hint)
+    if bundle.weights is None and "initialisation" not in bundle.document and target.parent.samefile(directory):
+        what = f"{MODEL} states no seed, so that the graph would hold the only weights of the bundle"
+        raise Unsupported(what, f"{MODEL} initialisation", 'add {"seed": 0}, or write the file elsewhere')
     _check_size(config, dtype, external)
     bundle, digest = _with_weights(bundle, directory)
     notes = _notes(config, dtype, digest)

@@ -28,16 +28,17 @@ class KitBundle:
     tokenizer: KitTokenizer | None
 
 
-def read_bundle(path: str, architectures: Sequence[str] = ("GPT-3",)) -> KitBundle:
+def read_bundle(path: str, architectures: Sequence[str] = ("GPT-3",), graphs: bool = False) -> KitBundle:
     """Read and judge a bundle.
 
     Args:
         path: of the directory or of its model.json.
         architectures: those that the adapter runs.
+        graphs: the adapter runs model.onnx; where that has the only weights, the bundle has none.
 
     Raises:
         Refusal: not_found, invalid_format, unsupported_version, unsupported_architecture, or unsupported for more
-            weights than are made from a seed.
+            weights than are made from a seed, and for weights that are in model.onnx alone.
     """
     directory = _directory(path)
     raw = _file(directory / "model.json", 2**20)
@@ -54,6 +55,10 @@ def read_bundle(path: str, architectures: Sequence[str] = ("GPT-3",)) -> KitBund
     tokenizer = KitTokenizer(config, encoded) if encoded is not None or config["vocab_size"] >= 256 else None
     if config["architecture"] not in architectures:
         raise Refusal("unsupported_architecture", f"{config['architecture']} is known but does not run here")
+    if weights is None and "initialisation" not in document and (directory / "model.onnx").exists():
+        if not graphs:
+            raise Refusal("unsupported", "the weights are in model.onnx alone, which does not run here")
+        weights = {}
     if weights is None:
         weights = initialise(expected, document.get("initialisation", {}).get("seed", 0))
     return KitBundle(config=config, weights=weights, tokenizer=tokenizer)
