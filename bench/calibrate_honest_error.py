@@ -40,7 +40,7 @@ PROBES = (
     "banded", "banded-one", "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow",
     "llama-plain", "llama-gqa", "llama-one-group", "llama-tied", "llama-small-embedding", "llama-near-zero",
     "llama-hot-attention", "llama-hot-ffn", "llama-asymmetric", "llama-long", "llama-wide", "llama-theta",
-    "llama-window", "llama-window-one", "llama-window-long", "llama-overflow", "llama-ids-only", "llama-tiny",
+    "llama-window", "llama-window-one", "llama-window-long", "llama-overflow", "llama-ids-only",
     "llama-twins",
 )  # fmt: skip
 LENGTHS = (1, 1, 2, 3, 4, 8, 16, 32)

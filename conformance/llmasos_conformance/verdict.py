@@ -107,7 +107,12 @@ class Outcome:
         return self.state in (State.PASS, State.WAIVED, State.NOT_APPLICABLE)
 
 
-METHODS = frozenset({"tokenize", "forward", "session", "generate_ids", "batch", "score", "perplexity", "bleu", "rouge"})
+METHODS = frozenset(
+    {
+        "tokenize", "forward", "session", "generate_ids", "batch", "score", "perplexity", "bleu", "rouge", "encode",
+        "fill_mask", "hidden_states", "attention", "gradients", "train_step", "export",
+    }
+)  # fmt: skip
 """Capabilities with methods of their own. A case that needs none of them asks `generate_text` or a stream of it."""
 
 FAMILY_BEHAVIOUR: Mapping[str, str] = {
@@ -122,12 +127,12 @@ def emulated_in(case: str, needs: Iterable[str], emulated: Iterable[str]) -> tup
     A pure function of what the frozen profile says of a case, so that a verifier derives the same.
 
     Args:
-        case: id; its first word is its family. needs: its capabilities. emulated: behaviours declared as emulated.
+        case: id; its first words name its family. needs: its capabilities. emulated: behaviours declared as emulated.
     """
-    family, exercised = case.partition(".")[0], set(needs)
-    if family in FAMILY_BEHAVIOUR:
-        exercised.add(FAMILY_BEHAVIOUR[family])
-    elif not exercised & METHODS:
+    # The family is the first word, or the second behind the name of an architecture: format.…, llama.format.…
+    exercised, families = set(needs), set(case.split(".")[:2]) & FAMILY_BEHAVIOUR.keys()
+    exercised |= {FAMILY_BEHAVIOUR[family] for family in families}
+    if not families and not exercised & METHODS:
         exercised.add("generate_text")
     return tuple(sorted(exercised & set(emulated)))
 

@@ -111,7 +111,7 @@ def test_probes_share_heads_as_their_names_say(library: Library) -> None:
 def test_hot_attention_reaches_scores_that_a_clamp_at_thirty_would_cut(library: Library) -> None:
     watch: dict[str, list[float]] = {}
     forward(library, "llama-hot-attention", some_ids(library, "llama-hot-attention", 24), watch)
-    assert max(map(abs, watch["scores"])) > 35
+    assert max(map(abs, watch["scores"])) > 30
 
 
 def test_the_gates_of_hot_ffn_go_beyond_nine_and_are_not_all_large(library: Library) -> None:

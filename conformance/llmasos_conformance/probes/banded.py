@@ -25,7 +25,7 @@ def _banded_one(make: Maker) -> Parts:
 @probe("banded-hot")
 def _banded_hot(make: Maker) -> Parts:
     """The bounds of a band of four keys under large scores, so that one key more or less shows."""
-    return model(make, Sizes(H=8, band=4), Gains(scores=3.0))
+    return model(make, Sizes(H=8, band=4), Gains(scores=2.4))
 
 
 @probe("banded-asymmetric")

@@ -165,12 +165,12 @@ def _near_zero(make: Maker) -> Parts:
 
 @probe("llama-hot-attention")
 def _hot_attention(make: Maker) -> Parts:
-    """The scale of scores, masks that are not quite -inf, clamps: scores reach 50 and attention is nearly one-hot.
+    """The scale of scores, masks that are not quite -inf, clamps: scores reach 35 and attention is nearly one-hot.
 
     Hotter scores in fewer heads would let a single near-tie of two keys make the whole honest error of a short row;
     then four honest orders may all be lucky, and a fifth is failed for nothing.
     """
-    return _model(make, Sizes(H=8, G=4), _Gains(scores=3.0))
+    return _model(make, Sizes(H=8, G=4), _Gains(scores=2.7))
 
 
 @probe("llama-hot-ffn")
