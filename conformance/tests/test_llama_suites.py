@@ -134,7 +134,7 @@ class Windowless(LlamaRuntime):
     """An honest runtime without windows."""
 
     loader = NoWindows
-    lacks = frozenset({"window"})
+    withholds = frozenset({"window"})
 
 
 def test_a_candidate_without_windows_refuses_them_and_passes(workshop: table.Workshop) -> None:
