@@ -47,4 +47,4 @@ freeze quick --requires GPT-3,load_model --match \
   numerics.plain numerics.small-embedding numerics.hot-attention numerics.hot-ffn numerics.last-position \
   attention.causal.future-token attention.prefix batch.ragged cache.single-steps cache.fork \
   state.logits-after.refused state.equal-lengths state.repeat.ids greedy.largest-logit greedy.ties.twins \
-  scores.plain logprobs.greedy
+  scores.plain logprobs.greedy tokenizers.merges.by-hand tokenizers.word-piece.by-hand tokenizers.unigram.by-hand
