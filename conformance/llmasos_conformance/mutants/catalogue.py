@@ -9,6 +9,7 @@ outside    the same bugs in another implementation: Hugging Face transformers be
 tokenizers tokenizer.json is read, followed or refused wrongly
 metrics    wrong scores of texts, wrong perplexities
 onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
+onnx_small the same, where it is small or shows only on some inputs
 llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
 bands      in the banded layers of GPT-3
 beams      in beam search
@@ -25,8 +26,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 GROUPS = (
-    "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "llama", "bands", "beams",
-    "tokenizers", "encoder_small", "bert", "transformer",
+    "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small", "llama", "bands",
+    "beams", "tokenizers", "encoder_small", "bert", "transformer",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

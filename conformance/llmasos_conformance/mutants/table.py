@@ -59,13 +59,14 @@ SIZED: Mapping[str, Sequence[str]] = {
 """Probes on which the honest variants of an architecture must differ; on the first of them a mutant's size is taken."""
 
 
-SMALL = ("small", "llama", "bands", "encoder_small")
+SMALL = ("small", "llama", "bands", "encoder_small", "onnx_small")
 """Groups whose small faults are counted."""
 
 
+GRAPHS = ("interchange.*", "onnx.*", "export.*")
 ONLY: Mapping[str, Sequence[str]] = {
     "metrics": ("metrics.*",), "inside": ("inside.*",), "lookers": ("inside.*",), "beams": ("beams.*",),
-    "onnx": ("interchange.*", "onnx.*", "export.*"),
+    "onnx": GRAPHS, "onnx_small": GRAPHS,
 }  # fmt: skip
 """Group of mutants -> cases that they are asked, where the fault sits in code that no other case reaches."""
 
