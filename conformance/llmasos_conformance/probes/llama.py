@@ -238,7 +238,7 @@ def _overflow(make: Maker) -> Parts:
     are large together and differ by little, for the reason given at `llama-hot-attention`.
     """
     sizes, constant = Sizes(H=8, G=4), 8.0
-    parts = _model(make, sizes, _Gains(token=0.1, block=0.1, logits=24.0))
+    parts = _model(make, sizes, _Gains(token=0.1, scores=0.8, block=0.03, logits=60.0))
     parts.weights["token_embedding"][:, 0] = constant
     for i in range(sizes.L):
         for name in ("attention.query", "attention.key", "attention.value", "feed_forward.gate", "feed_forward.up"):
