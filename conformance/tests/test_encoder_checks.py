@@ -149,8 +149,8 @@ def short_ones_changed(ids, params):
 WRONG = [
     ("bert.plain", NUDGE, "logits"),
     ("bert.head.bias", NUDGE, r"with 8x head\.bias"),
-    ("bert.bidirectional.last-token", AGAIN, "token 4 changed"),
-    ("bert.batch.permuted", answers("forward", backwards, "logits"), "row 1 came as row 3"),
+    ("bert.bidirectional.last-token", AGAIN, r"token \d+ changed"),
+    ("bert.batch.permuted", answers("forward", backwards, "logits"), r"row \d came as row \d"),
     ("bert.batch.five", answers("forward", backwards, "logits"), "in a batch of 5"),
     ("bert.heads-permuted", AGAIN, "heads"),
     ("bert.state.after-batch", every(3, nudged), "batch"),
@@ -166,7 +166,7 @@ WRONG = [
     ("bert.format.weights", accepts("load_model", {"model": "m"}), r"pooler\.weight missing: it loaded"),
     ("bert.refuses.source", accepts("forward", {"logits": []}), "answered, refusal with invalid_argument"),
     ("transformer.plain", NUDGE, "logits"),
-    ("transformer.causal", AGAIN, "target token 5 and what follows it changed"),
+    ("transformer.causal", AGAIN, r"target token \d+ and what follows it changed"),
     (
         "transformer.cache.single-steps",
         answers("extend", lambda row, params: row + np.float32(1e-3), "logits"),
