@@ -12,7 +12,7 @@ and is equal to the truth if and only if
 
     E(x) <= KAPPA_RMS · max E(h)     P(x) <= KAPPA_POSITION · max P(h)     M(x) <= KAPPA_MAX · max M(h)
 
-over the honest computations h, the maxima of E and P at least FLOOR, that of M at least FLOOR_MAX. Nothing is compared
+over the honest computations h and over z + u·|z|, one rounding of the result at its worst. Nothing is compared
 relative to a single logit, because logits cross zero; nothing is compared with a fixed tolerance, because what honest
 arithmetic costs depends on the model. A ratio such as E(x)/max E(h) is "x times the honest error" in messages and
 reports.
@@ -51,14 +51,6 @@ what sees a fault in one logit of a row, which E dilutes by √(T·V)."""
 
 UNIT_ROUNDOFF: Mapping[str, float] = {"float64": 2.0**-53, "float32": 2.0**-24}
 """Largest relative error of one rounding."""
-
-FLOOR: Mapping[str, float] = {dtype: 0.25 * unit for dtype, unit in UNIT_ROUNDOFF.items()}
-"""Smallest honest error that is believed: a quarter of a unit roundoff of the spread, about what rounding only the
-result costs on average (a logit as large as the spread is off by u/√12 to u/√3). Without it a probe on which all
-honest orders are exact would ask the same of everyone."""
-
-FLOOR_MAX: Mapping[str, float] = UNIT_ROUNDOFF
-"""The same for the largest of many errors: rounding a result of twice the spread is off by up to u."""
 
 SLACK = 4.0
 """Of scores that are made of counts: how many times the roundings of one way to compute them any other way may cost. A
@@ -119,6 +111,10 @@ class Honest:
 def honest_error(truth: Array, honest: Sequence[Array], dtype: str) -> Honest:
     """The baselines of a row.
 
+    Whoever writes a result down rounds it once, by u of it at most. Without that, a row on which the orders of the
+    baseline happen to be exact would ask the same of everyone; where one logit is far beyond the spread, even its last
+    digit. A row of zeros counts as one of ones.
+
     Args:
         truth: [T, V] float64. honest: several [T, V] in the claimed dtype.
 
@@ -139,8 +135,9 @@ def honest_error(truth: Array, honest: Sequence[Array], dtype: str) -> Honest:
         if not np.all(np.isfinite(values) | ~finite):
             raise ValueError(f"an honest {dtype} computation is not finite where the truth is")
         sizes.append(_sizes(_errors(values, exact), scale))
-    floors = FLOOR[dtype], FLOOR[dtype], FLOOR_MAX[dtype]
-    rms, position, peak = (max(floor, *(size[i] for size in sizes)) for i, floor in enumerate(floors))
+    written = np.abs(np.where(finite, exact, 0.0)) if np.any(exact[finite]) else np.ones_like(exact)
+    sizes.append(_sizes(UNIT_ROUNDOFF[dtype] * written, scale))
+    rms, position, peak = (max(size[i] for size in sizes) for i in range(3))
     return Honest(rms=rms, position=position, peak=peak, scale=scale, dtype=dtype)
 
 
@@ -249,13 +246,23 @@ def log_softmax(logits: Array) -> Array:
     return law
 
 
+def _law_cost(exact: Array, law: Array, honest: Sequence[Array], dtype: str) -> float:
+    """The largest error of an honest logarithm of a softmax, one rounding of the logits and of the result included.
+
+    The honest one takes the logarithm in its own dtype, as a candidate does.
+    """
+    written = max(float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0)) for values in (exact, law))
+    once = UNIT_ROUNDOFF[dtype] * max(written, _scale(exact))
+    return max(once, *(float(np.max(np.abs(_law_in(h, dtype) - law))) for h in honest))
+
+
 def judge_logprobs(
     label: str, got: Sequence[Mapping[int, float | None]], truth: Array, honest: Sequence[Array], dtype: str
 ) -> Finding:
     """Whether chosen log-probabilities are those of the true logits.
 
     A few values of a row have no rms worth the name, so each is held to the largest error of a whole honest row:
-    |x - z|/s <= KAPPA_MAX · max M(h), all of z - log Σ exp z. s is the standard deviation of the true logits.
+    |x - z| <= KAPPA_MAX · max |h - z|, all of z - log Σ exp z, one rounding of the largest among the h.
 
     Args:
         got: per position a mapping id -> natural-log probability; positions may be empty.
@@ -267,10 +274,8 @@ def judge_logprobs(
     exact = np.asarray(truth, dtype=np.float64)
     if len(got) != len(exact):
         return failed(f"{label}: {len(got)} positions came, {len(exact)} were due", expected=len(exact), got=len(got))
-    scale = _scale(exact)
     law = log_softmax(exact)
-    # The honest one takes the logarithm in its own dtype, as a candidate does.
-    cost = max(FLOOR_MAX[dtype] * scale, *(float(np.max(np.abs(_law_in(h, dtype) - law))) for h in honest))
+    cost = _law_cost(exact, law, honest, dtype)
     most, where, value = 0.0, (0, 0), math.nan
     for t, named in enumerate(got):
         for token, logprob in named.items():
@@ -321,7 +326,7 @@ def judge_perplexity(
             return passed()
         came = "null" if got is None else f"{got:.9g}"
         return failed(f"{label} is {came}, {due} was due", expected=due, got=came)
-    cost = max(FLOOR_MAX[dtype] * _scale(exact), *(float(np.max(np.abs(_law_in(h, dtype) - law))) for h in honest))
+    cost = _law_cost(exact, law, honest, dtype)
     unit = cost + UNIT_ROUNDOFF[dtype] * (1 + nats)
     error = abs(math.log(got) - nats) / unit if got > 0 else math.inf
     if error <= KAPPA_MAX[dtype]:

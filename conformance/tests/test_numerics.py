@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from llmasos_conformance import numerics
 from llmasos_conformance.numerics import (
-    FLOOR,
     KAPPA_MAX,
     KAPPA_POSITION,
     KAPPA_RMS,
@@ -159,7 +158,7 @@ def test_a_failure_says_nothing_of_a_dtype_that_is_fine_enough() -> None:
 
 def test_the_floor_keeps_exact_baselines_from_asking_for_exactness() -> None:
     scale = float(np.std(TRUTH))
-    got = TRUTH + noise(1, 4 * FLOOR["float32"] * scale) / np.std(noise(1))
+    got = TRUTH + noise(1, 4 * numerics.UNIT_ROUNDOFF["float32"] * scale) / np.std(noise(1))
     assert judge_logits("logits", got, TRUTH, [TRUTH], "float32").ok
     assert not judge_logits("logits", TRUTH + 2 * (got - TRUTH), TRUTH, [TRUTH], "float32").ok
 
@@ -262,7 +261,7 @@ def test_a_near_tie_is_doubtful_and_a_clear_choice_is_not() -> None:
 def test_every_dtype_that_can_be_claimed_has_its_constants() -> None:
     from llmasos_conformance.protocol import DTYPES
 
-    for table in (KAPPA_RMS, KAPPA_POSITION, KAPPA_MAX, FLOOR, numerics.UNIT_ROUNDOFF):
+    for table in (KAPPA_RMS, KAPPA_POSITION, KAPPA_MAX, numerics.UNIT_ROUNDOFF):
         assert set(table) == set(DTYPES)
 
 
@@ -288,3 +287,16 @@ def test_honest_orders_stay_below_half_of_each_bound_on_real_models(tmp_path: ob
             continue
         rounded = truth.astype(np.float16).astype(np.float32)
         assert not judge_logits("logits", rounded, truth, list(run.values()), "float32").ok
+
+
+def test_the_last_digit_of_an_outlier_is_not_asked_where_every_baseline_is_exact() -> None:
+    truth = np.zeros((4, 263))
+    truth[:, 47] = 64.0
+    exact = truth.astype(np.float32)
+    beside = exact.copy()
+    beside[:, 47] = np.nextafter(np.float32(64), np.float32(65))
+    assert judge_logits("logits", beside, truth, [exact], "float32").state is State.PASS
+    said = numerics.judge_logprobs("logprobs", [{3: -64.0 + 2.0**-17}] * 4, truth, [exact], "float32")
+    assert said.state is State.PASS, said.message
+    beside[1, 47] = 64 + 2**-14
+    assert judge_logits("logits", beside, truth, [exact], "float32").state is State.FAIL

@@ -315,7 +315,7 @@ def judge_loss(given: Given, asked: Asked, reference: Reference) -> Finding:
 
 def _same_loss(got: float, truth: float, honest: Sequence[float], dtype: str, *, root: float = 1.0) -> Finding:
     """One number has no spread: it is held to the largest honest error, of which one rounding of it is the least."""
-    cost = max(numerics.FLOOR_MAX[dtype] * max(1.0, abs(truth)), *(abs(loss - truth) for loss in honest)) * root
+    cost = max(numerics.UNIT_ROUNDOFF[dtype] * max(1.0, abs(truth)), *(abs(loss - truth) for loss in honest)) * root
     peak = abs(got - truth) / cost
     if peak <= numerics.KAPPA_MAX[dtype]:
         return passed(peak=peak)
