@@ -145,3 +145,11 @@ def test_no_candidate_at_all_is_a_wrong_command_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         table.main(["--only", "nobody"])
     assert "no candidate matches nobody" in capsys.readouterr().err
+
+
+def test_asked_its_own_requirement_alone_a_mutant_fails_nothing_else(tmp_path):
+    own = table.Workshop(tmp_path, ["numerics.*", "attention.*", "norm.*"], own=True)
+    for name in ("epsilon-doubled", "causal-leak"):
+        row = own.row("mutant", name)
+        assert row.trouble == ""
+        assert set(row.failed.values()) == {row.expected}

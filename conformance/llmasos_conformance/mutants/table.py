@@ -122,9 +122,11 @@ class Workshop:
 
     Args:
         root: for the probes. patterns: globs of case ids or names of profiles; none means all cases.
+        own: a mutant is asked only the requirement that it breaks.
     """
 
-    def __init__(self, root: Path, patterns: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, patterns: Sequence[str] = (), *, own: bool = False) -> None:
+        self.own = own
         self.suite = suite.load()
         self.checks = checks.registry()
         self.cases = chosen(self.suite, patterns)
@@ -148,6 +150,8 @@ class Workshop:
             lacking = case.needs - offers
             if lacking and (kind == "mutant" or lacking & OTHERS):
                 continue  # a case of another architecture; a mutant offers no more than its fault needs
+            if made is not None and self.own and case.requirement != made.requirement:
+                continue
             if made is not None and made.asked and case.requirement not in made.asked:
                 continue
             if made is not None and not any(fnmatchcase(case.id, glob) for glob in ONLY.get(made.group, ("*",))):
@@ -278,10 +282,10 @@ class Table:
         }
 
 
-def _start(root: str, patterns: Sequence[str]) -> None:
+def _start(root: str, patterns: Sequence[str], own: bool) -> None:
     """Build a worker's Workshop."""
     global _workshop
-    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns)
+    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own)
 
 
 _workshop: Workshop | None = None
@@ -297,23 +301,26 @@ def run(
     patterns: Sequence[str] = (),
     jobs: int = 2,
     progress: Callable[[int, int, Row], None] | None = None,
+    *,
+    own: bool = False,
 ) -> Table:
     """Run the table.
 
     Args:
         only: globs of candidates; none means all. patterns: see `chosen`. jobs: worker processes.
         progress: told of every row: how many are done, how many there are, and the row.
+        own: see `Workshop`.
     """
     todo = entrants(only)
     with tempfile.TemporaryDirectory(prefix="llmasos-mutants-") as root:
-        mine = Workshop(Path(root) / "main", patterns)
+        mine = Workshop(Path(root) / "main", patterns, own=own)
         rows = []
         for row in _rows(todo, root, patterns, jobs, mine):
             rows.append(row)
             if progress is not None:
                 progress(len(rows), len(todo), row)
         failed = {case for row in rows if row.kind != "honest" for case in row.failed}
-        whole = todo == entrants()
+        whole = todo == entrants() and not own
         return Table(
             rows=rows,
             cases={case.id: case.requirement for case in mine.cases},
@@ -329,7 +336,7 @@ def _rows(
         yield from (mine.row(*entrant) for entrant in todo)
         return
     # Spawned, because torch, which some mutants load, does not survive a fork.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (root, patterns)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (root, patterns, mine.own)) as pool:
         yield from pool.map(_row, todo)
 
 
@@ -365,6 +372,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="llmasos selftest", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="GLOB", help="candidates, as name or kind:name")
     parser.add_argument("--cases", nargs="+", default=[], metavar="GLOB", help="case ids or profiles")
+    parser.add_argument("--own", action="store_true", help="ask a mutant only the requirement that it breaks: minutes")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
     parser.add_argument("--json", action="store_true", help="print the kill matrix instead of the table")
     parser.add_argument("--out", type=Path, help="write the kill matrix to this file")
@@ -377,7 +385,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = f"[{done}/{total}] {row.kind}:{row.name} {did}, {row.seconds:.1f} s  {row.trouble}"
         print(line.rstrip(), file=sys.stderr, flush=True)
 
-    table = run(options.only, options.cases, options.jobs, progress)
+    table = run(options.only, options.cases, options.jobs, progress, own=options.own)
     matrix = json.dumps(table.matrix(), indent=1, ensure_ascii=False, sort_keys=True)
     if options.out is not None:
         options.out.write_text(matrix + "\n", encoding="utf-8")
