@@ -222,7 +222,14 @@ class _Perplexity:
         self._sum: Any = None
 
     def take(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        found = self._model.surprise(_text_or_ids(record), stride=self._stride)
+        try:
+            found = self._model.surprise(_text_or_ids(record), stride=self._stride)
+        except Refusal as refusal:
+            if not refusal.message.startswith("model: "):
+                raise
+            # No line can mend it, so it is said once.
+            what = refusal.message.removeprefix("model: ")
+            raise HarnessError(what, where=self._place, hint="take another; nothing was written") from None
         self._sum = found if self._sum is None else self._sum + found
         return {"perplexity": _number(found.value), "tokens": found.tokens}
 

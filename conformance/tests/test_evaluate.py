@@ -255,3 +255,16 @@ def test_options_out_of_range_are_refused_at_the_first_line(command, lines):
     code, _, err = command(lines(*PAIRS), "--metric", "bleu", "--max-order", "99")
     assert code == 2
     assert "max_order: expected an integer, found 99 (1 to 16)" in err
+
+
+def test_a_model_that_has_no_perplexity_is_said_once_and_not_of_every_line(command, lines, tmp_path):
+    sizes = {"vocab_size": 260, "embedding_dim": 8, "num_layers": 1, "num_heads": 2}
+    document = {"name": "b", "version": "1.0", "architecture": "BERT", "parameters": sizes}
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "model.json").write_text(json.dumps(document), encoding="utf-8")
+    data = lines({"text": "one"}, {"text": "two"})
+    code, out, err = command(data, "--metric", "perplexity", "--model", tmp_path / "bert")
+    assert (code, out) == (2, "")
+    assert err.count("BERT gives no probability to a text token by token") == 1
+    assert f"where: {tmp_path / 'bert'}\n" in err
+    assert "data.jsonl:1" not in err

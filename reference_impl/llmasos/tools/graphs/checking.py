@@ -33,8 +33,8 @@ except ImportError:
     raise Unsupported("onnxruntime is not installed", "export", "pip install 'llmasos[onnx]'") from None
 
 KAPPA = 6.0
-FLOOR: Mapping[str, float] = {"float64": 2.0**-55, "float32": 2.0**-26}
-"""Smallest honest error that is believed: a quarter of a unit roundoff."""
+FLOOR: Mapping[str, float] = {"float64": 2.0**-53, "float32": 2.0**-24}
+"""Smallest honest error that is believed: u, what rounding the result once costs at its worst."""
 ORDERS = ("plain", "split-k", "reversed", "online")
 """Honest orders. One term after the other is honest too, and takes minutes on a model of ordinary size."""
 LENGTHS = (1, 2, 5, 13, 29)
