@@ -23,7 +23,12 @@ from llmasos_conformance.coverage import Standing
 from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.suite import Requirement, Withdrawal
 
-NOW = datetime.now(UTC) + timedelta(minutes=1)
+
+def now() -> datetime:
+    """When a report is read: after it was written, minutes after this file was, in a run of all tests."""
+    return datetime.now(UTC) + timedelta(minutes=1)
+
+
 LOADED = suite.load()
 QUICK = LOADED.profiles["quick"].cases
 
@@ -91,11 +96,11 @@ def copy(place: SimpleNamespace, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def read(path: Path, **more: Any) -> coverage.Run:
-    return coverage.read(path, now=NOW, own=verify.Installed.here(), **more)
+    return coverage.read(path, now=now(), own=verify.Installed.here(), **more)
 
 
 def table(*paths: Path) -> coverage.Table:
-    return coverage.table(LOADED, coverage.read_all(paths, now=NOW, own=verify.Installed.here()))
+    return coverage.table(LOADED, coverage.read_all(paths, now=now(), own=verify.Installed.here()))
 
 
 def outcomes(directory: Path) -> Mapping[str, str]:
@@ -384,7 +389,7 @@ def test_the_same_report_counts_once(place: SimpleNamespace, copy: Callable[[str
 
 def test_verify_still_refuses_what_nobody_signed(place: SimpleNamespace) -> None:
     for loose in (False, True):
-        result = verify.verify(place.parrot, now=NOW, own=verify.Installed.here(), unsigned=loose)
+        result = verify.verify(place.parrot, now=now(), own=verify.Installed.here(), unsigned=loose)
         assert (result.accepted, result.exit_code, result.level) == (False, 2, "none")
         assert result.reasons[0].code == "E_UNSIGNED"
         assert (result.content is None) != loose
