@@ -225,9 +225,9 @@ class _Perplexity:
         try:
             found = self._model.surprise(_text_or_ids(record), stride=self._stride)
         except Refusal as refusal:
-            if not refusal.message.startswith("model: "):
+            if refusal.code != "unsupported":
                 raise
-            # No line can mend it, so it is said once.
+            # It is of the model: no line can mend it, so it is said once.
             what = refusal.message.removeprefix("model: ")
             raise HarnessError(what, where=self._place, hint="take another; nothing was written") from None
         self._sum = found if self._sum is None else self._sum + found
