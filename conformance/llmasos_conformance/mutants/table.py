@@ -1,6 +1,7 @@
 """Who fails what: every honest variant, null candidate and mutant against every case.
 
-    python -m llmasos_conformance.mutants.table [--only GLOB …] [--cases GLOB …] [--jobs 2] [--json] [--out FILE]
+    python -m llmasos_conformance.mutants.table [--only GLOB …] [--cases GLOB …] [--also ADDRESS …] [--seed S]
+                                                [--jobs 2] [--json] [--out FILE]
 
 The table is right when
 
@@ -8,6 +9,10 @@ The table is right when
     a mutant            fails a case of the requirement that it was built to break
     a null candidate    fails something
     a case              is failed by some mutant or null candidate
+
+An implementation that is known to be right, such as a framework with an adapter of ours, can be asked beside the
+honest variants: it is held to the same. Everything that is drawn follows from the seed and the suite; more seeds
+show whether a mutant fails by luck, and whether something right ever fails.
 
 and honest variants differ bit by bit from each other and from the orders of the reference. Everything runs in
 process: the point is the judges, not the transport.
@@ -47,6 +52,9 @@ TIMEOUT_S = 60.0
 HONEST_SHARE = 0.5
 """Part of a bound that an honest variant may use: what is left is for machines that we have not seen."""
 
+RIGHT = ("honest", "framework")
+"""Kinds of candidates that may fail nothing."""
+
 OTHERS = frozenset(ARCHITECTURES) | {"onnx", "export"}
 """What a candidate may lack without being less honest or less of a null: other architectures, and files of graphs."""
 
@@ -76,12 +84,13 @@ class Row:
     """One candidate of the table.
 
     Attributes:
-        kind: honest, null or mutant. name: in its address. group, source, expected: of a mutant.
+        kind: honest, framework (an adapter that is known to be right), null or mutant. name: in its address; of a
+            framework, its address. group, source, expected: of a mutant.
         size: error on the plain probe of its architecture in honest errors, root mean square; infinite if it is not
             finite, None if the candidate does not load it.
         failed: case -> requirement, for cases that it failed.
         undecided: case -> message, for cases with neither a pass nor a fail; a fault of ours.
-        share: largest part of a bound that it used in a case that it passed.
+        share: largest part of a bound that it used in a case that it passed. at: that case.
         seconds: of wall clock.
     """
 
@@ -94,6 +103,7 @@ class Row:
     failed: Mapping[str, str] = field(default_factory=dict)
     undecided: Mapping[str, str] = field(default_factory=dict)
     share: float = 0.0
+    at: str = ""
     seconds: float = 0.0
 
     @property
@@ -106,10 +116,10 @@ class Row:
         """What is not as it must be; empty if all is well."""
         if self.undecided:
             return f"undecided: {', '.join(list(self.undecided)[:3])}"
-        if self.kind == "honest":
+        if self.kind in RIGHT:
             if self.failed:
-                return f"an honest variant fails {', '.join(list(self.failed)[:3])}"
-            return f"uses {self.share:.2f} of a bound" if self.share > HONEST_SHARE else ""
+                return f"what is right fails {', '.join(list(self.failed)[:3])}"
+            return f"uses {self.share:.2f} of a bound in {self.at}" if self.share > HONEST_SHARE else ""
         if not self.failed:
             return "survives"
         if self.kind == "mutant" and self.expected not in self.failed.values():
@@ -122,16 +132,16 @@ class Workshop:
 
     Args:
         root: for the probes. patterns: globs of case ids or names of profiles; none means all cases.
-        own: a mutant is asked only the requirement that it breaks.
+        own: a mutant is asked only the requirement that it breaks. seed: of probes and of everything drawn.
     """
 
-    def __init__(self, root: Path, patterns: Sequence[str] = (), *, own: bool = False) -> None:
-        self.own = own
+    def __init__(self, root: Path, patterns: Sequence[str] = (), *, own: bool = False, seed: str = SEED) -> None:
+        self.own, self.seed = own, seed
         self.suite = suite.load()
         self.checks = checks.registry()
         self.cases = chosen(self.suite, patterns)
-        self.probes = Library(root / "candidate", SEED)
-        self.reference = references.connect(Claims(), Library(root / "reference", SEED), adapters.connect)
+        self.probes = Library(root / "candidate", seed)
+        self.reference = references.connect(Claims(), Library(root / "reference", seed), adapters.connect)
 
     def candidate(self, address: str) -> Candidate:
         connection = adapters.connect(address, timeout_s=TIMEOUT_S)
@@ -140,16 +150,16 @@ class Workshop:
     def row(self, kind: str, name: str, cases: Iterable[suite.Case] | None = None) -> Row:
         """Run one candidate against the cases."""
         started = time.monotonic()
-        candidate = self.candidate(f"{kind}:{name}")
+        candidate = self.candidate(name if kind == "framework" else f"{kind}:{name}")
         made = mutants().get(name) if kind == "mutant" else None
         size = self.size(candidate)
-        bench = engine.Bench(self.suite, self.checks, candidate, self.reference, SEED)
-        failed, undecided, share = dict[str, str](), dict[str, str](), 0.0
+        bench = engine.Bench(self.suite, self.checks, candidate, self.reference, self.seed)
+        failed, undecided, share, at = dict[str, str](), dict[str, str](), 0.0, ""
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
             lacking = case.needs - offers
-            if lacking and (kind == "mutant" or lacking & OTHERS):
-                continue  # a case of another architecture; a mutant offers no more than its fault needs
+            if lacking and (kind in ("mutant", "framework") or lacking & OTHERS):
+                continue  # a case of another architecture; a mutant or a framework offers no more than it has
             if made is not None and self.own and case.requirement != made.requirement:
                 continue
             if made is not None and made.asked and case.requirement not in made.asked:
@@ -160,19 +170,19 @@ class Workshop:
             if outcome.state is State.FAIL:
                 failed[case.id] = case.requirement
             elif outcome.ok:
-                share = max(share, used(outcome.figures))
+                share, at = max((share, at), (used(outcome.figures), case.id), key=lambda pair: pair[0])
             else:
                 undecided[case.id] = f"{outcome.state}: {outcome.message}"
         return Row(
             kind=kind, name=name, group=made.group if made else "", source=made.source if made else "",
             expected=made.requirement if made else "", size=size, failed=failed, undecided=undecided, share=share,
-            seconds=time.monotonic() - started,
+            at=at, seconds=time.monotonic() - started,
         )  # fmt: skip
 
     def size(self, candidate: Candidate) -> float | None:
         """Error on the plain probe in honest errors, over eight sequences of 24 ids."""
         plain = SIZED[candidate.description.architectures[0]][0]
-        probe, draw = self.probes.get(plain), KeyedDraw("", SEED, "size", 0)
+        probe, draw = self.probes.get(plain), KeyedDraw("", self.seed, "size", 0)
         worst = 0.0
         for _ in range(8):
             row = drawn_row(draw, probe.config, (24, 24), (24, 24), "any")
@@ -198,7 +208,7 @@ class Workshop:
 
     def bits(self, address: str, probe: str) -> list[bytes]:
         """The logits of a batch of three rows, as bytes."""
-        draw, made = KeyedDraw("", SEED, "alike", 0), self.probes.get(probe)
+        draw, made = KeyedDraw("", self.seed, "alike", 0), self.probes.get(probe)
         rows = [drawn_row(draw, made.config, (length, length), None, "any") for length in (5, 13, 16)]
         return [logits.astype("<f4").tobytes() for logits in answered(self.candidate(address).model(probe), rows)]
 
@@ -282,10 +292,10 @@ class Table:
         }
 
 
-def _start(root: str, patterns: Sequence[str], own: bool) -> None:
+def _start(root: str, patterns: Sequence[str], own: bool, seed: str) -> None:
     """Build a worker's Workshop."""
     global _workshop
-    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own)
+    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own, seed=seed)
 
 
 _workshop: Workshop | None = None
@@ -303,23 +313,25 @@ def run(
     progress: Callable[[int, int, Row], None] | None = None,
     *,
     own: bool = False,
+    seed: str = SEED,
+    also: Sequence[str] = (),
 ) -> Table:
     """Run the table.
 
     Args:
         only: globs of candidates; none means all. patterns: see `chosen`. jobs: worker processes.
         progress: told of every row: how many are done, how many there are, and the row.
-        own: see `Workshop`.
+        own, seed: see `Workshop`. also: addresses of frameworks, asked after the honest variants.
     """
-    todo = entrants(only)
+    todo = [*(("framework", address) for address in also), *(entrants(only) if only or not also else [])]
     with tempfile.TemporaryDirectory(prefix="llmasos-mutants-") as root:
-        mine = Workshop(Path(root) / "main", patterns, own=own)
+        mine = Workshop(Path(root) / "main", patterns, own=own, seed=seed)
         rows = []
         for row in _rows(todo, root, patterns, jobs, mine):
             rows.append(row)
             if progress is not None:
                 progress(len(rows), len(todo), row)
-        failed = {case for row in rows if row.kind != "honest" for case in row.failed}
+        failed = {case for row in rows if row.kind not in RIGHT for case in row.failed}
         whole = todo == entrants() and not own
         return Table(
             rows=rows,
@@ -336,7 +348,7 @@ def _rows(
         yield from (mine.row(*entrant) for entrant in todo)
         return
     # Spawned, because torch, which some mutants load, does not survive a fork.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (root, patterns, mine.own)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.seed)) as pool:
         yield from pool.map(_row, todo)
 
 
@@ -348,8 +360,8 @@ def render(table: Table) -> str:
         size = "-" if row.size is None else f"{row.size:.3g}"
         kinds = row.requirements
         shown = ", ".join(kinds[:6]) + (f" +{len(kinds) - 6}" if len(kinds) > 6 else "")
-        if row.kind == "honest":
-            shown = shown or f"largest share of a bound {row.share:.2f}"
+        if row.kind in RIGHT:
+            shown = shown or f"largest share of a bound {row.share:.2f}, {row.at}"
         verdict = f"unexpected: {row.trouble}" if row.trouble else "ok"
         lines.append(
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
@@ -373,6 +385,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="GLOB", help="candidates, as name or kind:name")
     parser.add_argument("--cases", nargs="+", default=[], metavar="GLOB", help="case ids or profiles")
     parser.add_argument("--own", action="store_true", help="ask a mutant only the requirement that it breaks: minutes")
+    parser.add_argument(
+        "--also", nargs="+", default=[], metavar="ADDRESS",
+        help="adapters that are known to be right, such as transformers; alone, or before the candidates of --only",
+    )  # fmt: skip
+    parser.add_argument("--seed", default=SEED, help="of probes and of everything drawn")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
     parser.add_argument("--json", action="store_true", help="print the kill matrix instead of the table")
     parser.add_argument("--out", type=Path, help="write the kill matrix to this file")
@@ -381,11 +398,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no candidate matches {' '.join(options.only)}; try --only 'honest:*' 'mutant:epsilon-*'")
 
     def progress(done: int, total: int, row: Row) -> None:
-        did = f"uses {row.share:.2f} of a bound" if row.kind == "honest" else f"fails {len(row.failed)} cases"
+        did = f"uses {row.share:.2f} of a bound" if row.kind in RIGHT else f"fails {len(row.failed)} cases"
         line = f"[{done}/{total}] {row.kind}:{row.name} {did}, {row.seconds:.1f} s  {row.trouble}"
         print(line.rstrip(), file=sys.stderr, flush=True)
 
-    table = run(options.only, options.cases, options.jobs, progress, own=options.own)
+    table = run(
+        options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also
+    )
     matrix = json.dumps(table.matrix(), indent=1, ensure_ascii=False, sort_keys=True)
     if options.out is not None:
         options.out.write_text(matrix + "\n", encoding="utf-8")
