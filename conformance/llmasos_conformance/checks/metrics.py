@@ -15,7 +15,7 @@ import numpy as np
 from llmasos_conformance import numerics
 from llmasos_conformance.candidate import Refused, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
-from llmasos_conformance.checks.rows import LENGTH, PROBE, told
+from llmasos_conformance.checks.rows import LENGTH, PROBE, draw_other, told
 from llmasos_conformance.inputs import pick, shuffled
 from llmasos_conformance.protocol import REFUSAL_CODES, ROUGE, ROUGE_PARTS
 from llmasos_conformance.verdict import Finding, failed, passed
@@ -512,6 +512,8 @@ def ask_perplexity(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     asked = []
     for length in given["lengths"]:
         ids = draw.integers(draw.integer(*length), 0, V - 1)
+        if ids == [bundle.config["bos_token_id"]]:  # BOS alone has nothing to score
+            ids = [draw_other(draw, ids[0], V)]
         if given["ids"] == "emitted":  # what the probe says: the first id, and those that it answers to it
             ids = [*ids[:1], *candidate.probes.get(given["probe"]).facts["emits"]][: len(ids)]
         if given["ids"] == "led":
