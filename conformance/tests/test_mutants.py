@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from llmasos_conformance import engine
 from llmasos_conformance.adapters import connect
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.mutants import table
@@ -153,3 +154,51 @@ def test_asked_its_own_requirement_alone_a_mutant_fails_nothing_else(tmp_path):
         row = own.row("mutant", name)
         assert row.trouble == ""
         assert set(row.failed.values()) == {row.expected}
+
+
+def test_what_is_known_to_be_right_is_held_to_what_an_honest_variant_is_held_to(tmp_path):
+    workshop = table.Workshop(tmp_path, ["numerics.plain", "metrics.bleu.paper"], seed="another")
+    row = workshop.row("framework", "honest:sequential")
+    assert (row.kind, row.failed, row.trouble, row.at) == ("framework", {}, "", "numerics.plain")
+    assert 0 < row.share <= table.HONEST_SHARE
+    wrong = workshop.row("framework", "mutant:epsilon-doubled")
+    assert wrong.trouble == "what is right fails numerics.plain"
+
+
+def test_a_candidate_is_judged_by_the_dtype_that_it_claims(tmp_path):
+    workshop = table.Workshop(tmp_path, ["export.form"])
+    assert workshop.row("framework", "reference").trouble == ""
+    assert workshop.row("framework", "reference:float32/plain").trouble == ""
+
+
+def test_another_seed_draws_something_else(tmp_path):
+    shares = [
+        table.Workshop(tmp_path / seed, ["numerics.plain"], seed=seed).row("honest", "sequential").share
+        for seed in ("one", "other")
+    ]
+    assert shares[0] != shares[1]
+
+
+def test_edges_are_drawn_as_often_as_said_and_everything_else_as_in_any_run():
+    every = table.Edges("", "seed", "case", 0, 1.0).integers(200, 0, 300)
+    assert set(every) <= {0, 300, *table.TELLING}
+    pinned = [set(table.Edges("", "seed", "case", i, 1.0).integers(50, 0, 300)) for i in range(40)]
+    assert 2 <= sum(len(values) == 1 for values in pinned) <= 22  # three of ten, and chance
+    none = table.Edges("", "seed", "case", 0, 0.0).integers(200, 0, 10**6)
+    assert len(set(none)) > 190
+
+
+def test_a_bench_without_edges_draws_what_a_certified_run_draws(tmp_path):
+    workshop = table.Workshop(tmp_path, ["numerics.plain"])
+    (case,) = workshop.cases
+    candidate = workshop.candidate("honest:sequential")
+    parts = (workshop.suite, workshop.checks, candidate, workshop.reference, "seed")
+    plain, other, edges = table.EdgeBench(*parts), engine.Bench(*parts), table.EdgeBench(*parts, edges=0.9)
+    drawn = [bench.draw(case, 1).integers(9, 0, 999) for bench in (plain, other, edges)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_share_of_edges_beyond_one_is_a_wrong_command_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        table.main(["--edges", "7"])
+    assert "--edges 7 is not a share between 0 and 1" in capsys.readouterr().err

@@ -127,21 +127,72 @@ class Row:
         return ""
 
 
+TELLING = (0, 1, 2, 97, 256, 257, 258)
+"""Ids that mean something in a bundle of some case: masked, the beginning, the end, the last of all bytes."""
+
+
+class Edges(KeyedDraw):
+    """Draws as a run does, but so often an end of the range, or an id of TELLING, that what a case does not expect is
+    drawn within a few seeds and not after hundreds. In three of ten examples all of these are one and the same value.
+
+    Args:
+        share: how often, 0 to 1. The rest as of `KeyedDraw`.
+    """
+
+    def __init__(self, suite: str, seed: str, case: str, example: int, share: float) -> None:
+        super().__init__(suite, seed, case, example)
+        self._often = round(share * 1000)
+        self._pinned = super().integer(0, len(TELLING)) if super().integer(0, 9) < 3 else None
+
+    def integer(self, low: int, high: int) -> int:
+        drawn = super().integer(low, high)
+        if super().integer(1, 1000) > self._often:
+            return drawn
+        telling = [value for value in TELLING if low <= value <= high]
+        if self._pinned is not None:
+            pinned = [*TELLING, high][self._pinned]
+            return pinned if low <= pinned <= high else drawn
+        ends = [low, high, *telling]
+        return ends[super().integer(0, len(ends) - 1)]
+
+
+@dataclass(slots=True)
+class EdgeBench(engine.Bench):
+    """A bench whose cases draw edges; `edges` is how often. With 0 it draws as any run does."""
+
+    edges: float = 0.0
+
+    def draw(self, case: suite.Case, example: int) -> KeyedDraw:
+        if not self.edges:
+            return engine.Bench.draw(self, case, example)
+        return Edges(self.suite.digest, self.seed, case.id, example, self.edges)
+
+
 class Workshop:
     """One process's share of the work: suite, probes and a reference whose answers are remembered.
 
     Args:
         root: for the probes. patterns: globs of case ids or names of profiles; none means all cases.
         own: a mutant is asked only the requirement that it breaks. seed: of probes and of everything drawn.
+        edges: how often an edge is drawn; see `Edges`.
     """
 
-    def __init__(self, root: Path, patterns: Sequence[str] = (), *, own: bool = False, seed: str = SEED) -> None:
-        self.own, self.seed = own, seed
+    def __init__(
+        self, root: Path, patterns: Sequence[str] = (), *, own: bool = False, seed: str = SEED, edges: float = 0.0
+    ) -> None:
+        self.own, self.seed, self.edges = own, seed, edges
         self.suite = suite.load()
         self.checks = checks.registry()
         self.cases = chosen(self.suite, patterns)
         self.probes = Library(root / "candidate", seed)
-        self.reference = references.connect(Claims(), Library(root / "reference", seed), adapters.connect)
+        self._library, self._references = Library(root / "reference", seed), dict[Claims, references.Reference]()
+        self.reference = self.beside(Claims())
+
+    def beside(self, claims: Claims) -> references.Reference:
+        """The reference for a candidate with these claims."""
+        if claims not in self._references:
+            self._references[claims] = references.connect(claims, self._library, adapters.connect)
+        return self._references[claims]
 
     def candidate(self, address: str) -> Candidate:
         connection = adapters.connect(address, timeout_s=TIMEOUT_S)
@@ -153,7 +204,8 @@ class Workshop:
         candidate = self.candidate(name if kind == "framework" else f"{kind}:{name}")
         made = mutants().get(name) if kind == "mutant" else None
         size = self.size(candidate)
-        bench = engine.Bench(self.suite, self.checks, candidate, self.reference, self.seed)
+        reference = self.beside(candidate.description.claims)
+        bench = EdgeBench(self.suite, self.checks, candidate, reference, self.seed, edges=self.edges)
         failed, undecided, share, at = dict[str, str](), dict[str, str](), 0.0, ""
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
@@ -170,7 +222,8 @@ class Workshop:
             if outcome.state is State.FAIL:
                 failed[case.id] = case.requirement
             elif outcome.ok:
-                share, at = max((share, at), (used(outcome.figures), case.id), key=lambda pair: pair[0])
+                part = used(outcome.figures, candidate.description.claims.dtype)
+                share, at = max((share, at), (part, case.id), key=lambda pair: pair[0])
             else:
                 undecided[case.id] = f"{outcome.state}: {outcome.message}"
         return Row(
@@ -213,11 +266,11 @@ class Workshop:
         return [logits.astype("<f4").tobytes() for logits in answered(self.candidate(address).model(probe), rows)]
 
 
-def used(figures: Mapping[str, float]) -> float:
+def used(figures: Mapping[str, float], dtype: str = "float32") -> float:
     """The largest part of a bound that an outcome's figures say was used; 0 if they say nothing of the kind."""
     bounds = {
-        "ratio": numerics.KAPPA_RMS["float32"], "position": numerics.KAPPA_POSITION["float32"],
-        "peak": numerics.KAPPA_MAX["float32"], "rounding": 1.0,
+        "ratio": numerics.KAPPA_RMS[dtype], "position": numerics.KAPPA_POSITION[dtype],
+        "peak": numerics.KAPPA_MAX[dtype], "rounding": 1.0,
     }  # fmt: skip
     return max((figures[name] / bounds[name] for name in bounds if name in figures), default=0.0)
 
@@ -292,10 +345,10 @@ class Table:
         }
 
 
-def _start(root: str, patterns: Sequence[str], own: bool, seed: str) -> None:
+def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: float) -> None:
     """Build a worker's Workshop."""
     global _workshop
-    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own, seed=seed)
+    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own, seed=seed, edges=edges)
 
 
 _workshop: Workshop | None = None
@@ -315,17 +368,18 @@ def run(
     own: bool = False,
     seed: str = SEED,
     also: Sequence[str] = (),
+    edges: float = 0.0,
 ) -> Table:
     """Run the table.
 
     Args:
         only: globs of candidates; none means all. patterns: see `chosen`. jobs: worker processes.
         progress: told of every row: how many are done, how many there are, and the row.
-        own, seed: see `Workshop`. also: addresses of frameworks, asked after the honest variants.
+        own, seed, edges: see `Workshop`. also: addresses of frameworks, asked after the honest variants.
     """
     todo = [*(("framework", address) for address in also), *(entrants(only) if only or not also else [])]
     with tempfile.TemporaryDirectory(prefix="llmasos-mutants-") as root:
-        mine = Workshop(Path(root) / "main", patterns, own=own, seed=seed)
+        mine = Workshop(Path(root) / "main", patterns, own=own, seed=seed, edges=edges)
         rows = []
         for row in _rows(todo, root, patterns, jobs, mine):
             rows.append(row)
@@ -348,7 +402,9 @@ def _rows(
         yield from (mine.row(*entrant) for entrant in todo)
         return
     # Spawned, because torch, which some mutants load, does not survive a fork.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.seed)) as pool:
+    with ProcessPoolExecutor(
+        jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.seed, mine.edges)
+    ) as pool:
         yield from pool.map(_row, todo)
 
 
@@ -390,10 +446,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="adapters that are known to be right, such as transformers; alone, or before the candidates of --only",
     )  # fmt: skip
     parser.add_argument("--seed", default=SEED, help="of probes and of everything drawn")
+    parser.add_argument(
+        "--edges", type=float, default=0.0, metavar="SHARE",
+        help="draw ends of ranges and ids that mean something this often, 0 to 1: whether a case ever fails what is "
+        "right shows sooner",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
     parser.add_argument("--json", action="store_true", help="print the kill matrix instead of the table")
     parser.add_argument("--out", type=Path, help="write the kill matrix to this file")
     options = parser.parse_args(argv)
+    if not 0 <= options.edges <= 1:
+        parser.error(f"--edges {options.edges:g} is not a share between 0 and 1")
     if not entrants(options.only):
         parser.error(f"no candidate matches {' '.join(options.only)}; try --only 'honest:*' 'mutant:epsilon-*'")
 
@@ -403,8 +466,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line.rstrip(), file=sys.stderr, flush=True)
 
     table = run(
-        options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also
-    )
+        options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also,
+        edges=options.edges,
+    )  # fmt: skip
     matrix = json.dumps(table.matrix(), indent=1, ensure_ascii=False, sort_keys=True)
     if options.out is not None:
         options.out.write_text(matrix + "\n", encoding="utf-8")
