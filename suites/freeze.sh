@@ -36,6 +36,10 @@ for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
 done
 freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --match 'metrics.*'
 freeze metrics/text --requires bleu,rouge --match 'metrics.bleu.*' 'metrics.rouge.*'
+# One model that is given for the run: `llmasos certify --bundle DIR`.
+for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
+  freeze bundle/${one%:*} --requires ${one#*:},load_model,forward --bundle --match "bundle.${one%:*}.*"
+done
 # One or two of each kind: enough to know that the wiring is right.
 freeze quick --requires GPT-3,load_model --match \
   format.json.presentation format.unknown-keys.refused format.types.exact format.version.newer-major \

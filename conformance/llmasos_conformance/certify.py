@@ -42,7 +42,7 @@ from llmasos_conformance.canonical import digest_files, encode, package_files, p
 from llmasos_conformance.checks import registry
 from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.policy import TIME_FORMAT, obstacle
-from llmasos_conformance.probes import Library
+from llmasos_conformance.probes import Given, Library, given
 from llmasos_conformance.suite import Case, Suite
 from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_NOTHING, Outcome, State, Verdict, emulated_in
 
@@ -72,6 +72,7 @@ class Order:
         seed: of the inputs; None for a fresh one. key: private key file; None leaves the report unsigned.
         passphrase: asked for the key's passphrase, after the run. timeout_s: per call to the candidate.
         pass_env: names of environment variables that the adapter gets beside the fixed ones; they are recorded.
+        bundle: directory of a model of one's own, for a profile that is about one.
         directory: where relative addresses start. suites: None for the installed ones.
         out_of_process: False hosts the adapter in this process, which makes the run a self-test.
     """
@@ -84,6 +85,7 @@ class Order:
     passphrase: Callable[[], bytes | None] = lambda: None
     timeout_s: float = 30.0
     pass_env: tuple[str, ...] = ()
+    bundle: Path | None = None
     directory: Path = Path()
     suites: Path | None = None
     out_of_process: bool = True
@@ -144,6 +146,7 @@ def certify(
     loaded = suites.load(directory)
     if not profile["cases"]:
         raise Nothing(f"the profile {order.profile} has no cases", where=directory)
+    given = _given(order, profile)
     before = _digests(order)
     # Only in a process of our own: closing the doors of somebody else's program is not ours to do.
     own = bool(sys.flags.isolated)
@@ -158,12 +161,48 @@ def certify(
         tempfile.TemporaryDirectory() as private,  # no path that the adapter is given leads here
     ):
         rooms = _Rooms(Path(temporary).resolve(), Path(private).resolve())
-        return _run(order, loaded, profile, before, place, rooms, said, clock, progress, adopted=adopted)
+        return _run(order, loaded, profile, given, before, place, rooms, said, clock, progress, adopted=adopted)
+
+
+def profile_of(bundle: Path) -> str:
+    """The profile that is about a bundle.
+
+    Raises:
+        HarnessError: it is no bundle that the cases can be asked of.
+    """
+    return given.PROFILES[given.read(bundle).architecture]
+
+
+def _given(order: Order, profile: Mapping[str, Any]) -> Given | None:
+    """The bundle of a profile that is about one.
+
+    Raises:
+        HarnessError: it is missing, or too much, or not of the profile's architecture, or no bundle.
+    """
+    if order.bundle is None:
+        if profile.get("bundle"):
+            raise ReportError(
+                f"the profile {order.profile} is about a model of your own, and none was given",
+                hint="--bundle DIR; llmasos new and llmasos import make one",
+            )
+        return None
+    found = given.read((order.directory / order.bundle).resolve())
+    if not profile.get("bundle"):
+        raise ReportError(
+            f"the profile {order.profile} is asked on probes of the suite, not on a bundle",
+            hint=f"leave out --bundle, or --profile {given.PROFILES[found.architecture]}",
+        )
+    if found.architecture not in profile["requires"]:
+        raise ReportError(
+            f"the bundle is of the architecture {found.architecture}, the profile {order.profile} is not",
+            hint=f"--profile {given.PROFILES[found.architecture]}",
+        )
+    return found
 
 
 def _run(
-    order: Order, loaded: Suite, profile: Mapping[str, Any], before: Mapping[str, str], place: _Place, rooms: _Rooms,
-    said: list[str], clock: Callable[[], datetime], progress: Progress, *, adopted: bool,
+    order: Order, loaded: Suite, profile: Mapping[str, Any], bundle: Given | None, before: Mapping[str, str],
+    place: _Place, rooms: _Rooms, said: list[str], clock: Callable[[], datetime], progress: Progress, *, adopted: bool,
 ) -> Done:  # fmt: skip
     started, seed = clock(), order.seed or secrets.token_hex(16)
     connection = _connect(order, rooms)
@@ -175,8 +214,10 @@ def _run(
 
     try:
         description = connection.description
-        truth = references.connect(description.claims, Library(rooms.private, seed), adapters.connect)
-        candidate = Candidate(Live(connection), description, Library(rooms.bundles, seed))
+        truth = references.connect(description.claims, Library(rooms.private, seed, bundle), adapters.connect)
+        if bundle is not None:
+            references.check_bundle(truth, bundle.probe, bundle.path)
+        candidate = Candidate(Live(connection), description, Library(rooms.bundles, seed, bundle))
         bench = engine.Bench(suite=loaded, checks=registry(), candidate=candidate, reference=truth, seed=seed)
         with evidence.Store(place.path / evidence.FILE_NAME) as store:
             loop = _Loop(bench, connection, store, rooms.hide, end)
@@ -202,6 +243,7 @@ def _finish(
             f"{' and '.join(changed)} changed while the run went on; nothing was signed", hint="run it again, untouched"
         )
     signed = order.key is not None and not loop.interrupted
+    given_bundle = loop.bench.reference.probes.given
     facts = report.Facts(
         candidate=report.candidate_record(loop.bench.candidate.description),
         adapter=before["adapter"],
@@ -227,6 +269,7 @@ def _finish(
             "isolation": [*said, isolation.KEY_SENTENCE] if signed else said,
         },
         environment=installed.environment_record(),
+        bundle=None if given_bundle is None else given_bundle.record(),
     )
     payload = report.statement(facts, profile, outcomes, loop.store.close())
     content = _write(place.path, payload, order if signed else None)

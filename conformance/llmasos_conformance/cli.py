@@ -169,7 +169,11 @@ def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes |
     metavar="ADDRESS",
     help="name, pkg.mod:attr, ./file.py:attr, 'cmd:./program' or @profile",
 )
-@click.option("--profile", required=True, metavar="NAME", help="frozen list of cases, e.g. quick or core/gpt/logits")
+@click.option("--profile", metavar="NAME", help="frozen list of cases, e.g. quick or core/gpt/logits")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), metavar="DIR",
+    help="a model of your own: whether the candidate computes this very one  [profile: bundle/… of its architecture]",
+)  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="report directory, made by this run")
 @click.option(
     "--key", type=click.Path(path_type=Path), help="private key from `llmasos keygen`; without it nothing is signed"
@@ -188,11 +192,13 @@ def _secret(file: Path | None, prompt: str, *, confirm: bool = False) -> bytes |
 @click.option("--brief", is_flag=True, hidden=True)  # for the demo, which goes on where this ends
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def certify(
-    adapter: str, profile: str, out: Path, key: Path | None, passphrase_file: Path | None, seed: str | None,
-    timeout_s: float, pass_env: tuple[str, ...], in_process: bool, no_progress: bool, suites: Path | None, brief: bool,
-    as_json: bool,
+    adapter: str, profile: str | None, bundle: Path | None, out: Path, key: Path | None, passphrase_file: Path | None,
+    seed: str | None, timeout_s: float, pass_env: tuple[str, ...], in_process: bool, no_progress: bool,
+    suites: Path | None, brief: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run a profile against a candidate and write a signed report."""
+    if not (profile or bundle):
+        raise click.UsageError("Missing option '--profile' (or '--bundle', for a model of your own).")
     if not sys.flags.isolated and not in_process:
         from llmasos_conformance import isolation
 
@@ -206,9 +212,9 @@ def certify(
     from llmasos_conformance import certify as rooms
 
     order = rooms.Order(
-        adapter=adapter, profile=profile, out=out, seed=seed, key=key, timeout_s=timeout_s, pass_env=pass_env,
-        passphrase=lambda: _passphrase(key, passphrase_file), out_of_process=not in_process,
-        suites=suites,
+        adapter=adapter, profile=profile or rooms.profile_of(bundle or out), out=out, seed=seed, key=key,
+        timeout_s=timeout_s, pass_env=pass_env, passphrase=lambda: _passphrase(key, passphrase_file),
+        out_of_process=not in_process, suites=suites, bundle=bundle,
     )  # fmt: skip
     with _progress(silent=as_json or no_progress) as progress:
         done = rooms.certify(order, clock=_now, progress=lambda n, total, case: progress(n, total, _chapter(case)))
@@ -256,6 +262,7 @@ def _done_json(done: Done) -> dict[str, Any]:
         "signed": done.signed,
         "interrupted": done.interrupted,
         "profile": predicate["suite"]["profile"],
+        "bundle": predicate.get("bundle"),
         "seed": predicate["run"]["seed"],
         "mode": predicate["run"]["mode"],
         "summary": predicate["summary"],
@@ -298,7 +305,10 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
         return
     if done.signed:
         trust = order.key.with_name("trust.json") if order.key else Path("trust.json")
-        next_step(f"llmasos verify {shlex.quote(str(done.directory))} --trust {shlex.quote(str(trust))} --rejudge")
+        about = f" --bundle {shlex.quote(str(order.bundle))}" if order.bundle else ""
+        next_step(
+            f"llmasos verify {shlex.quote(str(done.directory))} --trust {shlex.quote(str(trust))} --rejudge{about}"
+        )
     elif done.interrupted:
         next_step(f"llmasos certify … --seed {seed} again, to the end; {report.STATEMENT_NAME} has what ran")
     else:
@@ -319,6 +329,10 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
 @click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file: whose reports to believe")
 @click.option("--rejudge", is_flag=True, help="judge every stored answer again with the reference installed here")
 @click.option(
+    "--bundle", type=click.Path(path_type=Path), metavar="DIR",
+    help="your copy of the model that the report is about, where it is about one; --rejudge needs it",
+)  # fmt: skip
+@click.option(
     "--level",
     type=click.Choice(["suite", "evidence"]),
     default="evidence",
@@ -327,7 +341,10 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
 )
 @click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
-def verify(path: Path, trust_file: Path | None, rejudge: bool, level: str, suites: Path | None, as_json: bool) -> int:
+def verify(
+    path: Path, trust_file: Path | None, rejudge: bool, bundle: Path | None, level: str, suites: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Check a report: signature, signer, suite, evidence, and with --rejudge every verdict in it."""
     from llmasos_conformance import policy
     from llmasos_conformance import verify as rooms
@@ -336,7 +353,7 @@ def verify(path: Path, trust_file: Path | None, rejudge: bool, level: str, suite
     with _progress(silent=as_json) as progress:
         result = rooms.verify(
             path, now=_now(), own=rooms.Installed.here(suites), trust=trust, level="re-judged" if rejudge else level,
-            on_case=lambda n, total: progress(n, total, "judging again"),
+            on_case=lambda n, total: progress(n, total, "judging again"), bundle=bundle,
         )  # fmt: skip
     if as_json:
         print_json(result.as_json())

@@ -159,6 +159,11 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
         "The profile is unknown here, or was frozen with other content.",
         "配置未知或内容不同。",
     ),
+    "E_BUNDLE": (
+        REJECTED,
+        "A profile about one model names it, with the architecture of the profile; no other profile names one.",
+        "针对自有模型的配置必须指明该模型且架构一致;其他配置不得指明模型。",
+    ),
     "E_CHECK_MISSING": (
         REJECTED,
         "A case of the profile has no outcome.",
@@ -260,6 +265,16 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
         POLICY,
         "Judging again needs the very suite of the run, which is not installed here.",
         "重新评判需要运行时的同一测试集。",
+    ),
+    "E_BUNDLE_ABSENT": (
+        POLICY,
+        "Judging again needs the bundle that the report is about: --bundle DIR.",
+        "重新评判需要报告所针对的模型目录:--bundle DIR。",
+    ),
+    "E_BUNDLE_OTHER": (
+        POLICY,
+        "The bundle given to the verifier is not the one that the report is about.",
+        "提供给验证者的模型目录与报告所针对的不同。",
     ),
     "E_CONVERSATION": (
         REJECTED,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.candidate import Candidate, Connection, Direct, LoadedModel
-from llmasos_conformance.protocol import Array, Claims
+from llmasos_conformance.errors import SuiteError
+from llmasos_conformance.protocol import Array, Claims, Refusal
 
 if TYPE_CHECKING:
     from llmasos_conformance.probes import Library, Probe
@@ -81,6 +83,22 @@ class Reference:
             rows = {PLURAL[name]: [list(row)] for name, row in beside.items()}
             self._memory[key] = candidate.model(probe).forward([list(ids)], **rows)[0]
         return self._memory[key]
+
+
+def check_bundle(reference: Reference, name: str, path: Path) -> None:
+    """Load a bundle that somebody gave, before anybody else is asked to.
+
+    Args:
+        name: of the probe that it is. path: where it came from, for the message.
+
+    Raises:
+        SuiteError: the reference refuses it, so that there is nothing to expect of a candidate.
+    """
+    try:
+        reference.model(name)
+    except Refusal as refusal:
+        why = f"the reference refuses the bundle: {refusal.code}: {refusal.message}"
+        raise SuiteError(why, where=path, hint=f"llmasos inspect {path} says all that is wrong with it") from refusal
 
 
 def connect(claims: Claims, probes: Library, open_address: Any) -> Reference:

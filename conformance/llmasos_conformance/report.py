@@ -45,6 +45,7 @@ class Facts:
     Attributes:
         candidate: see `candidate_record`. adapter: digest of the adapter's files.
         suite, reference, harness, run, environment: members of the predicate, as the schema has them.
+        bundle: that somebody gave for the run, see `probes.given`; None for a run on probes alone.
     """
 
     candidate: Mapping[str, Any]
@@ -54,6 +55,7 @@ class Facts:
     harness: Mapping[str, Any]
     run: Mapping[str, Any]
     environment: Mapping[str, Any]
+    bundle: Mapping[str, Any] | None = None
 
 
 def candidate_record(description: Description) -> dict[str, Any]:
@@ -156,10 +158,12 @@ def statement(facts: Facts, profile: Mapping[str, Any], outcomes: Sequence[Outco
             "subject": [
                 {"name": "description", "digest": {"sha256": sha256(encode(facts.candidate))}},
                 {"name": "adapter", "digest": {"sha256": facts.adapter}},
+                *([{"name": "bundle", "digest": {"sha256": facts.bundle["digest"]}}] if facts.bundle else []),
             ],
             "predicate": {
                 "schemaVersion": SCHEMA_VERSION,
                 "candidate": facts.candidate,
+                **({"bundle": facts.bundle} if facts.bundle else {}),
                 "suite": facts.suite,
                 "reference": facts.reference,
                 "harness": facts.harness,
@@ -189,7 +193,9 @@ def headline(content: Mapping[str, Any]) -> str:
     )
     who = predicate["candidate"]
     name, profile = clean(f"{who['name']} {who['version']}"), clean(predicate["suite"]["profile"])
-    return f"{predicate['verdict']}: {name}, profile {profile} ({counts})"
+    given = predicate.get("bundle")
+    bundle = f" on the bundle {clean(given['name'])} {given['digest'][:12]}" if given else ""
+    return f"{predicate['verdict']}: {name}, profile {profile}{bundle} ({counts})"
 
 
 def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
@@ -204,6 +210,7 @@ def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
         f"seed `{run['seed']}`, {run['mode']}, claimed {claims}.",
         f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}.",
         "",
+        *_given(predicate.get("bundle")),
         "| " + " | ".join(predicate["summary"]) + " | emulated |",
         "|" + "---|" * (len(predicate["summary"]) + 1),
         "| " + " | ".join(str(count) for count in predicate["summary"].values()) + f" | {predicate['emulated']} |",
@@ -227,6 +234,14 @@ def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
             f"| `{made['id']}` | {made['requirement']} | {made['level']} | {made['outcome']}{mark} | {figures} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _given(bundle: Mapping[str, Any] | None) -> list[str]:
+    """What a page says of the bundle that somebody gave, with digests that `sha256sum` prints too."""
+    if bundle is None:
+        return []
+    head = f"The verdict is about one model, {_cell(bundle['name'])} ({bundle['architecture']}), and no other:"
+    return [head, "", *(f"- `{name}` sha256 `{digest}`" for name, digest in bundle["files"].items()), ""]
 
 
 def _cell(text: str) -> str:

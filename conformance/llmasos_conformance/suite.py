@@ -591,6 +591,7 @@ def freeze(
     requires: Iterable[str] = (),
     match: Sequence[str] = ("*",),
     within: Iterable[str] = (),
+    bundle: bool = False,
     version: str = __version__,
     directory: Path | None = None,
     checks: Mapping[str, Check] | None = None,
@@ -602,12 +603,14 @@ def freeze(
         name: for example "core/gpt3/logits"; the file is profiles/<name>.json.
         requires: capabilities that a candidate must declare. match: shell patterns on case ids, any of which suffices.
         within: capabilities; only cases that need no others are taken. Empty takes all.
+        bundle: take the cases that are asked on a bundle given for the run, and no others; else take none of them.
         version: of the standard.
         replace: overwrite a profile of that name; for one that is not published yet.
 
     Raises:
         SuiteError: the suites are malformed, a pattern matches nothing, a name is unknown, or the profile exists.
     """
+    from llmasos_conformance.probes import GIVEN
     from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES
 
     place = directory or find()
@@ -623,12 +626,15 @@ def freeze(
     chosen = [
         case
         for case in suite.cases.values()
-        if case.needs <= offered and any(fnmatchcase(case.id, pattern) for pattern in match)
+        if (case.given.get("probe") in GIVEN.values()) == bundle
+        and case.needs <= offered
+        and any(fnmatchcase(case.id, pattern) for pattern in match)
     ]
     document = {
         "profile": name,
         "version": version,
         "requires": needed,
+        **({"bundle": True} if bundle else {}),
         "cases": [_entry(case, suite.requirements) for case in chosen],
     }
     return profiles.write(place, document, replace=replace)
@@ -650,6 +656,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--requires", default="", help="capabilities, separated by commas")
     command.add_argument("--within", default="", help="take only cases that need no other capabilities than these")
     command.add_argument("--match", nargs="+", default=["*"], help="shell patterns on case ids")
+    command.add_argument("--bundle", action="store_true", help="the cases about a bundle that is given for the run")
     command.add_argument("--version", default=__version__, help="of the standard")
     command.add_argument("--directory", type=Path, help="suites; default the installed ones")
     command.add_argument("--replace", action="store_true", help="overwrite a profile that is not published yet")
@@ -670,6 +677,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             requires=[name for name in given.requires.split(",") if name],
             match=given.match,
             within=[name for name in given.within.split(",") if name],
+            bundle=given.bundle,
             version=given.version,
             directory=given.directory,
             replace=given.replace,

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance import evidence, installed, isolation, report, signing
 from llmasos_conformance.canonical import Unacceptable, clean, encode, legible, parse, schema, sha256, validate
@@ -33,6 +33,9 @@ from llmasos_conformance.errors import ReportError, SignatureError, SuiteError
 from llmasos_conformance.policy import Trust, TrustedKey, moment
 from llmasos_conformance.reasons import MALFORMED, NOT_CONFORMANT, POLICY, REASONS, REJECTED
 from llmasos_conformance.verdict import Verdict, emulated_in
+
+if TYPE_CHECKING:
+    from llmasos_conformance.probes import Given
 
 RUNGS = ("integrity", "signer", "suite", "evidence", "re-judged")
 SKEW = timedelta(seconds=300)
@@ -136,6 +139,7 @@ class Result:
                 "candidate": predicate["candidate"]["name"],
                 "candidateVersion": predicate["candidate"]["version"],
                 "profile": predicate["suite"]["profile"],
+                "bundle": predicate.get("bundle"),
                 "suite": predicate["suite"]["digest"],
                 "seed": predicate["run"]["seed"],
                 "run": predicate["run"]["id"],
@@ -163,7 +167,7 @@ Step = Callable[[], None]
 
 def verify(
     path: Path, *, now: datetime, own: Installed, trust: Trust | None = None, level: str = "evidence",
-    on_case: Callable[[int, int], None] | None = None, unsigned: bool = False,
+    on_case: Callable[[int, int], None] | None = None, unsigned: bool = False, bundle: Path | None = None,
 ) -> Result:  # fmt: skip
     """Verify a report.
 
@@ -171,6 +175,7 @@ def verify(
         path: the report's directory, or its envelope with the evidence beside it.
         now: in UTC. own: what the verifier has installed. trust: None when nobody is trusted.
         level: the rung to climb to, from "suite" on. on_case: told done and total while re-judging.
+        bundle: the verifier's own copy of the bundle that the report is about; judging again needs it.
         unsigned: look at what an unsigned run kept too. It is refused all the same; whatever else is wrong is found.
 
     Raises:
@@ -178,7 +183,7 @@ def verify(
     """
     if level not in RUNGS[2:]:
         raise ReportError(f"no level {level!r:.40}", hint=", ".join(RUNGS[2:]))
-    climb = _Climb(path, now, own, trust or Trust(), on_case, unsigned=unsigned)
+    climb = _Climb(path, now, own, trust or Trust(), on_case, unsigned=unsigned, bundle=bundle)
     steps = [pair for pair in climb.steps() if RUNGS.index(pair[0]) <= RUNGS.index(level)]
     result = climb.result
     for rung, step in steps:
@@ -201,22 +206,24 @@ class _Climb:
 
     def __init__(
         self, path: Path, now: datetime, own: Installed, trust: Trust, on_case: Callable[[int, int], None] | None,
-        *, unsigned: bool,
+        *, unsigned: bool, bundle: Path | None,
     ) -> None:  # fmt: skip
         self.directory = path if path.is_dir() else path.parent
         self.file = path / report.ENVELOPE_NAME if path.is_dir() else path
         self.now, self.own, self.trust, self.on_case, self.unsigned = now, own, trust, on_case, unsigned
+        self.bundle = bundle
         self.result, self.halted, self.kept = Result(), False, False
         self.payload = b""
         self.content: Mapping[str, Any] = {}
         self.signers: list[TrustedKey] = []
         self.records: list[evidence.Record] = []
+        self.given: Given | None = None
 
     def steps(self) -> Iterator[tuple[str, Step]]:
         integrity = (self.read, self.form, self.subject, self.times)
         signer = (self.known, self.period, self.scope, self.mode)
         suite = (
-            self.suite_digest, self.profile, self.reference, self.harness, self.check_set, self.levels,
+            self.suite_digest, self.profile, self.about, self.reference, self.harness, self.check_set, self.levels,
             self.declared, self.tail, self.isolation, self.marks, self.roots, self.counts, self.verdict,
         )  # fmt: skip
         for rung, group in zip(RUNGS, (integrity, signer, suite, (self.stored,), (self.rejudge,)), strict=True):
@@ -303,9 +310,13 @@ class _Climb:
         self.result.content, self.result.report_id = value, sha256(self.payload)
 
     def subject(self) -> None:
-        subject = {each["name"]: each["digest"]["sha256"] for each in self.content["subject"]}
-        if len(subject) != 2 or subject["description"] != sha256(encode(self.predicate["candidate"])):
+        named = [(each["name"], each["digest"]["sha256"]) for each in self.content["subject"]]
+        subject, about = dict(named), self.predicate.get("bundle")
+        due = ["description", "adapter"] + (["bundle"] if about else [])
+        if [name for name, _ in named] != due or subject["description"] != sha256(encode(self.predicate["candidate"])):
             raise Unacceptable("E_SUBJECT", "the subject is not the digest of the candidate's record")
+        if about and subject["bundle"] != about["digest"]:
+            raise Unacceptable("E_SUBJECT", "the subject is not the bundle that the report describes")
 
     def times(self) -> None:
         try:
@@ -384,6 +395,17 @@ class _Climb:
                 self.result.notes.append(
                     f"{case['id']} was withdrawn in {since}; the verdict of this report counts it still"
                 )
+
+    def about(self) -> None:
+        """A profile about a bundle has one, of its architecture, and no other profile has any."""
+        about = self.predicate.get("bundle")
+        if bool(about) != bool(self.frozen.get("bundle")):
+            what = (
+                "names a bundle, and the profile is about none" if about else "names no bundle, which is the profile's"
+            )
+            raise Unacceptable("E_BUNDLE", f"the report {what}")
+        if about and about["architecture"] not in self.frozen["requires"]:
+            raise Unacceptable("E_BUNDLE", f"the bundle is of {about['architecture']}, the profile is not")
 
     def reference(self) -> None:
         self._pinned("reference", "E_REFERENCE", self.trust.references, self.own.reference_digest)
@@ -521,8 +543,28 @@ class _Climb:
     def rejudge(self) -> None:
         if self.predicate["suite"]["digest"] != self.own.suite_digest:
             raise Unacceptable("E_REJUDGE_SUITE", "judging again needs the very suite of the run")
+        self._bundle_at_hand()
         with tempfile.TemporaryDirectory(prefix="llmasos-") as place:
             self._rejudge_all(Path(place))
+
+    def _bundle_at_hand(self) -> None:
+        """The verifier's copy of the bundle that the report is about is the one that the report is about."""
+        about = self.predicate.get("bundle")
+        if about is None:
+            return
+        if self.bundle is None:
+            raise Unacceptable(
+                "E_BUNDLE_ABSENT", f"judging again needs the bundle {clean(about['name'])}: --bundle DIR"
+            )
+        from llmasos_conformance.probes import given
+
+        mine = given.read(self.bundle)
+        if mine.digest != about["digest"]:
+            other = sorted(name for name in mine.files.keys() | about["files"].keys()
+                           if mine.files.get(name) != about["files"].get(name))  # fmt: skip
+            raise Unacceptable("E_BUNDLE_OTHER", f"{self.bundle} is another bundle than that of the run: "
+                               f"{', '.join(other) or 'its digest'} differs")  # fmt: skip
+        self.given = mine
 
     def _rejudge_all(self, place: Path) -> None:
         from llmasos_conformance import adapters, engine, reference, suite, wire
@@ -532,7 +574,7 @@ class _Climb:
 
         loaded, seed = suite.load(self.own.suites), self.predicate["run"]["seed"]
         description = wire.parse_description(self.predicate["candidate"], "the report")
-        probes = Library(place, seed)
+        probes = Library(place, seed, self.given)
         bench = engine.Bench(
             suite=loaded,
             checks=registry(),

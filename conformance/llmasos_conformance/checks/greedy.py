@@ -49,7 +49,8 @@ def ask_greedy(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
 def judge_greedy(given: Given, asked: Asked, reference: Reference) -> Finding:
     prompt, ids = asked["prompt"], asked["ids"]
-    return worst([unlike_greedy(reference, given["probe"], prompt, ids), counted(ids, given["steps"])])
+    ends = reference.probes.get(given["probe"]).config["eos_token_ids"]
+    return worst([unlike_greedy(reference, given["probe"], prompt, ids), counted(ids, given["steps"], ends=ends)])
 
 
 GREEDY = {"probe": PROBE, "length": LENGTH, "steps": STEPS}

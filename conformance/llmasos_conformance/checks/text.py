@@ -36,7 +36,7 @@ SPEAKER: Mapping[str, Any] = {"says": ["ok"], "after": 1}
 TEXTS = {"type": "array", "items": {"type": "string"}, "default": [], "description": "texts beside the drawn one"}
 
 
-def _text(draw: Draw) -> str:
+def any_text(draw: Draw) -> str:
     """Up to 24 characters, a few of each block in a row."""
     parts = []
     for _ in range(draw.integer(0, 6)):
@@ -65,7 +65,7 @@ def ask_round_trip(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none, they are equal or they are not.
     """
     model = candidate.model(speaker(candidate.probes, given["model"]))
-    texts = [*given["texts"], _text(draw)]
+    texts = [*given["texts"], any_text(draw)]
     ids = [model.tokenize(text) for text in texts]
     return {"texts": texts, "ids": ids, "back": [model.detokenize(row) for row in ids]}
 
@@ -100,7 +100,7 @@ def ask_byte_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none, they are equal or they are not.
     """
     model = candidate.model(speaker(candidate.probes, given["model"]))
-    texts = [*given["texts"], _text(draw)]
+    texts = [*given["texts"], any_text(draw)]
     return {"texts": texts, "ids": [model.tokenize(text) for text in texts]}
 
 
@@ -131,7 +131,7 @@ def ask_literals(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none, they are equal or they are not.
     """
     model, literal = candidate.model(speaker(candidate.probes, given["model"])), given["literal"]
-    before, after = _text(draw), _text(draw)
+    before, after = any_text(draw), any_text(draw)
     texts = [literal, before + literal + after, f" {literal}{literal}", literal[:-1]]
     ids = [model.tokenize(text) for text in texts]
     return {"texts": texts, "ids": ids, "back": [model.detokenize(row) for row in ids]}

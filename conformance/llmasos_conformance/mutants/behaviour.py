@@ -861,6 +861,14 @@ class TokenizerNormalises(Runtime):
         return super().encode("".join(" " if c.isspace() and ord(c) > 127 else c for c in text), special)
 
 
+@mutant("escapes-read", "ggml-org/llama.cpp#7384", "TOK-46")
+class EscapesRead(Runtime):
+    """A backslash and an n in a text are read as the end of a line."""
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        return super().encode(text.replace("\\n", "\n"), special)
+
+
 @mutant("specials-in-text", "ollama/ollama#17262", "TOK-4")
 class SpecialsInText(Runtime):
     """The literal of a special token in a text is always that token."""

@@ -29,6 +29,8 @@ Transformer, each trf-…
     ties        uniform twins
     automata    script echo
 
+A bundle that somebody gives for a run stands in the place of given, llama-given, bert-given or trf-given.
+
 A probe depends on its name and the run's seed alone. Weights come from random words that are a function of a key and a
 counter, are shaped in exact integer and correctly rounded arithmetic, and have at most 8 significant bits, so that
 they are the same on every machine and exact in bfloat16, float32 and float64: a candidate that loads them makes no
@@ -40,7 +42,8 @@ as it is but for a factor, attention and feed-forward add nothing, and a head ro
 exactly those codes. What follows is known without computing, with a margin that no rounding reaches.
 """
 
-from llmasos_conformance.probes import banded, bert, gpt, llama, transformer
+from llmasos_conformance.probes import banded, bert, given, gpt, llama, transformer
+from llmasos_conformance.probes.given import GIVEN, Given
 from llmasos_conformance.probes.library import Disturbed, Library, Probe
 from llmasos_conformance.probes.making import MARGIN, PROBES, Parts, significant, sylvester
 
@@ -48,14 +51,17 @@ NAMES: tuple[str, ...] = tuple(PROBES)
 """All probes, of all architectures."""
 
 __all__ = [
+    "GIVEN",
     "MARGIN",
     "NAMES",
     "Disturbed",
+    "Given",
     "Library",
     "Parts",
     "Probe",
     "banded",
     "bert",
+    "given",
     "gpt",
     "llama",
     "significant",

@@ -12,6 +12,7 @@ from typing import Any
 from llmasos_conformance.canonical import digest_of, sha256
 from llmasos_conformance.errors import HarnessError, SuiteError
 from llmasos_conformance.layout import files_of, with_defaults
+from llmasos_conformance.probes.given import Given
 from llmasos_conformance.probes.making import PROBES, Maker, Parts
 from llmasos_conformance.protocol import Array
 
@@ -47,11 +48,11 @@ class Library:
     Args:
         root: directory for the bundles, and for nobody else; made if absent. Two libraries (the candidate's and the
             reference's) with the same seed hold the same bundles in different places.
-        seed: of the run.
+        seed: of the run. given: the bundle that somebody gave for the run, in the place of the probe that it is.
     """
 
-    def __init__(self, root: Path, seed: str) -> None:
-        self.root, self.seed = Path(root), seed
+    def __init__(self, root: Path, seed: str, given: Given | None = None) -> None:
+        self.root, self.seed, self.given = Path(root), seed, given
         self._made: dict[str, Probe] = {}
         self._written: dict[Path, dict[str, str]] = {}  # bundle -> file -> SHA-256
 
@@ -61,6 +62,10 @@ class Library:
         Raises:
             SuiteError: there is none of that name.
         """
+        if name not in self._made and self.given is not None and name == self.given.probe:
+            self._made[name] = self._store(name, self.given.contents, self.given.document, {})
+            if self._made[name].digest != self.given.digest:
+                raise Disturbed("the bundle is not what it was when the run began", where=self.given.path)
         if name not in self._made:
             parts = self.parts(name)
             files = files_of(parts.document, parts.weights)
@@ -73,6 +78,8 @@ class Library:
         Raises:
             SuiteError: there is none of that name.
         """
+        if self.given is not None and name == self.given.probe:
+            raise SuiteError(f"{name} is a bundle that was given; it is not taken apart")
         if name not in PROBES:
             raise SuiteError(f"no probe is called {name!r}", hint=f"one of {', '.join(PROBES)}")
         return PROBES[name](Maker(self.seed, name))
