@@ -223,6 +223,39 @@ def test_an_unknown_name_gets_near_ones(llmasos):
     assert "E_SIGNATURE" in err
 
 
+EXPLAINED = {
+    "case": {
+        *("requirement", "level", "sentence", "check", "asks", "needs", "given", "examples", "effect", "where"),
+        *("withdrawn", "document", "run"),
+    },
+    "requirement": {
+        *("level", "chapter", "sentence", "source", "untestable", "withdrawn", "errata", "cases", "document")
+    },
+    "chapter": {"title", "requirements", "document"},
+    "reason": {"text", "exitCode"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("case", "api.seed.zero"), ("requirement", "API-1"), ("chapter", "attention"), ("reason", "E_SIZE")],
+)
+def test_an_explanation_is_data_too_under_the_keys_that_help_names(kind, name, llmasos):
+    code, out, err = llmasos("explain", name.lower() if kind != "case" else f"llmasos::api::{name}", "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (told["schemaVersion"], told["kind"], told["id"], told["lang"]) == ("1.0", kind, name, "en")
+    assert told.keys() == EXPLAINED[kind] | {"schemaVersion", "kind", "id", "lang"}
+    listed = " ".join(llmasos("explain", "--help")[1].split()).partition(f" {kind} ")[2]
+    assert all(key in listed for key in EXPLAINED[kind])
+    assert json.loads(llmasos("explain", name, "--json", "--lang", "zh")[1])["lang"] == "zh"
+
+
+def test_an_unknown_name_is_told_on_standard_error_alone_with_json_too(llmasos):
+    assert llmasos("explain", "E_SIGNATURES", "--json")[:2] == (2, "")
+    assert llmasos("explain", "E_SIGNATURES", "--json") == llmasos("explain", "E_SIGNATURES")
+
+
 # ── the reference as a tool ──
 
 
