@@ -919,7 +919,11 @@ def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
 @click.option("--tensors", is_flag=True, help="show every tensor with its figures")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON, tensors included")
 def inspect_(bundle: Path, tensors: bool, as_json: bool) -> int:
-    """Show what is in BUNDLE, and everything that is wrong with it. Exit code 0 if it is sound, 1 if not."""
+    """Show what is in BUNDLE, and everything that is wrong with it. Exit code 0 if it is sound, 1 if not.
+
+    A model.onnx is looked into where the package onnx is installed: operator set, inputs, outputs, and whether it was
+    made of this document and these weights.
+    """
     from llmasos_conformance.adapters.reference import inspect_bundle
     from llmasos_conformance.protocol import Refusal
 

@@ -303,6 +303,25 @@ def test_inspect_shows_the_example_of_the_source_document(llmasos, model):
         assert part in out
 
 
+def test_inspect_looks_into_a_graph_and_a_mismatch_is_a_finding(llmasos, tmp_path):
+    pytest.importorskip("onnxruntime")
+    assert llmasos("new", tmp_path / "made", "--architecture", "GPT-3", *NEW)[0] == 0
+    assert llmasos("export", tmp_path / "made")[0] == 0
+    code, out, _ = llmasos("inspect", tmp_path / "made")
+    assert code == 0
+    assert "graph: model.onnx, operator set 17, made of these weights" in out
+    document = json.loads((tmp_path / "made" / "model.json").read_text())
+    (tmp_path / "made" / "model.safetensors").unlink()
+    (tmp_path / "made" / "model.json").write_text(json.dumps({**document, "initialisation": {"seed": 99}}))
+    code, out, _ = llmasos("inspect", tmp_path / "made")
+    assert code == 1
+    assert "wrong: model.onnx: was made of other weights than those of the seed (export it again)" in out
+    code, out, _ = llmasos("inspect", tmp_path / "made", "--json")
+    told = json.loads(out)
+    assert (code, told["sound"], told["graphs"][0]["weights"]) == (1, False, "others")
+    assert told["graphs"][0]["inputs"][0] == {"name": "input_ids", "dtype": "int64", "shape": ["batch", "length"]}
+
+
 def test_inspect_of_nothing_is_an_error_with_the_path(llmasos, tmp_path):
     code, _, err = llmasos("inspect", tmp_path / "none.json")
     assert code == 2
