@@ -501,21 +501,44 @@ _LISTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
 @cli.command(short_help="Explain a chapter, requirement, case or reason code.")
 @click.argument("name", metavar="ID")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
-def explain(name: str, lang: str) -> None:
-    """Explain a chapter of the standard, a requirement, a case, or a reason code of verify."""
+@click.option("--json", "as_json", is_flag=True, help="print as JSON")
+def explain(name: str, lang: str, as_json: bool) -> None:
+    """Explain a chapter of the standard, a requirement, a case, or a reason code of verify.
+
+    With --json, every answer has schemaVersion, kind, id and lang, and by its kind:
+
+    \b
+    case         requirement, level, sentence, check, asks, needs, given,
+                 examples, effect, where, withdrawn, document, run
+    requirement  level, chapter, sentence, source, untestable, withdrawn,
+                 errata, cases, document
+    chapter      title, requirements, document
+    reason       text, exitCode
+    """
+    kind, told = _explained(name, lang)
+    if as_json:
+        return print_json({"schemaVersion": "1.0", "kind": kind, "id": told["id"], "lang": lang, **told})
+    return _EXPLAIN[kind](told, lang)
+
+
+def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
+    """The kind of what has this name, and all that is told of it; keys are stable.
+
+    Raises:
+        HarnessError: nothing has the name.
+    """
     from llmasos_conformance.reasons import REASONS
 
     if name.upper() in REASONS:
         code, *texts = REASONS[name.upper()]
-        say(f"{name.upper()}: {texts[lang == 'zh']}")
-        return say({"en": f"llmasos verify exits with {code}", "zh": f"llmasos verify 的退出码为 {code}"}[lang])
+        return "reason", {"id": name.upper(), "text": texts[lang == "zh"], "exitCode": code}
     loaded, name = _suite(), name.rpartition("::")[2]  # pytest prints llmasos::chapter::case
     if name in loaded.cases or name in loaded.withdrawn:
-        return _explain_case(loaded, {**loaded.cases, **loaded.withdrawn}[name], lang)
+        return "case", _told_of_case(loaded, {**loaded.cases, **loaded.withdrawn}[name], lang)
     if name.upper() in loaded.requirements:
-        return _explain_requirement(loaded, name.upper(), lang)
+        return "requirement", _told_of_requirement(loaded, name.upper(), lang)
     if name in loaded.chapters:
-        return _explain_chapter(loaded, name, lang)
+        return "chapter", _told_of_chapter(loaded, name, lang)
     known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *REASONS]
     near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
     raise HarnessError(
@@ -524,55 +547,104 @@ def explain(name: str, lang: str) -> None:
     )
 
 
-def _explain_case(loaded: Suite, case: Case, lang: str) -> None:
+def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
+    """A case; run is "" for one that is withdrawn, and effect where the suite says none."""
     from llmasos_conformance.checks import registry
     from llmasos_conformance.report import reproduce_command
 
     requirement = loaded.requirements[case.requirement]
+    check = registry().get(case.check)  # that of a withdrawn case may be gone
+    return {
+        "id": case.id, "requirement": requirement.id, "level": requirement.level,
+        "sentence": requirement.sentence[lang], "check": case.check,
+        "asks": inspect.cleandoc(check.doc) if check else case.check, "needs": sorted(case.needs),
+        "given": dict(case.given), "examples": case.examples, "effect": case.effect.get(lang, ""),
+        "where": case.where, "withdrawn": _told_withdrawn(case.withdrawn, lang),
+        "document": _in_document(loaded, case.id, lang),
+        "run": "" if case.withdrawn else reproduce_command(case.id, "ADDRESS"),
+    }  # fmt: skip
+
+
+def _told_of_requirement(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    """A requirement; untestable is None for one that cases test."""
+    requirement = loaded.requirements[name]
+    return {
+        "id": requirement.id, "level": requirement.level, "chapter": requirement.chapter,
+        "sentence": requirement.sentence[lang], "source": requirement.source.get(lang, requirement.source["en"]),
+        "untestable": requirement.untestable.get(lang, requirement.untestable.get("en")),
+        "withdrawn": _told_withdrawn(requirement.withdrawn, lang),
+        "errata": [{"since": each.since, "was": each.was[lang], "why": each.why[lang]} for each in requirement.errata],
+        "cases": [case.id for case in loaded.cases.values() if case.requirement == name],
+        "document": _in_document(loaded, name, lang),
+    }  # fmt: skip
+
+
+def _told_of_chapter(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "title": loaded.chapters[name][lang],
+        "requirements": [
+            {"id": each.id, "level": each.level, "sentence": each.sentence[lang], "withdrawn": bool(each.withdrawn)}
+            for each in loaded.requirements.values()
+            if each.chapter == name
+        ],
+        "document": _in_document(loaded, name, lang),
+    }
+
+
+def _told_withdrawn(said: Withdrawal | None, lang: str) -> dict[str, Any] | None:
+    return None if said is None else {"since": said.since, "why": said.why[lang], "instead": list(said.instead)}
+
+
+def _explain_reason(told: Mapping[str, Any], lang: str) -> None:
+    say(f"{told['id']}: {told['text']}")
+    say({"en": "llmasos verify exits with ", "zh": "llmasos verify 的退出码为 "}[lang] + str(told["exitCode"]))
+
+
+def _explain_case(told: Mapping[str, Any], lang: str) -> None:
     label = {
         "en": ("asks", "needs", "given", "examples", "if it fails", "where", "in the document", "run it"),
         "zh": ("检查自身的说明(英文)", "需要", "给定", "示例数", "若未通过", "位置", "在文档中", "运行"),
     }[lang]
-    say(case.id, bold=True)
-    say(f"  {requirement.id} ({requirement.level}): {requirement.sentence[lang]}")
-    _say_withdrawn(case.withdrawn, lang)
-    given = json.dumps(dict(case.given), ensure_ascii=False, default=str)
-    check = registry().get(case.check)  # that of a withdrawn case may be gone
+    say(told["id"], bold=True)
+    say(f"  {told['requirement']} ({told['level']}): {told['sentence']}")
+    _say_withdrawn(told["withdrawn"], lang)
+    given = json.dumps(told["given"], ensure_ascii=False, default=str)
     rows = (
-        inspect.cleandoc(check.doc) if check else case.check, ", ".join(sorted(case.needs)),
-        given if case.given else "", str(case.examples), case.effect.get(lang, ""), case.where,
-        _in_document(loaded, case.id, lang), "" if case.withdrawn else reproduce_command(case.id, "ADDRESS"),
+        told["asks"], ", ".join(told["needs"]), given if told["given"] else "", str(told["examples"]),
+        told["effect"], told["where"], told["document"], told["run"],
     )  # fmt: skip
     for name, text in zip(label, rows, strict=True):
         if text:
             say(f"  {name}: " + text.replace("\n", "\n    "))
 
 
-def _explain_requirement(loaded: Suite, name: str, lang: str) -> None:
-    requirement = loaded.requirements[name]
-    say(f"{requirement.id} ({requirement.level}), {requirement.chapter}", bold=True)
-    say(f"  {requirement.sentence[lang]}")
-    say({"en": "  source: ", "zh": "  来源:"}[lang] + requirement.source.get(lang, requirement.source["en"]))
-    _say_withdrawn(requirement.withdrawn, lang)
-    for erratum in requirement.errata:
-        say({"en": "  reworded in ", "zh": "  改写于 "}[lang] + f"{erratum.since}: {erratum.why[lang]}")
-    if requirement.untestable:
-        reason = requirement.untestable.get(lang, requirement.untestable["en"])
-        say({"en": "  untestable: ", "zh": "  不可测试:"}[lang] + reason)
-    cases = [case.id for case in loaded.cases.values() if case.requirement == name]
-    say({"en": "  cases: ", "zh": "  用例:"}[lang] + (", ".join(cases) or "-"))
-    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + _in_document(loaded, name, lang))
-    next_step(f"llmasos explain {cases[0] if cases else requirement.chapter}")
+def _explain_requirement(told: Mapping[str, Any], lang: str) -> None:
+    say(f"{told['id']} ({told['level']}), {told['chapter']}", bold=True)
+    say(f"  {told['sentence']}")
+    say({"en": "  source: ", "zh": "  来源:"}[lang] + told["source"])
+    _say_withdrawn(told["withdrawn"], lang)
+    for erratum in told["errata"]:
+        say({"en": "  reworded in ", "zh": "  改写于 "}[lang] + f"{erratum['since']}: {erratum['why']}")
+    if told["untestable"]:
+        say({"en": "  untestable: ", "zh": "  不可测试:"}[lang] + told["untestable"])
+    say({"en": "  cases: ", "zh": "  用例:"}[lang] + (", ".join(told["cases"]) or "-"))
+    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + told["document"])
+    next_step(f"llmasos explain {told['cases'][0] if told['cases'] else told['chapter']}")
 
 
-def _explain_chapter(loaded: Suite, name: str, lang: str) -> None:
-    said = [each for each in loaded.requirements.values() if each.chapter == name]
-    say(f"{name}: {loaded.chapters[name][lang]}", bold=True)
-    for each in said:
-        mark = {"en": ", withdrawn", "zh": ",已撤回"}[lang] if each.withdrawn else ""
-        say(f"  {each.id} ({each.level}{mark}): {each.sentence[lang]}")
-    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + _in_document(loaded, name, lang))
-    next_step(f"llmasos explain {said[0].id}")
+def _explain_chapter(told: Mapping[str, Any], lang: str) -> None:
+    say(f"{told['id']}: {told['title']}", bold=True)
+    for each in told["requirements"]:
+        mark = {"en": ", withdrawn", "zh": ",已撤回"}[lang] if each["withdrawn"] else ""
+        say(f"  {each['id']} ({each['level']}{mark}): {each['sentence']}")
+    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + told["document"])
+    next_step(f"llmasos explain {told['requirements'][0]['id']}")
+
+
+_EXPLAIN: Mapping[str, Callable[[Mapping[str, Any], str], None]] = {
+    "case": _explain_case, "requirement": _explain_requirement, "chapter": _explain_chapter, "reason": _explain_reason,
+}  # fmt: skip
 
 
 def _in_document(loaded: Suite, name: str, lang: str) -> str:
@@ -581,11 +653,11 @@ def _in_document(loaded: Suite, name: str, lang: str) -> str:
     return standard.address(loaded, name, lang)
 
 
-def _say_withdrawn(said: Withdrawal | None, lang: str) -> None:
+def _say_withdrawn(said: Mapping[str, Any] | None, lang: str) -> None:
     if said is not None:
-        instead = {"en": "; instead: ", "zh": ";替代:"}[lang] + ", ".join(said.instead) if said.instead else ""
+        instead = {"en": "; instead: ", "zh": ";替代:"}[lang] + ", ".join(said["instead"]) if said["instead"] else ""
         say(
-            {"en": "  withdrawn in ", "zh": "  撤回于 "}[lang] + f"{said.since}: {said.why[lang]}{instead}", fg="yellow"
+            {"en": "  withdrawn in ", "zh": "  撤回于 "}[lang] + f"{said['since']}: {said['why']}{instead}", fg="yellow"
         )
 
 
@@ -864,7 +936,11 @@ def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
 @click.option("--tensors", is_flag=True, help="show every tensor with its figures")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON, tensors included")
 def inspect_(bundle: Path, tensors: bool, as_json: bool) -> int:
-    """Show what is in BUNDLE, and everything that is wrong with it. Exit code 0 if it is sound, 1 if not."""
+    """Show what is in BUNDLE, and everything that is wrong with it. Exit code 0 if it is sound, 1 if not.
+
+    A model.onnx is looked into where the package onnx is installed: operator set, inputs, outputs, and whether it was
+    made of this document and these weights.
+    """
     from llmasos_conformance.adapters.reference import inspect_bundle
     from llmasos_conformance.protocol import Refusal
 

@@ -223,6 +223,39 @@ def test_an_unknown_name_gets_near_ones(llmasos):
     assert "E_SIGNATURE" in err
 
 
+EXPLAINED = {
+    "case": {
+        *("requirement", "level", "sentence", "check", "asks", "needs", "given", "examples", "effect", "where"),
+        *("withdrawn", "document", "run"),
+    },
+    "requirement": {
+        *("level", "chapter", "sentence", "source", "untestable", "withdrawn", "errata", "cases", "document")
+    },
+    "chapter": {"title", "requirements", "document"},
+    "reason": {"text", "exitCode"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("case", "api.seed.zero"), ("requirement", "API-1"), ("chapter", "attention"), ("reason", "E_SIZE")],
+)
+def test_an_explanation_is_data_too_under_the_keys_that_help_names(kind, name, llmasos):
+    code, out, err = llmasos("explain", name.lower() if kind != "case" else f"llmasos::api::{name}", "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (told["schemaVersion"], told["kind"], told["id"], told["lang"]) == ("1.0", kind, name, "en")
+    assert told.keys() == EXPLAINED[kind] | {"schemaVersion", "kind", "id", "lang"}
+    listed = " ".join(llmasos("explain", "--help")[1].split()).partition(f" {kind} ")[2]
+    assert all(key in listed for key in EXPLAINED[kind])
+    assert json.loads(llmasos("explain", name, "--json", "--lang", "zh")[1])["lang"] == "zh"
+
+
+def test_an_unknown_name_is_told_on_standard_error_alone_with_json_too(llmasos):
+    assert llmasos("explain", "E_SIGNATURES", "--json")[:2] == (2, "")
+    assert llmasos("explain", "E_SIGNATURES", "--json") == llmasos("explain", "E_SIGNATURES")
+
+
 # ── the reference as a tool ──
 
 
@@ -268,6 +301,25 @@ def test_inspect_shows_the_example_of_the_source_document(llmasos, model):
     assert code == 0
     for part in ("vocabulary 10000, width 512, 12 layers, 8 heads", "context_length=1024", 'positions="sinusoidal"'):
         assert part in out
+
+
+def test_inspect_looks_into_a_graph_and_a_mismatch_is_a_finding(llmasos, tmp_path):
+    pytest.importorskip("onnxruntime")
+    assert llmasos("new", tmp_path / "made", "--architecture", "GPT-3", *NEW)[0] == 0
+    assert llmasos("export", tmp_path / "made")[0] == 0
+    code, out, _ = llmasos("inspect", tmp_path / "made")
+    assert code == 0
+    assert "graph: model.onnx, operator set 17, made of these weights" in out
+    document = json.loads((tmp_path / "made" / "model.json").read_text())
+    (tmp_path / "made" / "model.safetensors").unlink()
+    (tmp_path / "made" / "model.json").write_text(json.dumps({**document, "initialisation": {"seed": 99}}))
+    code, out, _ = llmasos("inspect", tmp_path / "made")
+    assert code == 1
+    assert "wrong: model.onnx: was made of other weights than those of the seed (export it again)" in out
+    code, out, _ = llmasos("inspect", tmp_path / "made", "--json")
+    told = json.loads(out)
+    assert (code, told["sound"], told["graphs"][0]["weights"]) == (1, False, "others")
+    assert told["graphs"][0]["inputs"][0] == {"name": "input_ids", "dtype": "int64", "shape": ["batch", "length"]}
 
 
 def test_inspect_of_nothing_is_an_error_with_the_path(llmasos, tmp_path):

@@ -10,6 +10,7 @@ from llmasos import sampling, weights
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.adapters.kit import choosing
+from llmasos_conformance.adapters.reference import ReferenceAdapter
 from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, Encoding, Generation, Refusal
 
 OWN = {
@@ -360,6 +361,16 @@ def test_a_model_without_tokenizer_generates_ids_and_refuses_text(borrow):
 def test_what_is_no_unicode_text_is_refused_like_the_reference(borrowed, text):
     due = code_of(borrowed.reference.generate, text)
     assert code_of(borrowed.generate_text, text) == code_of(borrowed.tokenize, text) == due == "invalid_argument"
+
+
+def test_an_option_that_nobody_knows_is_refused_by_the_reference_and_by_the_kit_alike(borrow, tmp_path):
+    model = borrow("BERT")
+    theirs = ReferenceAdapter().load_model(write(tmp_path / "bundle", "BERT"))
+    for side in (theirs, model):
+        for call, asked in ((side.fill_mask, [1, 7, 3]), (side.tokenize, "a")):
+            with pytest.raises(Refusal, match="unknown option 'counts'; known: ") as refused:
+                call(asked, counts=3)
+            assert refused.value.code == "unknown_parameter"
 
 
 # ── an encoder ──────────────────────────────────────────────────────────────────────────────────────────────────────

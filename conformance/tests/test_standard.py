@@ -711,6 +711,15 @@ def test_explain_says_that_something_is_withdrawn(
     ):
         assert cli.run(["explain", name]) == 0
         assert part in capsys.readouterr().out
+    told = {}
+    for name in ("WRD-1", "WRD-2", "words.old", "words"):
+        assert cli.run(["explain", name, "--json"]) == 0
+        told[name] = json.loads(capsys.readouterr().out)
+    assert told["WRD-1"]["errata"] == [{"since": "0.2.0", "was": "Plainer.", "why": "Plainer."}]
+    assert told["WRD-1"]["withdrawn"] is None
+    assert told["WRD-2"]["withdrawn"] == {"since": "0.2.0", "why": "It was wrong.", "instead": ["WRD-1"]}
+    assert (told["words.old"]["withdrawn"]["instead"], told["words.old"]["run"]) == ([], "")
+    assert [each["withdrawn"] for each in told["words"]["requirements"]] == [False, True]
 
 
 def test_every_check_in_use_is_described_in_its_parts() -> None:

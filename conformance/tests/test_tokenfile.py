@@ -134,6 +134,23 @@ def test_every_file_without_a_fault_is_taken_by_all(name):
     assert codes(vocabularies.raw(CHOICES[name])) == [""] * 3
 
 
+@pytest.mark.parametrize(
+    ("prefix", "merge", "taken"),
+    [("#", "h #e", True), ("##", "h e", False), ("é", "h e", False), ("#", "h é", False), ("", "h #e", False)],
+)
+def test_a_merge_that_the_prefix_spoils_is_refused_before_the_library_ends_the_process(prefix, merge, taken):
+    names = [*vocabularies.letters().values(), "he", "#e", "[U]"]
+    model = {"type": "BPE", "vocab": {name: i for i, name in enumerate(names)}, "merges": [merge], "unk_token": "[U]"}
+    raw = json.dumps({"model": {**model, "continuing_subword_prefix": prefix}}).encode()
+    for read in (lambda: FileTokenizer(raw, SIZE), lambda: TokenFile(document.parse(raw), SIZE)):
+        if taken:
+            read()
+            continue
+        with pytest.raises((Refusal, LLMasOSError)) as refused:
+            read()
+        assert refused.value.code == "invalid_format"
+
+
 ODD = (None, True, 0, -1, 3, 399, 400, 2**32, 0.5, "", "a", "the", [], {}, [["a", 1.0]], {"a": 0}, {"type": "NFC"})
 
 

@@ -1,29 +1,33 @@
 """What is in a bundle, and everything that is wrong with it.
 
 Reading a bundle stops at the first fault, because nothing may run behind it. Somebody who has to mend a bundle wants
-all of them, and wants to see what is there. The rules are those of `config` and `weights`; none is written again here.
+all of them, and wants to see what is there. The rules are those of `config`, `weights` and `graphfile`; none is written
+again here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmasos import strictjson, weights
+from llmasos import graphfile, strictjson, weights
 from llmasos.bundle import MAX_DOCUMENT, MAX_TOKENIZER, MODEL, ONNX, TOKENIZER, WEIGHTS, directory_of, read_file
 from llmasos.config import ModelConfig, applied_defaults
-from llmasos.errors import InvalidFormat, LLMasOSError
+from llmasos.errors import InvalidFormat, LLMasOSError, Unsupported
+from llmasos.graphfile import GraphFile
 from llmasos.tokenizer import FileTokenizer, open_tokenizer
 
-READ = (MODEL, WEIGHTS, TOKENIZER, ONNX)
+GRAPHS = (ONNX, graphfile.ENCODER)
+READ = (MODEL, WEIGHTS, TOKENIZER, *GRAPHS, *(f"{name}.data" for name in GRAPHS))
 """Files that mean something; all others are never opened."""
 
 MAX_FAULTS = 50
@@ -31,7 +35,10 @@ MAX_FAULTS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that is wrong, in the words of the error that reading the bundle would raise."""
+    """One thing that is wrong, in the words of the error that reading the bundle would raise.
+
+    The reference reads no graphs; what is wrong with one is what a reader of graphs refuses.
+    """
 
     code: str
     what: str
@@ -81,6 +88,7 @@ class Inspection:
         parameters: number of weights that the document demands; 0 if it is not valid.
         tensors: in the order of the architecture, unknown ones behind.
         tokenizer: "tokenizer.json", "bytes" or "none".
+        graphs: files of ONNX.
         faults: all of them; a bundle without any loads.
     """
 
@@ -92,6 +100,7 @@ class Inspection:
     parameters: int = 0
     tensors: list[Tensor] = field(default_factory=list)
     tokenizer: str = "none"
+    graphs: list[GraphFile] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     @property
@@ -108,6 +117,7 @@ class Inspection:
             "defaults": dict(self.defaults),
             "parameters": self.parameters,
             "tokenizer": self.tokenizer,
+            "graphs": [asdict(graph) for graph in self.graphs],
             "tensors": [
                 {
                     key: None if isinstance(value, float) and math.isnan(value) else value
@@ -137,6 +147,8 @@ class Inspection:
             kinds = Counter(t.dtype for t in self.tensors if t.dtype)
             made.append(f"  weights: {', '.join(f'{count} tensors of {kind}' for kind, count in kinds.items())}")
         made.append(f"  tokenizer: {self.tokenizer}")
+        for graph in self.graphs:
+            made += graph.lines()
         for file in self.files:
             note = f"sha256 {file.sha256[:16]}…" if file.sha256 else "not part of the format, never opened"
             made.append(f"  file: {file.name}, {file.size:,} bytes, {note}")
@@ -173,6 +185,8 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     _document(found)
     _weights(found)
     _tokenizer(found)
+    for name in GRAPHS:
+        _graph(found, name)
     return found
 
 
@@ -298,3 +312,44 @@ def _tokenizer(found: Inspection) -> None:
     except LLMasOSError as error:
         found.tokenizer = TOKENIZER
         found.blame(error)
+
+
+def _graph(found: Inspection, name: str) -> None:
+    """Look into a file of ONNX, and hold it against the document and the weights."""
+    try:
+        graph = graphfile.read(found.directory / name)
+        if graph is None:
+            return
+    except LLMasOSError as error:
+        hint = f" ({error.hint})" if isinstance(error, Unsupported) else ""
+        found.graphs.append(GraphFile(name=name, unread=f"{error.what}{hint}"))
+        if not isinstance(error, Unsupported):  # without onnx nothing is known, and nothing is wrong
+            found.blame(error)
+        return
+    try:
+        graphfile.check(graph, found.config)
+    except LLMasOSError as error:
+        found.blame(error)
+    stated = graph.metadata.get("llmasos.weights_sha256")
+    due, whose = _digest(found)
+    if due is None:
+        state = "unknown" if found.config is None else "only"
+    else:
+        state = "unknown" if stated is None else "these" if stated == due else "others"
+    found.graphs.append(replace(graph, weights=state))
+    if state == "others":
+        what = f"was made of other weights than {whose}"
+        found.blame(InvalidFormat(what, name, "export it again"))
+
+
+def _digest(found: Inspection) -> tuple[str | None, str]:
+    """Digest of the weights that the bundle has without its graphs, and whose they are; None without any."""
+    path = found.directory / WEIGHTS
+    if path.is_file() and not path.is_symlink():
+        return weights.sha256_of(path), f"those of {WEIGHTS}"
+    if found.config is None or "initialisation" not in found.document:
+        return None, ""
+    if 4 * found.parameters > sum(file.size for file in found.files):  # no graph here holds as many, so none is drawn
+        return "", "those of the seed"
+    made = weights.initialise(found.config)
+    return hashlib.sha256(weights.safetensors_bytes(made)).hexdigest(), "those of the seed"

@@ -7,6 +7,7 @@ change ids silently, and the post-processor, which puts tokens around a text tha
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ class TokenizerFile:
     def __init__(self, raw: bytes, vocab_size: int, where: str) -> None:
         document = strictjson.parse(raw, where)
         _check_merges(document, where)
+        _check_charsmaps(document, where)
         tokenizer = _opened(raw.decode("utf-8-sig"), where)
         known: Mapping[str, int] = tokenizer.get_vocab(with_added_tokens=False)
         _check_ids(document, known, vocab_size, where)
@@ -163,8 +165,9 @@ def _renamed(document: Document, names: Mapping[str, str]) -> Document:
     if model.get("unk_token") in names:
         model["unk_token"] = names[model["unk_token"]]
     if "merges" in model:
-        pairs = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
-        model["merges"] = [list(pair) for pair in pairs if not {*pair, "".join(pair)} & names.keys()]
+        prefix = model.get("continuing_subword_prefix") or ""
+        pairs = [_halves(merge) for merge in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not {*pair, _joined(pair[0], pair[1], prefix)} & names.keys()]
     added = [{**entry, "content": names.get(entry["content"], entry["content"])} for entry in document["added_tokens"]]
     # The post-processor names special tokens and is not followed.
     return {**document, "model": model, "added_tokens": added, "post_processor": None}
@@ -179,25 +182,73 @@ def _state(component: Any) -> Any:
 
 
 def _check_merges(document: Document, where: str) -> None:
-    """What merges join is in the vocabulary. The library would overrun a buffer and panic, with noise on stderr.
+    """What merges join is in the vocabulary.
+
+    The library would overrun a buffer and panic with noise on stderr. Where it cuts a character in two, it would even
+    end the process: it cannot say which token it misses.
 
     Anything that is not shaped as it must be is left to the library, which knows the shapes.
     """
     model = document.get("model") if isinstance(document, dict) else None
     if not isinstance(model, dict):
         return
-    vocabulary, merges = model.get("vocab"), model.get("merges")
-    if not isinstance(vocabulary, dict) or not isinstance(merges, list):
+    vocabulary, merges, prefix = model.get("vocab"), model.get("merges"), model.get("continuing_subword_prefix") or ""
+    if not isinstance(vocabulary, dict) or not isinstance(merges, list) or not isinstance(prefix, str):
         return
-    skipped = len(str(model.get("continuing_subword_prefix") or ""))
     for merge in merges:
-        pair = merge.split(" ", 1) if isinstance(merge, str) else merge
+        pair = _halves(merge)
         if not isinstance(pair, list) or [type(half) for half in pair] != [str, str]:
             return
         left, right = pair
-        if not (left in vocabulary and right in vocabulary and left + right[skipped:] in vocabulary):
+        if not (left in vocabulary and right in vocabulary and _joined(left, right, prefix) in vocabulary):
             what = f"merge {left!r:.60} {right!r:.60}: the vocabulary lacks a part or the whole"
             raise InvalidFormat(what, where, "leave the merge out, or add the token")
+
+
+def _halves(merge: Any) -> Any:
+    """The two tokens of a merge, which files write in two ways."""
+    return merge.split(" ", 1) if isinstance(merge, str) else merge
+
+
+def _joined(left: str, right: str, prefix: str) -> str | None:
+    """The token that a merge makes; None for none.
+
+    The library takes as many bytes off the right half as the prefix has, whichever they are.
+    """
+    if not prefix:
+        return left + right
+    raw, skipped = right.encode(), len(prefix.encode())
+    try:
+        return left + raw[skipped:].decode() if len(raw) >= skipped else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _check_charsmaps(document: Document, where: str) -> None:
+    """The tables of SentencePiece's normalisation have their form. The library would panic at one that has not.
+
+    A table is base64 of the length of a trie in bytes (uint32), the trie, and UTF-8 text.
+    """
+    waiting = [document.get("normalizer")] if isinstance(document, dict) else []
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, dict):
+            continue
+        waiting += part["normalizers"] if isinstance(part.get("normalizers"), list) else []
+        if part.get("type") != "Precompiled":
+            continue
+        try:
+            table = part["precompiled_charsmap"]
+            bare = table.rstrip("=")  # the library does not ask for the padding
+            raw = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+            begin = 4 + int.from_bytes(raw[:4], "little") // 4 * 4  # of the text
+            sound = base64.b64encode(raw).decode().startswith(table) and begin <= len(raw)
+            raw[begin:].decode()
+        except (AttributeError, KeyError, ValueError):
+            sound = False
+        if not sound:
+            what = "precompiled_charsmap is no table of SentencePiece"
+            raise InvalidFormat(what, f"{where} normalizer", "copy it from the model again")
 
 
 def _check_ids(document: Document, held: Mapping[str, int], vocab_size: int, where: str) -> None:

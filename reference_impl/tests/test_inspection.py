@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,151 @@ def test_a_bundle_is_sound_exactly_if_it_can_be_read(
         refused = error.code
     assert (refused is None) == found.sound
     assert refused is None or refused in {fault.code for fault in found.faults}
+
+
+# ── graphs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a bundle with its graph."""
+
+    def make(architecture: str = "GPT-3", *, seeded: bool = False, **options: Any) -> Path:
+        pytest.importorskip("onnxruntime")
+        from llmasos.tools.export import export
+
+        place = llmasos.new_bundle(tmp_path / "made", architecture, SIZES, with_weights=not seeded)
+        export(place, seeded=seeded, **options)
+        return place
+
+    return make
+
+
+def rewritten(place: Path, change: Callable[[Any], None]) -> Any:
+    """What is found once model.onnx was changed."""
+    import onnx
+
+    model = onnx.load(place / "model.onnx")
+    change(model)
+    (place / "model.onnx").write_bytes(model.SerializeToString())
+    return llmasos.inspect(place)
+
+
+def test_a_graph_is_told_with_what_it_was_made_of(exported: Callable[..., Path]) -> None:
+    found = llmasos.inspect(exported(cached=False, opset=18))
+    (graph,) = found.graphs
+    assert found.sound
+    assert (graph.name, graph.unread, graph.opset, graph.weights) == ("model.onnx", "", 18, "these")
+    assert [(each.name, each.dtype, len(each.shape)) for each in graph.inputs] == [
+        ("input_ids", "int64", 2), ("attention_mask", "int64", 2),
+    ]  # fmt: skip
+    assert [(each.name, each.dtype, each.shape[-1]) for each in graph.outputs] == [("logits", "float32", 40)]
+    text = "\n".join(found.lines())
+    assert (
+        "  graph: model.onnx, operator set 18, made of these weights\n    in: input_ids int64 [batch, length]" in text
+    )
+    told = json.loads(json.dumps(found.as_json()))["graphs"]
+    assert (told[0]["weights"], told[0]["metadata"]["llmasos.architecture"]) == ("these", "GPT-3")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_graph_that_export_writes_is_sound(exported: Callable[..., Path], architecture: str) -> None:
+    found = llmasos.inspect(exported(architecture, external=True))
+    assert found.faults == []
+    names = ["model.onnx", "model.encoder.onnx"] if architecture == "Transformer" else ["model.onnx"]
+    assert [(graph.name, graph.weights) for graph in found.graphs] == [(name, "these") for name in names]
+    assert all(file.sha256 for file in found.files)
+
+
+def test_values_of_all_layers_are_one_line(exported: Callable[..., Path]) -> None:
+    lines = llmasos.inspect(exported("Llama")).graphs[0].lines()
+    assert sum("past_key_values.{i}.key" in line for line in lines) == 1
+
+
+def test_a_graph_of_other_weights_is_a_fault(exported: Callable[..., Path]) -> None:
+    place = exported()
+    bundle = llmasos.read_bundle(place)
+    others = {name: array * 2 for name, array in (bundle.weights or {}).items()}
+    (place / "model.safetensors").write_bytes(safetensors_bytes(others))
+    found = llmasos.inspect(place)
+    assert [graph.weights for graph in found.graphs] == ["others"]
+    assert [(fault.code, fault.where, fault.what) for fault in found.faults] == [
+        ("invalid_format", "model.onnx", "was made of other weights than those of model.safetensors")
+    ]
+    assert "made of other weights" in "\n".join(found.lines())
+
+
+def test_a_graph_of_seeded_weights_is_held_to_the_seed(exported: Callable[..., Path]) -> None:
+    place = exported(seeded=True)
+    found = llmasos.inspect(place)
+    assert (found.sound, found.graphs[0].weights) == (True, "these")
+    document = json.loads((place / "model.json").read_text())
+    (place / "model.json").write_text(json.dumps({**document, "initialisation": {"seed": 99}}))
+    found = llmasos.inspect(place)
+    assert [fault.what for fault in found.faults] == ["was made of other weights than those of the seed"]
+    document["parameters"] |= {"vocab_size": 2**20}  # more weights than any file here holds: they are not drawn
+    (place / "model.json").write_text(json.dumps(document))
+    assert [graph.weights for graph in llmasos.inspect(place).graphs] == ["others"]
+    del document["initialisation"]
+    document["parameters"] |= {"vocab_size": 40}
+    (place / "model.json").write_text(json.dumps(document))
+    found = llmasos.inspect(place)
+    assert [graph.weights for graph in found.graphs] == ["only"]
+    assert [fault.where for fault in found.faults] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("cut", [lambda raw: raw[:-7], lambda raw: b"no graph", lambda raw: raw[: len(raw) // 2]])
+def test_a_broken_graph_is_a_fault(exported: Callable[..., Path], cut: Callable[[bytes], bytes]) -> None:
+    place = exported()
+    (place / "model.onnx").write_bytes(cut((place / "model.onnx").read_bytes()))
+    found = llmasos.inspect(place)
+    assert [(fault.code, fault.where, fault.what) for fault in found.faults] == [
+        ("invalid_format", "model.onnx", "no whole ONNX file")
+    ]
+    assert "  graph: model.onnx, not looked into: no whole ONNX file" in found.lines()
+    assert (found.graphs[0].opset, found.graphs[0].weights) == (None, "unknown")
+
+
+def test_tensors_that_are_not_beside_a_graph_are_a_fault(exported: Callable[..., Path]) -> None:
+    place = exported(external=True)
+    (place / "model.onnx.data").unlink()
+    (fault,) = llmasos.inspect(place).faults
+    assert (fault.code, fault.where) == ("invalid_format", "model.onnx")
+    assert fault.what.startswith("no sound ONNX file: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "what"),
+    [
+        (lambda model: model.opset_import[0].MergeFrom(type(model.opset_import[0])(version=12)),
+         "unsupported_version", "needs operator set 12, 13 to 21 are allowed"),
+        (lambda model: model.ClearField("opset_import"), "invalid_format", "names no operator set of ONNX"),
+        (lambda model: model.metadata_props.pop(), "invalid_format", "has no metadata llmasos.weights_sha256"),
+        (lambda model: setattr(model.metadata_props[1], "value", "Llama"), "invalid_format",
+         "is of architecture 'Llama', model.json says GPT-3"),
+        (lambda model: setattr(model.metadata_props[3], "value", '{"num_heads": 2}'), "invalid_format",
+         "was made with activation None, model.json says 'gelu_tanh'"),
+        (lambda model: setattr(model.metadata_props[3], "value", "["), "invalid_format",
+         "llmasos.parameters is no JSON object"),
+    ],
+)  # fmt: skip
+def test_what_a_reader_of_graphs_refuses_is_a_fault(
+    exported: Callable[..., Path], change: Callable[[Any], None], code: str, what: str
+) -> None:
+    found = rewritten(exported(), change)
+    assert [(fault.code, fault.where, fault.what) for fault in found.faults] == [(code, "model.onnx", what)]
+    assert not found.graphs[0].unread
+
+
+def test_without_onnx_a_graph_is_named_and_nothing_is_wrong(
+    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = exported()
+    (place / "model.onnx").write_bytes(b"no graph")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    found = llmasos.inspect(place)
+    why = "onnx is not installed (pip install 'llmasos[onnx]')"
+    assert found.sound
+    assert [(graph.unread, graph.weights) for graph in found.graphs] == [(why, "unknown")]
+    assert f"  graph: model.onnx, not looked into: {why}" in found.lines()
+    assert found.as_json()["graphs"][0]["unread"] == why

@@ -161,6 +161,10 @@ def a_file(model: dict[str, Any], added: list[dict[str, Any]], **parts: Any) -> 
     return {"version": "1.0", "added_tokens": added, **rest, **parts, "model": model}
 
 
+def charsmap(table: Any) -> dict[str, Any]:
+    return {"type": "Precompiled", "precompiled_charsmap": table}
+
+
 def word_piece() -> dict[str, Any]:
     names = [*SPECIAL, "the", "to", "##ken", "##s", "token", "a", "##b", ".", "b"]
     model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
@@ -348,6 +352,15 @@ WITHOUT_A_BYTE = {"xx" if name == "Ā" else name: i for name, i in BYTE_LEVEL["m
         (changed(BYTE_LEVEL, merges=[["h", "e"], ["he", "he"]]), "merge 'he' 'he': the vocabulary lacks"),
         (changed(BYTE_LEVEL, merges=["h e", "h x"]), "merge 'h' 'x': the vocabulary lacks"),
         (changed(BYTE_LEVEL, merges=["h e", 7]), "not a tokenizer"),
+        # Of a right half the library cuts as many bytes as the prefix has, and would end the process at half a letter.
+        (changed(BYTE_LEVEL, continuing_subword_prefix="##"), "merge 'h' 'e': the vocabulary lacks"),
+        (changed(BYTE_LEVEL, continuing_subword_prefix="é"), "merge 'h' 'e': the vocabulary lacks"),
+        (changed(BYTE_LEVEL, continuing_subword_prefix="#", merges=["h é"]), "merge 'h' 'é': the vocabulary lacks"),
+        *(
+            ({**word_piece(), "normalizer": normalizer(table)}, "precompiled_charsmap is no table")
+            for table in (None, 7, "", "AAAA", "/////w==", "AAAAAA===", "AAAAAB==", "AAAAA", "!!", "AAAAAP8=")
+            for normalizer in (charsmap, lambda table: {"type": "Sequence", "normalizers": [charsmap(table)]})
+        ),
         ({**word_piece(), "normalizer": {"type": "Nobody"}}, "not a tokenizer"),
     ],
 )
@@ -375,6 +388,33 @@ def test_a_file_that_two_readers_may_understand_differently_is_refused(raw: byte
 
 def test_a_byte_order_mark_is_let_pass_as_in_model_json() -> None:
     assert FileTokenizer(b"\xef\xbb\xbf" + json.dumps(word_piece()).encode(), 400).encode("the") == [3]
+
+
+@pytest.mark.parametrize("table", ["AAAAAA==", "AAAAAA", "AAAAAGE=", "BwAAAAAAAABh"])
+def test_a_table_of_normalisation_that_has_its_form_is_read(table: str) -> None:
+    opened({**word_piece(), "normalizer": charsmap(table)})
+
+
+def test_a_special_token_that_merges_make_behind_a_prefix_is_text_unless_asked() -> None:
+    vocabulary = {**BYTE_LEVEL["model"]["vocab"], "#e": 300}
+    document = changed(BYTE_LEVEL, vocab=vocabulary, merges=["h #e"], continuing_subword_prefix="#", unk_token="!")
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    made = opened({**document, "added_tokens": [{"id": 256, "content": "he", "special": True, **flags}]})
+    assert made.encode("he") == [vocabulary["h"], 300]
+    assert made.encode("he", allow_special=True) == [256]
+
+
+@pytest.mark.parametrize("prefix", ["##", "é", "#"])
+def test_no_refusal_comes_from_a_panic(prefix: str, capfd: pytest.CaptureFixture[str]) -> None:
+    broken = [
+        changed(BYTE_LEVEL, continuing_subword_prefix=prefix, merges=["h é"]),
+        changed(BYTE_LEVEL, merges=["he he"]),
+        {**word_piece(), "normalizer": charsmap(prefix)},
+    ]
+    for document in broken:
+        with pytest.raises(InvalidFormat):
+            opened(document)
+    assert capfd.readouterr().err == ""
 
 
 def test_files_of_old_releases_that_do_not_name_their_model_are_read() -> None:

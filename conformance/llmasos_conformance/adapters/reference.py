@@ -186,7 +186,7 @@ class ReferenceModel:
             yield piece if isinstance(piece, str) else _generation(piece)
 
     def tokenize(self, text: str, **options: Any) -> list[int]:
-        return _refusing(self._model.tokenize, text, **options)
+        return _refusing(self._model.tokenize, text, **_known(options, ("allow_special",)))
 
     def detokenize(self, ids: Sequence[int]) -> str:
         return _refusing(self._model.detokenize, ids)
@@ -218,9 +218,7 @@ class ReferenceModel:
 
     def export(self, **options: Any) -> dict[str, bytes]:
         """model.onnx and what it needs, in the model's dtype."""
-        unknown = sorted(set(options) - {"opset", "cached", "external"})
-        if unknown:
-            raise Refusal("unknown_parameter", f"unknown option {unknown[0]!r:.60}; known: opset, cached, external")
+        _known(options, ("opset", "cached", "external"))
         if not self._path:
             raise Refusal("unsupported", "a model that was trained here lies in no bundle")
         with tempfile.TemporaryDirectory(prefix="llmasos-export-") as place:
@@ -229,7 +227,7 @@ class ReferenceModel:
             return {path.name: path.read_bytes() for path in Path(place).iterdir()}
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:
-        return _refusing(self._model.fill_mask, ids, **options)
+        return _refusing(self._model.fill_mask, ids, **_known(options, ("count", "types")))
 
     def score(self, ids: Sequence[int], **beside: Any) -> list[float | None]:
         return _refusing(self._model.score, ids, **beside)
@@ -280,7 +278,7 @@ def _refusing(call: Callable[..., T], *args: Any, **options: Any) -> T:
 
 
 def _known(options: Mapping[str, Any], known: Sequence[str]) -> Mapping[str, Any]:
-    """Options of a metric; in Python an unknown one would be a TypeError, in the contract it is a refusal."""
+    """Options of a metric or a fill; in Python an unknown one would be a TypeError, in the contract it is a refusal."""
     for name in options:
         if name not in known:
             raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known) or 'none'}")

@@ -170,9 +170,11 @@ def ask_detokenized(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
 
 def judge_detokenized(given: Given, asked: Asked, reference: Reference) -> Finding:
+    """The text of each row, which names ids, or tokens of the case's vocabulary."""
     for i, (row, text) in enumerate(zip(given["rows"], asked["texts"], strict=True)):
         if text != row["text"]:
-            message = f"rows[{i}]: ids {row['ids']} gave {points(text)}, {points(row['text'])} was due"
+            those = f"tokens {row['tokens']}" if "tokens" in row else f"rows[{i}]: ids {row['ids']}"
+            message = f"{those} gave {points(text)}, {points(row['text'])} was due"
             return failed(message, expected=repr(row["text"]), got=repr(text))
     return passed()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmasos_conformance.candidate import Refused, refusal_of
 from llmasos_conformance.checks import Asked, Given, check, vocabularies
 from llmasos_conformance.checks.bundles import MODEL, PLAIN, document, ids_of, outcome, speaker
-from llmasos_conformance.checks.text import points
+from llmasos_conformance.checks.text import judge_detokenized, points
 from llmasos_conformance.checks.vocabularies import MARK
 from llmasos_conformance.checks.witnesses import Witness
 from llmasos_conformance.inputs import pick
@@ -301,18 +301,10 @@ def ask_spelled(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     return {"texts": [model.detokenize(ids_of(row["tokens"], names)) for row in given["rows"]]}
 
 
-def judge_spelled(given: Given, asked: Asked, reference: Reference) -> Finding:
-    for row, text in zip(given["rows"], asked["texts"], strict=True):
-        if text != row["text"]:
-            message = f"tokens {row['tokens']} gave {points(text)}, {points(row['text'])} was due"
-            return failed(message, expected=repr(row["text"]), got=repr(text))
-    return passed()
-
-
 check(
     "spelled",
     ask_spelled,
-    judge_spelled,
+    judge_detokenized,
     needs=("load_model", "tokenize"),
     given={
         "model": {**MODEL, "required": ["tokenizer"]},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from llmasos_conformance.mutants.bert_runtime import BertLoader, BertRuntime
 from llmasos_conformance.mutants.catalogue import mutant
 from llmasos_conformance.mutants.loader import Config, Opened, seeded
+from llmasos_conformance.mutants.loading import FreshSeed, Partial
 from llmasos_conformance.mutants.runtime import PAD
 from llmasos_conformance.protocol import Array, Encoding, Generation
 
@@ -852,39 +852,26 @@ class NumbersGuessed(BertRuntime):
     loader = Halfway
 
 
-class Partial(BertLoader):
-    """Names are not compared."""
-
-    def names(self, found: set[str], due: set[str]) -> None:
-        return
-
-    def tensors(self, raw: bytes, due: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-        held = super().tensors(raw, due)
-        return {name: held.get(name, seeded(0, name, shape)) for name, shape in due.items()}
+class SomeTensors(Partial, BertLoader):
+    """Takes a file that holds some of the tensors."""
 
 
 @mutant("bert-weights-made-up", "huggingface/transformers#43429", "BERT-22")
 class WeightsMadeUp(BertRuntime):
     """Tensors that are missing are drawn at random, and those that are not known are skipped."""
 
-    loader = Partial
+    loader = SomeTensors
 
 
-class FreshSeed(BertLoader):
-    """Seeds are not read."""
-
-    loads = 0
-
-    def weights(self, directory: Any, config: Config) -> Mapping[str, Array]:
-        FreshSeed.loads += 1
-        return super().weights(directory, replace(config, seed=FreshSeed.loads))
+class AnySeed(FreshSeed, BertLoader):
+    """Draws from a seed of its own."""
 
 
 @mutant("bert-fresh-weights", "huggingface/transformers#43429", "FMT-2")
 class FreshWeights(BertRuntime):
     """Weights that the bundle does not hold are drawn anew at every load."""
 
-    loader = FreshSeed
+    loader = AnySeed
 
 
 class MoreKeysNeeded(BertLoader):

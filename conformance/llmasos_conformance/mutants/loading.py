@@ -6,13 +6,14 @@ import json
 import math
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from llmasos_conformance.mutants.catalogue import Mutant, record
-from llmasos_conformance.mutants.loader import ARCHITECTURES, Config, Loader, Opened, refuse
+from llmasos_conformance.mutants.loader import ARCHITECTURES, Config, Loader, Opened, refuse, seeded
 from llmasos_conformance.mutants.runtime import Runtime, Serving
 from llmasos_conformance.protocol import Array, Refusal
 
@@ -238,6 +239,16 @@ class SeedNotUsed(Loader):
         return {name: noise.normal(0, 0.02, shape).astype(np.float32) for name, shape in self.shapes(config).items()}
 
 
+class FreshSeed(Loader):
+    """Seeds are not read, in a loader of any architecture; each counts its own loads."""
+
+    loads: ClassVar[int] = 0
+
+    def weights(self, directory: Path, config: Config) -> Mapping[str, Array]:
+        type(self).loads += 1
+        return super().weights(directory, replace(config, seed=self.loads))
+
+
 @faulty("weightless-refused", "huggingface/transformers#43429", "FMT-1")
 class WeightlessRefused(Loader):
     """A bundle that is only a document is refused."""
@@ -288,6 +299,17 @@ class MissingTensorMadeUp(Loader):
 
     def tensors(self, raw: bytes, due: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         return {**{name: np.zeros(shape, np.float32) for name, shape in due.items()}, **super().tensors(raw, due)}
+
+
+class Partial(Loader):
+    """Names are not compared, in a loader of any architecture; what is missing is drawn."""
+
+    def names(self, found: set[str], due: set[str]) -> None:
+        return
+
+    def tensors(self, raw: bytes, due: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        held = super().tensors(raw, due)
+        return {name: held.get(name, seeded(0, name, shape)) for name, shape in due.items()}
 
 
 @faulty("shapes-reshaped", "huggingface/transformers#24404", "LOAD-4")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from llmasos_conformance.mutants.catalogue import mutant
 from llmasos_conformance.mutants.loader import Config, Opened, seeded
+from llmasos_conformance.mutants.loading import FreshSeed, Partial
 from llmasos_conformance.mutants.runtime import PAD, Cache, Request, Row, Slot
 from llmasos_conformance.mutants.transformer_runtime import (
     TargetCache,
@@ -877,36 +877,23 @@ class BooleansGuessed(TransformerRuntime):
     loader = Truthy
 
 
-class Partial(TransformerLoader):
-    """Names are not compared."""
-
-    def names(self, found: set[str], due: set[str]) -> None:
-        return
-
-    def tensors(self, raw: bytes, due: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-        held = super().tensors(raw, due)
-        return {name: held.get(name, seeded(0, name, shape)) for name, shape in due.items()}
+class SomeTensors(Partial, TransformerLoader):
+    """Takes a file that holds some of the tensors."""
 
 
 @mutant("trf-weights-made-up", "huggingface/transformers#43429", "TRF-28")
 class WeightsMadeUp(TransformerRuntime):
     """Tensors that are missing are drawn at random, and those that are not known are skipped."""
 
-    loader = Partial
+    loader = SomeTensors
 
 
-class FreshSeed(TransformerLoader):
-    """Seeds are not read."""
-
-    loads = 0
-
-    def weights(self, directory: Any, config: Config) -> Mapping[str, Array]:
-        FreshSeed.loads += 1
-        return super().weights(directory, replace(config, seed=FreshSeed.loads))
+class AnySeed(FreshSeed, TransformerLoader):
+    """Draws from a seed of its own."""
 
 
 @mutant("trf-fresh-weights", "huggingface/transformers#43429", "FMT-2")
 class FreshWeights(TransformerRuntime):
     """Weights that the bundle does not hold are drawn anew at every load."""
 
-    loader = FreshSeed
+    loader = AnySeed

@@ -31,15 +31,24 @@ class Draft:
         """A bias that belongs to no map; [size]."""
         self.raw[name] = self._make.unit(name, size) * spread
 
-    def norm(self, name: str, level: float | None = None, spread: float = 0.2) -> None:
-        """Weight around the level and bias of `spread` of it."""
+    def scale(self, name: str, level: float | None = None, spread: float = 0.2) -> None:
+        """Weight of a norm around the level, by `spread` of it."""
         scale = self._level if level is None else level
         self.raw[f"{name}.weight"] = scale * (1.0 + spread * self._make.unit(f"{name}.weight", self._D))
+
+    def norm(self, name: str, level: float | None = None, spread: float = 0.2) -> None:
+        """Weight as `scale`, and a bias of `spread` of the level."""
+        self.scale(name, level, spread)
+        scale = self._level if level is None else level
         self.raw[f"{name}.bias"] = scale * spread * self._make.unit(f"{name}.bias", self._D)
 
-    def affine(self, name: str, rows: int, columns: int, spread: float, bias: float) -> None:
-        """A map of inputs of size 1 to outputs of size `spread`, and a bias."""
+    def linear(self, name: str, rows: int, columns: int, spread: float) -> None:
+        """A map of inputs of size 1 to outputs of size `spread`."""
         self.raw[f"{name}.weight"] = self._make.unit(f"{name}.weight", rows, columns) * (spread / math.sqrt(rows))
+
+    def affine(self, name: str, rows: int, columns: int, spread: float, bias: float) -> None:
+        """The same and a bias."""
+        self.linear(name, rows, columns, spread)
         self.raw[f"{name}.bias"] = self._make.unit(f"{name}.bias", columns) * bias
 
     def attention(

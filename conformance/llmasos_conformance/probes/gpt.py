@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant, sylvester
+from llmasos_conformance.probes.draft import Draft, codes
+from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant
 from llmasos_conformance.protocol import Array
 
 
@@ -77,33 +78,19 @@ class Gains:
 
 
 def _random(make: Maker, sizes: Sizes, gains: Gains) -> dict[str, Array]:
-    """Random weights, in which no bias is zero and no norm is neutral, so that leaving one out is seen."""
-    V, D, F = sizes.V, sizes.D, sizes.F
-    raw: dict[str, npt.NDArray[np.float64]] = {}
-
-    def affine(name: str, rows: int, columns: int, spread: float, bias: float) -> None:
-        raw[f"{name}.weight"] = make.unit(f"{name}.weight", rows, columns) * (spread / math.sqrt(rows))
-        raw[f"{name}.bias"] = make.unit(f"{name}.bias", columns) * bias
-
-    def norm(name: str) -> None:
-        raw[f"{name}.weight"] = 1.0 + 0.2 * make.unit(f"{name}.weight", D)
-        raw[f"{name}.bias"] = 0.2 * make.unit(f"{name}.bias", D)
-
-    raw["token_embedding"] = make.unit("token_embedding", V, D) * gains.token
-    raw["position_embedding"] = make.unit("position_embedding", sizes.context, D) * gains.position
+    """Random weights of the spreads asked for."""
+    draft = Draft(make, sizes.D)
+    draft.table("token_embedding", sizes.V, gains.token)
+    draft.table("position_embedding", sizes.context, gains.position)
     for layer in (f"layers.{i}" for i in range(sizes.L)):
-        norm(f"{layer}.attention_norm")
-        affine(f"{layer}.attention.query", D, D, gains.scores, 0.3 * gains.scores)
-        affine(f"{layer}.attention.key", D, D, gains.scores, 0.3 * gains.scores)
-        affine(f"{layer}.attention.value", D, D, 1.0, 0.3)
-        affine(f"{layer}.attention.output", D, D, gains.block, 0.1 * gains.block)
-        norm(f"{layer}.feed_forward_norm")
-        affine(f"{layer}.feed_forward.up", D, F, 1.2, 0.5)
-        affine(f"{layer}.feed_forward.down", F, D, gains.block, 0.1 * gains.block)
-    norm("final_norm")
+        draft.norm(f"{layer}.attention_norm")
+        draft.attention(f"{layer}.attention", gains.scores, gains.block)
+        draft.norm(f"{layer}.feed_forward_norm")
+        draft.feed_forward(f"{layer}.feed_forward", sizes.F, gains.block)
+    draft.norm("final_norm")
     if not sizes.tied:
-        raw["head.weight"] = make.unit("head.weight", V, D) * (gains.logits / math.sqrt(D))
-    return {name: significant(values) for name, values in raw.items()}
+        draft.table("head.weight", sizes.V, gains.logits / math.sqrt(sizes.D))
+    return draft.weights()
 
 
 def model(make: Maker, sizes: Sizes, gains: Gains | None = None, **facts: Any) -> Parts:
@@ -278,14 +265,6 @@ _TEXT = "ab abc abcd é 中 😀 stop now; stopped, sto, non-stop. naïve 文字
 """What `script` says: words inside words for stop strings, and characters of one, two, three and four bytes."""
 
 
-def _codes(make: Maker, count: int, D: int) -> npt.NDArray[np.float64]:
-    """[count, D] orthogonal rows of ±1 and mean 0: rows of Sylvester's matrix but its first, shuffled both ways."""
-    matrix = sylvester(D)
-    rows = 1 + make.permutation("codes", D - 1)[:count]
-    assert len(rows) == count, "D orthogonal codes of mean 0 are one more than there are"
-    return matrix[rows][:, make.permutation("channels", D)]
-
-
 def _automaton(sizes: Sizes, head: npt.NDArray[np.float64]) -> dict[str, Array]:
     """A model that adds nothing to its embeddings: norms neutral, blocks zero. Embeddings are left zero.
 
@@ -304,14 +283,14 @@ def _script(make: Maker, sizes: Sizes, emits: Sequence[int], loud: Mapping[int, 
         emits: one id per position of the context.
         loud: position -> id that has half as much again there.
     """
-    codes = _codes(make, sizes.context, sizes.D)
+    code = codes(make, sizes.context, sizes.D)
     head = np.zeros((sizes.V, sizes.D))
     for position, token in enumerate(emits):
-        head[token] += codes[position]
+        head[token] += code[position]
     for position, token in (loud or {}).items():
-        head[token] += 1.5 * codes[position]
+        head[token] += 1.5 * code[position]
     weights = _automaton(sizes, head * (MARGIN / sizes.D))
-    weights["position_embedding"] = codes.astype(np.float32)
+    weights["position_embedding"] = code.astype(np.float32)
     return Parts(document=sizes.document(), weights=weights, facts={"emits": list(emits)})
 
 
@@ -392,13 +371,13 @@ def _bos(make: Maker) -> Parts:
     successor = [circle[0]] * sizes.V
     for token, following in zip(circle, [*circle[1:], circle[0]], strict=True):
         successor[token] = following
-    codes = _codes(make, len(circle) + 1, sizes.D)
-    code_of = {token: codes[i] for i, token in enumerate(circle)}
-    embedding = np.array([code_of.get(token, codes[-1]) for token in range(sizes.V)])
+    *each, last = codes(make, len(circle) + 1, sizes.D)
+    code_of = dict(zip(circle, each, strict=True))
+    embedding = np.array([code_of.get(token, last) for token in range(sizes.V)])
     head = np.zeros((sizes.V, sizes.D))
     for token, code in code_of.items():
         head[successor[token]] += code
-    head[circle[0]] += codes[-1]
+    head[circle[0]] += last
     weights = _automaton(sizes, head * (MARGIN / sizes.D))
     weights["token_embedding"] = embedding.astype(np.float32)
     from_bos = [circle[i % len(circle)] for i in range(sizes.context)]

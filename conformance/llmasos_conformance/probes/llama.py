@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
+from llmasos_conformance.probes.draft import Draft
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant, sylvester
 from llmasos_conformance.protocol import Array
 
@@ -85,31 +85,24 @@ class _Gains:
 
 
 def _random(make: Maker, sizes: Sizes, gains: _Gains) -> dict[str, Array]:
-    """Random weights, in which no norm is neutral, so that leaving one out is seen."""
-    V, D, F, narrow = sizes.V, sizes.D, sizes.F, sizes.G * sizes.K
-    raw: dict[str, npt.NDArray[np.float64]] = {}
-
-    def linear(name: str, rows: int, columns: int, spread: float) -> None:
-        raw[f"{name}.weight"] = make.unit(f"{name}.weight", rows, columns) * (spread / math.sqrt(rows))
-
-    def norm(name: str) -> None:
-        raw[f"{name}.weight"] = 1.0 + 0.2 * make.unit(f"{name}.weight", D)
-
-    raw["token_embedding"] = make.unit("token_embedding", V, D) * gains.token
+    """Random weights of the spreads asked for; no map has a bias."""
+    D, F, narrow = sizes.D, sizes.F, sizes.G * sizes.K
+    draft = Draft(make, D)
+    draft.table("token_embedding", sizes.V, gains.token)
     for layer in (f"layers.{i}" for i in range(sizes.L)):
-        norm(f"{layer}.attention_norm")
-        linear(f"{layer}.attention.query", D, D, gains.scores)
-        linear(f"{layer}.attention.key", D, narrow, gains.scores)
-        linear(f"{layer}.attention.value", D, narrow, 1.0)
-        linear(f"{layer}.attention.output", D, D, gains.block)
-        norm(f"{layer}.feed_forward_norm")
-        linear(f"{layer}.feed_forward.gate", D, F, 1.5)
-        linear(f"{layer}.feed_forward.up", D, F, 1.2)
-        linear(f"{layer}.feed_forward.down", F, D, gains.block)
-    norm("final_norm")
+        draft.scale(f"{layer}.attention_norm")
+        draft.linear(f"{layer}.attention.query", D, D, gains.scores)
+        draft.linear(f"{layer}.attention.key", D, narrow, gains.scores)
+        draft.linear(f"{layer}.attention.value", D, narrow, 1.0)
+        draft.linear(f"{layer}.attention.output", D, D, gains.block)
+        draft.scale(f"{layer}.feed_forward_norm")
+        draft.linear(f"{layer}.feed_forward.gate", D, F, 1.5)
+        draft.linear(f"{layer}.feed_forward.up", D, F, 1.2)
+        draft.linear(f"{layer}.feed_forward.down", F, D, gains.block)
+    draft.scale("final_norm")
     if not sizes.tied:
-        raw["head.weight"] = make.unit("head.weight", V, D) * (gains.logits / math.sqrt(D))
-    return {name: significant(values) for name, values in raw.items()}
+        draft.table("head.weight", sizes.V, gains.logits / math.sqrt(D))
+    return draft.weights()
 
 
 def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None, **facts: Any) -> Parts:

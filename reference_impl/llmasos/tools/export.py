@@ -32,16 +32,14 @@ from typing import Any
 from llmasos import weights
 from llmasos.architectures import ENCODER, ENCODER_DECODER, KIND
 from llmasos.bundle import MODEL, WEIGHTS, Bundle, read_bundle
-from llmasos.config import ModelConfig, parameters_of
+from llmasos.config import ModelConfig
 from llmasos.errors import InvalidArgument, NotFound, Unsupported
+from llmasos.graphfile import parameters
 
 DTYPES = ("float32", "float64")
 DEFAULT_OPSET = 17
 MAX_INSIDE = 2**31 - 2**24
 """Bytes of tensors that one file can hold: protobuf ends at 2 GiB, and nodes need some room."""
-
-_SPECIAL = ("bos_token_id", "eos_token_ids", "mask_token_id", "decoder_start_token_id")
-"""Parameters that no graph depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +186,6 @@ def _notes(config: ModelConfig, dtype: str, digest: str) -> dict[str, str]:
         "llmasos.parameters": json.dumps(parameters(config), separators=(",", ":"), sort_keys=True),
         "llmasos.weights_sha256": digest,
     }
-
-
-def parameters(config: ModelConfig) -> dict[str, Any]:
-    """The parameters of a document that a graph depends on, with defaults filled in."""
-    names = (name for name in parameters_of(config.architecture) if name not in _SPECIAL)
-    return {name: getattr(config, name) for name in names}
 
 
 def _write(path: Path, graph: Any, notes: Mapping[str, str], external: bool) -> None:

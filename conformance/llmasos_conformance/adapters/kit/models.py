@@ -16,6 +16,7 @@ from llmasos_conformance.adapters.kit.requests import (
     allow,
     check_count,
     check_ids,
+    check_names,
     check_request,
     known_ids,
     refuse_beside,
@@ -31,7 +32,8 @@ class _Texts:
     def __init__(self, bundle: KitBundle) -> None:
         self.config, self.tokenizer = bundle.config, bundle.tokenizer
 
-    def tokenize(self, text: str, allow_special: bool = False) -> list[int]:
+    def tokenize(self, text: str, allow_special: bool = False, **unknown: Any) -> list[int]:
+        check_names(unknown, ("allow_special",))
         allow(isinstance(allow_special, bool), "allow_special", allow_special)
         return self._text().encode(text, allow_special)
 
@@ -75,9 +77,7 @@ class KitModel(_Texts):
 
     def perplexity(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
         """Perplexity from the scores of windows; the first id is scored behind BOS, if the model has one."""
-        for name in options:
-            if name != "stride":
-                raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: stride")
+        check_names(options, ("stride",))
         size, bos = self.config["context_length"], self.config["bos_token_id"]
         stride = options.get("stride", max(size // 2, 1))
         whole = isinstance(stride, int | np.integer) and not isinstance(stride, bool)
@@ -274,9 +274,10 @@ class KitEncoder(_Texts):
         self._no("encode here")
 
     def fill_mask(
-        self, ids: Sequence[int], count: int = 5, types: Sequence[int] | None = None
+        self, ids: Sequence[int], count: int = 5, types: Sequence[int] | None = None, **unknown: Any
     ) -> list[dict[int, float]]:
         """Per mask its likeliest ids, likeliest first; the other masks stay."""
+        check_names(unknown, ("count", "types"))
         mask = self.config["mask_token_id"]
         if mask is None:
             raise Refusal("unsupported", "the model has no mask")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +53,7 @@ def check_request(config: Mapping[str, Any], max_length: Any, temperature: Any, 
         Refusal: invalid_argument or unknown_parameter.
     """
     known = [name for name in Request.__dataclass_fields__ if name not in ("max_length", "temperature")]
-    for name in options:
-        if name not in known:
-            raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known)}")
+    check_names(options, known)
     given = {name: value for name, value in options.items() if value is not None or name not in ("seed", "logprobs")}
     stop = given.get("stop", ())
     stops = (stop,) if isinstance(stop, str) else stop
@@ -75,6 +73,13 @@ def check_request(config: Mapping[str, Any], max_length: Any, temperature: Any, 
     alone = request.temperature == 0 and not request.stop and request.logprobs is None
     allow(request.beams == 1 or alone, "beams", "together with temperature, stop or logprobs")
     return request
+
+
+def check_names(options: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse an option that is not known with unknown_parameter."""
+    for name in options:
+        if name not in known:
+            raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known)}")
 
 
 def allow(condition: bool, name: str, value: Any) -> None:

@@ -58,6 +58,7 @@ class TokenFile:
     """
 
     def __init__(self, document: Any, size: int) -> None:
+        _check_merges(document)
         library = _open(document)
         _judge(document, library, size)
         entries = document.get("added_tokens") or []
@@ -186,6 +187,33 @@ def _state(component: Any) -> Any:
 
 
 # ── what a file must be ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_merges(document: Any) -> None:
+    """Merges join tokens of the vocabulary into one of it; the library panics otherwise, or ends the process.
+
+    It takes the bytes of the prefix off the right half without a look at them. What has another form is its own to
+    refuse.
+    """
+    model = document.get("model") if isinstance(document, dict) else None
+    if not isinstance(model, dict):
+        return
+    listed, merges = model.get("vocab"), model.get("merges")
+    if not isinstance(listed, dict) or not isinstance(merges, list):
+        return
+    vocabulary = {name.encode() for name in listed}
+    prefix = model.get("continuing_subword_prefix")
+    skipped = len(prefix.encode()) if isinstance(prefix, str) else 0
+    for merge in merges:
+        pair = merge.split(" ", 1) if isinstance(merge, str) else merge
+        if not isinstance(pair, list) or [type(half) for half in pair] != [str, str]:
+            return
+        left, right = (half.encode() for half in pair)
+        whole = left + right[skipped:]
+        must(
+            len(right) >= skipped and {left, right, whole} <= vocabulary,
+            "tokenizer.json: a merge of what the vocabulary lacks",
+        )
 
 
 def _judge(document: Any, library: Any, size: int) -> None:

@@ -31,9 +31,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from llmasos.config import ModelConfig
+from llmasos.graphfile import MAX_OPSET, MIN_OPSET
 from llmasos.ops import Array
 from llmasos.tools.graphs import bert, gpt3, llama, transformer
-from llmasos.tools.graphs.nodes import MAX_OPSET, MIN_OPSET, Graph
+from llmasos.tools.graphs.nodes import Graph
 
 WHOLE, CACHED, ENCODER, DECODER = "whole", "cached", "encoder", "decoder"
 """Forms of a graph."""

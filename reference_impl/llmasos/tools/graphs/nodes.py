@@ -4,8 +4,9 @@
     x = g.weight("token_embedding").rows(g.integers("input_ids", "batch", "length"))
     g.output("logits", x @ x.transposed(0, 2, 1), "batch", "length", "length")
 
-Every node that a value makes exists since opset MIN_OPSET; where an operator changed its form since then, the form of
-the graph's opset is taken. Numbers beside values become constants of the graph's dtype, rounded once.
+Every node that a value makes exists since the first opset that the standard allows; where an operator changed its form
+since then, the form of the graph's opset is taken. Numbers beside values become constants of the graph's dtype, rounded
+once.
 """
 
 from __future__ import annotations
@@ -24,9 +25,6 @@ try:
     from onnx import helper
 except ImportError:
     raise Unsupported("onnx is not installed", "export", "pip install 'llmasos[onnx]'") from None
-
-MIN_OPSET, MAX_OPSET = 13, 21
-"""Operator sets of the default domain that the standard allows."""
 
 DTYPES: Mapping[str, int] = {"float64": onnx.TensorProto.DOUBLE, "float32": onnx.TensorProto.FLOAT}
 Size: TypeAlias = str | int
