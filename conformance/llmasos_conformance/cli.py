@@ -287,7 +287,8 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
     if wrong:
         loaded = suite.load(order.suites)
         for outcome in wrong[:_SHOWN]:
-            say(report.explain_outcome(outcome, loaded, adapter=order.adapter, seed=seed))
+            bundle = str(order.bundle or "")
+            say(report.explain_outcome(outcome, loaded, adapter=order.adapter, seed=seed, bundle=bundle))
     if len(wrong) > _SHOWN:
         say(f"… and {len(wrong) - _SHOWN} more in {done.directory / report.MARKDOWN_NAME}")
     colour = {Verdict.CONFORMANT: "green", Verdict.NON_CONFORMANT: "red"}.get(done.verdict, "yellow")
@@ -400,7 +401,8 @@ def _print_result(result: Result, path: Path, *, rejudge: bool, trusted: bool) -
     elif not trusted:
         next_step(f"llmasos verify {path} --trust trust.json")
     elif not rejudge:
-        next_step(f"llmasos verify {path} --trust … --rejudge")
+        about = " --bundle …" if result.content and "bundle" in result.content["predicate"] else ""
+        next_step(f"llmasos verify {path} --trust … --rejudge{about}")
     else:
         next_step("nothing; whoever doubts the answers themselves certifies on a machine and with a seed of his own")
 
@@ -561,7 +563,7 @@ def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
         "given": dict(case.given), "examples": case.examples, "effect": case.effect.get(lang, ""),
         "where": case.where, "withdrawn": _told_withdrawn(case.withdrawn, lang),
         "document": _in_document(loaded, case.id, lang),
-        "run": "" if case.withdrawn else reproduce_command(case.id, "ADDRESS"),
+        "run": "" if case.withdrawn else reproduce_command(case, "ADDRESS"),
     }  # fmt: skip
 
 
@@ -1061,7 +1063,10 @@ def import_(source: Path, out: Path, name: str | None, no_tokenizer: bool, no_ch
         say(f"  the same as by {checked['against']}: {what}; {figure}", fg="green")
         if not checked["texts"] and made["tokenizer"].startswith("tokenizer.json"):
             say("  ids of texts were not compared: transformers loads no tokenizer from the checkpoint", fg="yellow")
-    return next_step(f"llmasos inspect {shlex.quote(str(out))}")
+    return next_step(
+        f"llmasos inspect {shlex.quote(str(out))}",
+        f"llmasos certify --adapter … --bundle {shlex.quote(str(out))} --out report",
+    )
 
 
 @cli.command(

@@ -23,7 +23,7 @@ from llmasos_conformance.verdict import Outcome, State, Verdict, decide
 
 if TYPE_CHECKING:
     from llmasos_conformance.protocol import Description
-    from llmasos_conformance.suite import Suite
+    from llmasos_conformance.suite import Case, Suite
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://llmasos.org/conformance-report/v1"
@@ -290,13 +290,14 @@ STATES_ZH = {
 
 
 def explain_outcome(
-    outcome: Outcome, suite: Suite, lang: str = "en", *, adapter: str = "mine", seed: str | None = None
-) -> str:
+    outcome: Outcome, suite: Suite, lang: str = "en", *, adapter: str = "mine", seed: str | None = None,
+    bundle: str = "",
+) -> str:  # fmt: skip
     """A failure as a person needs it: what the standard demands, what came, where, why it matters, how to see it again.
 
     Args:
         outcome: of any state. suite: that the case is from. lang: "en" or "zh".
-        adapter, seed: for the command that reproduces it.
+        adapter, seed, bundle: for the command that reproduces it.
     """
     requirement, expected, got, where, effect, reproduce, nothing = _LABELS[lang]
     case = suite.cases.get(outcome.case)
@@ -312,16 +313,21 @@ def explain_outcome(
         (got, outcome.got),
         (where, case.where if case else ""),
         (effect, case.effect.get(lang, "") if case else ""),
-        (reproduce, reproduce_command(outcome.case, adapter, seed)),
+        (reproduce, reproduce_command(case, adapter, seed, bundle) if case else ""),
     ]
     lines += [f"  {label}: {clean(text, 1000)}" for label, text in rows if text]
     return "\n".join(lines)
 
 
-def reproduce_command(case: str, adapter: str, seed: str | None = None) -> str:
-    """The command that runs one case again, with the same inputs when the seed is given."""
-    quoted = f"'{adapter}'" if re.search(r"[^\w./:@-]", adapter) else adapter
-    return f"pytest --adapter={quoted} -k {case}" + (f" --llmasos-seed={seed}" if seed else "")
+def reproduce_command(case: Case, adapter: str, seed: str | None = None, bundle: str = "") -> str:
+    """The command that runs one case again, in whichever profile it is; with seed and bundle on the same inputs."""
+    options = {"--adapter": adapter, "--llmasos-seed": seed or "", "--llmasos-bundle": bundle}
+    quoted = [f"{name}={_quoted(text)}" for name, text in options.items() if text]
+    return " ".join(["pytest", quoted[0], case.node_id, *quoted[1:]])
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if re.search(r"[^\w./:@-]", text) else text
 
 
 def write_text(path: Path, text: str) -> None:

@@ -107,6 +107,11 @@ class Case:
     where: str
     withdrawn: Withdrawal | None = None
 
+    @property
+    def node_id(self) -> str:
+        """What pytest calls it, in whichever profile it is."""
+        return f"llmasos:{Path(self.where.rpartition(':')[0]).stem}::{self.id}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:

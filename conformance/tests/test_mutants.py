@@ -101,8 +101,8 @@ def row(kind="mutant", **given):
         (row("null"), "survives"),
         (row("null", failed={"c.d": "B-2"}), ""),
         (row("honest"), ""),
-        (row("honest", share=0.51), "uses 0.51 of a bound"),
-        (row("honest", failed={"a.b": "A-1"}), "an honest variant fails a.b"),
+        (row("honest", share=0.51, at="a.b"), "uses 0.51 of a bound in a.b"),
+        (row("honest", failed={"a.b": "A-1"}), "what is right fails a.b"),
     ],
 )
 def test_what_is_not_as_it_must_be_is_named(made, trouble):

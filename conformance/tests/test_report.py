@@ -216,7 +216,7 @@ def test_an_explanation_says_what_is_due_what_came_where_why_it_matters_and_how_
     text = report.explain_outcome(OUTCOMES[1], SUITE, adapter="./a.py:Mine", seed="7")
     for part in (
         "fail a.two [2]", "ATT-4 (SHOULD) Later tokens do nothing.", "expected: 0", "got: 1", "attention.yaml:14",
-        "Answers leak.", "pytest --adapter=./a.py:Mine -k a.two --llmasos-seed=7",
+        "Answers leak.", "pytest --adapter=./a.py:Mine llmasos:attention::a.two --llmasos-seed=7",
     ):  # fmt: skip
         assert part in text
 

@@ -195,7 +195,7 @@ def test_a_case_says_what_it_asks_needs_and_is_given_and_what_its_failure_does(s
         for part in (made.effect[effect], "load_model", "seed", '{"seed": 0, "ids": false}', "core/gpt/text"):
             assert (part in text) == (part != "core/gpt/text"), part  # which does not list it
         assert "The same model, request and seed give the same result" in text
-        assert "pytest --adapter=ADDRESS -k api.seed.zero" in text
+        assert "pytest --adapter=ADDRESS llmasos:api::api.seed.zero" in text
 
 
 def test_a_check_says_what_varies_what_is_compared_and_what_it_takes(shipped: Pages) -> None:

@@ -70,6 +70,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=PROFILE,
         help=f"frozen list of cases to run, default {PROFILE}; 'all' for every case of the suites",
     )
+    group.addoption(
+        "--llmasos-bundle",
+        metavar="DIRECTORY",
+        default=None,
+        help="a model of your own, for the cases about one (profiles bundle/…); default a stand-in of the suite's",
+    )
     group.addoption("--llmasos-seed", metavar="TEXT", default="0", help="inputs follow from it, default 0")
     group.addoption(
         "--llmasos-explore",

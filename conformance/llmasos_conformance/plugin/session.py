@@ -33,7 +33,7 @@ from llmasos_conformance.plugin.request import (
     stem,
     suite_files,
 )
-from llmasos_conformance.probes import Library
+from llmasos_conformance.probes import Library, given
 from llmasos_conformance.verdict import Outcome, State
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Run:
         self.draws = config.getoption("verbose") >= 2
         self.profile: str = config.getoption("--llmasos-profile")
         self.planned, self.optional = self._plan()
+        bundle = config.getoption("--llmasos-bundle")
+        self.given = given.read(Path(bundle).absolute()) if bundle else None
         listed = {*self.planned, *request.named}
         self.collected: dict[str, list[Case]] = {}
         for case in self.suite.cases.values():
@@ -120,9 +122,11 @@ class Run:
 
     def pytest_report_header(self) -> list[str]:
         how = "in a process of its own" if self.config.getoption("--llmasos-out-of-process") else "in process"
+        about = f", bundle {self.given.path} {self.given.digest[:12]}" if self.given else ""
         return [
             f"llmasos: adapter {self.request.address} (from {self.request.source}), {how}",
-            f"llmasos: suite {self.suite.version} {self.suite.digest[:12]}, profile {self.profile}, seed {self.seed}",
+            f"llmasos: suite {self.suite.version} {self.suite.digest[:12]}, profile {self.profile}{about}, "
+            f"seed {self.seed}",
             "llmasos: self-test, not a certificate",
         ]
 
@@ -167,8 +171,10 @@ class Run:
         apart = bool(self.config.getoption("--llmasos-out-of-process"))
         connection = connect(self.request.address, out_of_process=apart, timeout_s=self.timeout_s)
         description = connection.description
-        candidate = Candidate(Live(connection), description, Library(root / "a", self.seed))
-        truth = reference.connect(description.claims, Library(root / "b", self.seed), connect)
+        candidate = Candidate(Live(connection), description, Library(root / "a", self.seed, self.given))
+        truth = reference.connect(description.claims, Library(root / "b", self.seed, self.given), connect)
+        if self.given is not None:
+            reference.check_bundle(truth, self.given.probe, self.given.path)
         restart: Callable[[], None] | None = getattr(connection, "restart", None)
 
         def bring_back() -> None:
@@ -248,7 +254,8 @@ class Run:
 
     def _certify(self) -> str:
         profile = PROFILE if self.profile == "all" else self.profile
-        return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile} --out report"
+        bundle = f" --bundle {shlex.quote(self.config.getoption('--llmasos-bundle'))}" if self.given else ""
+        return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile}{bundle} --out report"
 
     def command(self, ids: Sequence[str], further: Sequence[str] = ()) -> str:
         """Options and ids that ask the same again; `further` replaces the profile."""
@@ -259,6 +266,8 @@ class Run:
             parts.append(PREFIX)
         if self.seed != "0":
             parts.append(f"--llmasos-seed={self.seed}")
+        if self.given is not None:
+            parts.append(f"--llmasos-bundle={self.config.getoption('--llmasos-bundle')}")
         default = self.suite.profiles.get(PROFILE)
         if ids and not {each.rpartition("::")[2] for each in ids} <= {*(default.cases if default else ())}:
             further = ["--llmasos-profile=all"]

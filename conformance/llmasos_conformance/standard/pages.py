@@ -359,7 +359,7 @@ def _case(made: Book, case: Case) -> Html:
         (texts["found"], _found(made, case)),
     ]
     if case.withdrawn is None:
-        rows.append((texts["run"], el("code", report.reproduce_command(case.id, "ADDRESS"))))
+        rows.append((texts["run"], el("code", report.reproduce_command(case, "ADDRESS"))))
     else:
         rows.insert(0, (texts["demands"], el("a", case.requirement, href=made.link(case.requirement))))
     return el(
