@@ -88,7 +88,7 @@ class Model:
         self.order = order
         self._arithmetic = ORDERS[order]
         stored = bundle.weights if bundle.weights is not None else weights.initialise(bundle.config)
-        self._weights = {name: weights.in_dtype(array, dtype, name) for name, array in stored.items()}
+        self._weights = weights.in_one_block(stored, dtype)
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> str:
         """Continue a text.

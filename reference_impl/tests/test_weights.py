@@ -259,3 +259,19 @@ def test_more_weights_than_memory_are_refused_before_they_are_made(document: Any
     config = ModelConfig.from_document(document(vocab_size=2**24, embedding_dim=2**16, num_heads=1))
     with pytest.raises(Unsupported, match="more than are made from a seed"):
         weights.initialise(config)
+
+
+def test_weights_lie_in_one_block_and_are_what_they_were():
+    stored = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones((), np.float16), "c": np.zeros((0, 4))}
+    made = weights.in_one_block(stored, "float64")
+    assert all(np.array_equal(made[name], stored[name]) and made[name].shape == stored[name].shape for name in stored)
+    assert {array.dtype for array in made.values()} == {np.dtype(np.float64)}
+    assert made["a"].flags.c_contiguous
+    assert made["a"].base is made["b"].base
+    assert weights.in_one_block({}, "float64") == {}
+
+
+def test_a_weight_that_the_dtype_of_the_computation_cannot_hold_is_named():
+    with pytest.raises(InvalidFormat, match="NaN or infinity") as caught:
+        weights.in_one_block({"a": np.ones(3), "b": np.full(2, 1e300)}, "float32")
+    assert caught.value.where == "b as float32"
