@@ -22,7 +22,7 @@ freeze core/transformer/logits --requires Transformer,load_model,forward,generat
   --match 'transformer.*'
 freeze inference/transformer/logits \
   --requires Transformer,load_model,tokenize,forward,generate_ids,session,batch,score --within Transformer,$all \
-  --match 'transformer.*'
+  --match 'transformer.*' 'beams.*'
 # Beside any of them: bands, beams, what can be looked at and how it learns, scores of texts, interchange.
 freeze bands/gpt --requires GPT-3,load_model,forward,generate_ids,window --within GPT-3,$all --match 'banded.*'
 freeze beams/gpt --requires GPT-3,load_model,generate_ids,beams --within GPT-3,$all --match 'beams.*'

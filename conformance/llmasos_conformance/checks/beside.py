@@ -1,6 +1,7 @@
 """Rows that have something beside their ids: token types of BERT, the source of a Transformer. What both are asked.
 
     Row, draw_row    ids of a probe and what stands beside them
+    behind           a prompt as the row that generation goes on from
     answered         logits of rows in one call
     true_row         a row's logits and the float64 reference
     same_row         two answers of one candidate to the same row
@@ -91,6 +92,14 @@ def drawn_row(
         return Row(ids)
     last = sizes["type_vocab_size"] - 1 if types == "any" else 0
     return Row(ids, {"types": draw.integers(len(ids), 0, last)})
+
+
+def behind(reference: Reference, probe: str, prompt: Sequence[int]) -> Row:
+    """What stands in front of the first new id: the prompt, or a Transformer's start with the prompt as its source."""
+    sizes = reference.probes.get(probe).config
+    if is_encoder_decoder(sizes):
+        return Row([int(sizes["decoder_start_token_id"])], {"source": list(prompt)})
+    return Row(list(prompt))
 
 
 def draw_row(

@@ -13,6 +13,7 @@ width, F hidden width, V vocabulary, N layers.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +57,12 @@ class Cache:
         """For the next request. What lies beyond `filled` is never read, so nothing is cleared."""
         self.filled = 0
         return self
+
+    def ordered(self, rows: Sequence[int]) -> Cache:
+        """A cache of its own whose rows are those rows of this one."""
+        made = copy.copy(self)
+        made.keys, made.values, made.real = self.keys[:, rows], self.values[:, rows], self.real[rows]
+        return made
 
 
 @dataclass(slots=True, kw_only=True)
