@@ -35,6 +35,8 @@ for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
     --match 'export.*'
 done
 freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --match 'metrics.*'
+freeze metrics/llama --requires Llama,load_model,perplexity,bleu,rouge --within Llama,load_model,perplexity,bleu,rouge,window \
+  --match 'metrics.*'
 freeze metrics/text --requires bleu,rouge --match 'metrics.bleu.*' 'metrics.rouge.*'
 # One or two of each kind: enough to know that the wiring is right.
 freeze quick --requires GPT-3,load_model --match \
