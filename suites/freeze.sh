@@ -18,6 +18,8 @@ freeze inference/llama/logits --requires Llama,load_model,tokenize,forward,gener
   --within Llama,$all --match 'llama.*' 'beams.*'
 freeze core/bert/logits --requires BERT,load_model,forward,encode,fill_mask --within BERT,$own,encode,fill_mask \
   --match 'bert.*'
+freeze inference/bert/encodings --requires BERT,load_model,encode,fill_mask --within BERT,load_model,tokenize,encode,fill_mask \
+  --match 'bert.*'
 freeze core/transformer/logits --requires Transformer,load_model,forward,generate_ids --within Transformer,$own \
   --match 'transformer.*'
 freeze inference/transformer/logits \

@@ -5,6 +5,8 @@
     answered         logits of rows in one call
     true_row         a row's logits and the float64 reference
     same_row         two answers of one candidate to the same row
+    encoded          encodings of rows in one call
+    true_encoding    a row's encoding and the float64 reference
 
 A target begins with the model's decoder_start_token_id. Where a case of a Transformer says nothing of the source, it is
 as long as the target may be.
@@ -16,14 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from llmasos_conformance.candidate import LoadedModel, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.attention import RELABELLINGS, rewritten
 from llmasos_conformance.checks.numerics import FACTOR, altered
-from llmasos_conformance.checks.rows import LENGTH, PROBE, against_itself, against_truth, draw_other
+from llmasos_conformance.checks.rows import LENGTH, PROBE, against_itself, against_truth, draw_other, told
 from llmasos_conformance.inputs import sequence, shuffled
-from llmasos_conformance.numerics import worst
-from llmasos_conformance.protocol import Array
+from llmasos_conformance.numerics import judge_logits, worst
+from llmasos_conformance.protocol import Array, Encoding
 from llmasos_conformance.reference import PLURAL
 from llmasos_conformance.verdict import Finding
 
@@ -137,6 +141,34 @@ def same_row(
 ) -> Finding:
     """Whether two answers of a candidate to a row are the same."""
     return against_itself(reference, probe, row.ids, a, b, when=when, row=place, bitwise=True, beside=row.beside)
+
+
+def encoded(model: LoadedModel, rows: Sequence[Row]) -> list[Encoding]:
+    """Encodings of rows, all in one call."""
+    return model.encode([row.ids for row in rows], **lists(rows))
+
+
+def true_encoding(
+    reference: Reference,
+    probe: str | Probe,
+    row: Row,
+    got: Encoding,
+    *,
+    part: str = "hidden",
+    when: str = "",
+    place: int | None = None,
+) -> Finding:
+    """Whether a row's hidden states, or its pooled vector, are the reference's."""
+    (due,), honest = reference.look(probe, "encode", [row.ids], **lists([row]))
+    found = judge_logits(
+        part,
+        np.atleast_2d(getattr(got, part)),
+        np.atleast_2d(getattr(due, part)),
+        [np.atleast_2d(getattr(each, part)) for (each,) in honest],
+        reference.claims.dtype,
+        row=place,
+    )
+    return told(found, when or row.shown)
 
 
 # ── numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
