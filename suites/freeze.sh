@@ -36,7 +36,8 @@ for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
   freeze export/${one%:*} --requires ${one#*:},load_model,export --within ${one#*:},load_model,export,window \
     --match 'export.*'
 done
-freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --match 'metrics.*'
+freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --within GPT-3,load_model,perplexity,bleu,rouge \
+  --match 'metrics.*'
 freeze metrics/llama --requires Llama,load_model,perplexity,bleu,rouge --within Llama,load_model,perplexity,bleu,rouge,window \
   --match 'metrics.*'
 freeze metrics/text --requires bleu,rouge --match 'metrics.bleu.*' 'metrics.rouge.*'
