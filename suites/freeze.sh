@@ -18,11 +18,13 @@ freeze inference/llama/logits --requires Llama,load_model,tokenize,forward,gener
   --within Llama,$all --match 'llama.*' 'beams.*'
 freeze core/bert/logits --requires BERT,load_model,forward,encode,fill_mask --within BERT,$own,encode,fill_mask \
   --match 'bert.*'
+freeze inference/bert/encodings --requires BERT,load_model,encode,fill_mask --within BERT,load_model,tokenize,encode,fill_mask \
+  --match 'bert.*'
 freeze core/transformer/logits --requires Transformer,load_model,forward,generate_ids --within Transformer,$own \
   --match 'transformer.*'
 freeze inference/transformer/logits \
   --requires Transformer,load_model,tokenize,forward,generate_ids,session,batch,score --within Transformer,$all \
-  --match 'transformer.*'
+  --match 'transformer.*' 'beams.*'
 # Beside any of them: bands, beams, what can be looked at and how it learns, scores of texts, interchange.
 freeze bands/gpt --requires GPT-3,load_model,forward,generate_ids,window --within GPT-3,$all --match 'banded.*'
 freeze beams/gpt --requires GPT-3,load_model,generate_ids,beams --within GPT-3,$all --match 'beams.*'
@@ -34,7 +36,10 @@ for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
   freeze export/${one%:*} --requires ${one#*:},load_model,export --within ${one#*:},load_model,export,window \
     --match 'export.*'
 done
-freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --match 'metrics.*'
+freeze metrics/gpt --requires GPT-3,load_model,perplexity,bleu,rouge --within GPT-3,load_model,perplexity,bleu,rouge \
+  --match 'metrics.*'
+freeze metrics/llama --requires Llama,load_model,perplexity,bleu,rouge --within Llama,load_model,perplexity,bleu,rouge,window \
+  --match 'metrics.*'
 freeze metrics/text --requires bleu,rouge --match 'metrics.bleu.*' 'metrics.rouge.*'
 # One model that is given for the run: `llmasos certify --bundle DIR`.
 for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do

@@ -138,6 +138,10 @@ def pooled_off(pooled, params):
     return pooled + np.float32(1e-2)
 
 
+def hidden_off(hidden, params):
+    return [rows + np.float32(1e-2) for rows in hidden]
+
+
 def scores_off(scores, params):
     return [scores[0], *(score - 1 for score in scores[1:])]
 
@@ -159,6 +163,11 @@ WRONG = [
     ("bert.fill.several", answers("fill_mask", backwards, "fills"), r"got what the one at \d+ was due"),
     ("bert.fill.in-order", answers("fill_mask", backwards, "fills"), "masks at"),
     ("bert.encode.pooled", answers("encode", pooled_off, "pooled"), "pooled"),
+    ("bert.encode.state.after-batch", every(3, hidden_off, "encode", "hidden"), r"hidden\[.* \(after batch\)"),
+    ("bert.encode.refuses.ids", answers("encode", hidden_off, "hidden"), "a right row after the refusals"),
+    ("bert.encode.refuses.fill-count", accepts("fill_mask", {"fills": []}), "answered, refusal with invalid_argument"),
+    ("bert.encode.format.defaults", answers("encode", hidden_off, "hidden"), "document 'left out'"),
+    ("bert.encode.format.three-keys", refuses("load_model", "invalid_format"), "it is valid"),
     ("bert.format.foreign-keys", accepts("load_model", {"model": "m"}), "decoder layers"),
     ("bert.format.three-keys", refuses("load_model", "invalid_format"), "refused with invalid_format"),
     ("bert.format.defaults", AGAIN, "spelt out"),
@@ -176,6 +185,8 @@ WRONG = [
     ("transformer.generate.plain", IDS, "its logit is larger"),
     ("transformer.generate.echo", IDS, "it stands there in a source of"),
     ("transformer.generate.longer-limit", answers("generate_ids", short_ones_changed, "ids"), "max_length"),
+    ("beams.few.transformer", IDS, "4 beams gave"),
+    ("beams.exhaustive.transformer", IDS, "scores|no continuation"),
     ("transformer.text.source-document", refuses("generate_text"), "a valid request was refused"),
 ]
 
@@ -192,7 +203,7 @@ def test_every_case_says_which_architecture_it_needs(installed):
 
 
 def test_every_requirement_of_the_two_is_asked_by_a_case(installed):
-    asked = {case.requirement for case in known(installed)}
+    asked = {case.requirement for case in installed.cases.values()}
     assert {name for name in installed.requirements if name.startswith(("BERT-", "TRF-"))} <= asked
 
 

@@ -83,7 +83,7 @@ def code_of(call, *args, **options):
 
 def agreed(directory):
     """The code with which both readers refuse a bundle, "" when both take it with equal values."""
-    ours = code_of(kit.read_bundle, str(directory), ARCHITECTURES)
+    ours = code_of(lambda: kit.read_bundle(str(directory), ARCHITECTURES, windows=True))
     theirs = code_of(llmasos.load_model, str(directory))
     if isinstance(ours, str) or isinstance(theirs, str):
         assert ours == theirs
@@ -196,6 +196,17 @@ def test_an_architecture_that_the_adapter_does_not_run_is_refused_once_the_bundl
     wrong = {**document, "parameters": {**document["parameters"], "sliding_window": 4}}
     assert code_of(kit.read_bundle, str(bundle(wrong))) == "invalid_format"
     assert code_of(kit.read_bundle, str(bundle(document, tensors_of()))) == "invalid_format"
+
+
+@pytest.mark.parametrize(("architecture", "name"), [("GPT-3", "local_attention_window"), ("Llama", "sliding_window")])
+def test_windows_are_refused_where_the_adapter_does_not_run_them(bundle, architecture, name):
+    document = DOCUMENTS[architecture]
+    assert document["parameters"][name] is not None
+    place = str(bundle(document))
+    assert code_of(kit.read_bundle, place, (architecture,)) == "unsupported"
+    assert kit.read_bundle(place, (architecture,), windows=True).config[name] == document["parameters"][name]
+    dense = str(bundle({**document, "parameters": {**document["parameters"], name: None}}))
+    assert kit.read_bundle(dense, (architecture,)).config[name] is None
 
 
 def test_a_tokenizer_file_is_the_same_for_both(bundle):

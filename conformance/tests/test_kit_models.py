@@ -34,7 +34,7 @@ class _Logits:
     """What the models below borrow: the reference's logits."""
 
     def __init__(self, path):
-        super().__init__(kit.read_bundle(path, ARCHITECTURES))
+        super().__init__(kit.read_bundle(path, ARCHITECTURES, windows=True))
         self.reference = llmasos.load_model(path)
 
     def forward(self, batch, **beside):
@@ -323,7 +323,7 @@ def test_an_adapter_on_the_kit_is_short_and_whole(tmp_path):
             }
 
         def load_model(self, path):
-            return KINDS[kit.read_bundle(path, ARCHITECTURES).config["architecture"]](path)
+            return KINDS[kit.read_bundle(path, ARCHITECTURES, windows=True).config["architecture"]](path)
 
     connection = InProcess(Adapter())
     for architecture in ARCHITECTURES:

@@ -88,7 +88,7 @@ class OnnxruntimeAdapter:
         )
 
     def load_model(self, path: str) -> Any:
-        bundle = kit.read_bundle(path, ARCHITECTURES, graphs=True)
+        bundle = kit.read_bundle(path, ARCHITECTURES, graphs=True, windows=True)
         graphs = self.graphs(bundle, Path(path) if Path(path).is_dir() else Path(path).parent)
         return MODELS.get(bundle.config["architecture"], Decoder)(bundle, graphs, self.side)
 

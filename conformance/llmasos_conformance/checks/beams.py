@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance import numerics
 from llmasos_conformance.checks import Asked, Given, check
+from llmasos_conformance.checks.beside import behind
 from llmasos_conformance.checks.rows import LENGTH, PROBE, STEPS, draw_ids, new_ids
 from llmasos_conformance.numerics import worst
 from llmasos_conformance.verdict import Finding, failed, passed
@@ -32,7 +33,7 @@ BEAMS = {"type": "integer", "minimum": 2, "description": "beams; as many as ther
 def ask_best(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """With so many beams that none is left out, the result is the best continuation there is. (BEAM-1)
 
-    Varies: content and length of the prompt.
+    Varies: content and length of the prompt, which a Transformer reads as its source.
     Compares: the score of the result by the float64 reference with the best of all continuations.
     Bound: the margin of honest error of each id's log-probability, over the length.
     """
@@ -51,11 +52,11 @@ def judge_best(given: Given, asked: Asked, reference: Reference) -> Finding:
     V = int(reference.probes.get(probe).config["vocab_size"])
     if V ** (steps - 1) > given["beams"]:
         raise ValueError(f"{given['beams']} beams are too few for {V} ids and {steps} steps")
-    totals, slack = dict[tuple[int, ...], float](), 0.0
+    totals, slack, row = dict[tuple[int, ...], float](), 0.0, behind(reference, probe, prompt)
     for ids in _continuations(V, steps, ends):
-        whole = [*prompt, *ids[:-1]]
-        truth, honest = reference.logits(probe, whole), reference.honest_logits(probe, whole)
-        law = numerics.log_softmax(truth[len(prompt) - 1 :])
+        whole = [*row.ids, *ids[:-1]]
+        truth, honest = reference.logits(probe, whole, row.beside), reference.honest_logits(probe, whole, row.beside)
+        law = numerics.log_softmax(truth[len(row.ids) - 1 :])
         totals[ids] = float(sum(law[i, token] for i, token in enumerate(ids)))
         # A sum of L logarithms is off by L times what one of them is.
         slack = max(slack, steps * numerics.margin(truth, honest, reference.claims.dtype))
@@ -111,7 +112,7 @@ check("beams-best", ask_best, judge_best, needs=("load_model", "generate_ids", "
 def ask_followed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A few beams lead where the standard's search leads with the logits of the reference. (BEAM-3)
 
-    Varies: content and length of the prompt.
+    Varies: content and length of the prompt, which a Transformer reads as its source.
     Compares: the ids with those of a search over the float64 reference's logits.
     Bound: none, unless two sums that decide something lie so close that honest error may exchange them; then the result
         decides nothing.
@@ -141,12 +142,12 @@ def _search(
         of one honest error explains.
     """
     assert not reference.probes.get(probe).config["eos_token_ids"]
-    followed, gap, slack = [(0.0, list[int]())], float("inf"), 0.0
+    followed, gap, slack, start = [(0.0, list[int]())], float("inf"), 0.0, behind(reference, probe, prompt)
     for _ in range(steps):
         extended = list[tuple[float, int, int]]()
         for place, (total, ids) in enumerate(followed):
-            row = [*prompt, *ids]
-            truth, honest = reference.logits(probe, row), reference.honest_logits(probe, row)
+            row, beside = [*start.ids, *ids], start.beside
+            truth, honest = reference.logits(probe, row, beside), reference.honest_logits(probe, row, beside)
             law = numerics.log_softmax(truth[-1])
             extended += [(-(total + float(value)), place, token) for token, value in enumerate(law)]
             slack = max(slack, steps * numerics.margin(truth, honest, reference.claims.dtype))

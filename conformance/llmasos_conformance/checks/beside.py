@@ -1,9 +1,12 @@
 """Rows that have something beside their ids: token types of BERT, the source of a Transformer. What both are asked.
 
     Row, draw_row    ids of a probe and what stands beside them
+    behind           a prompt as the row that generation goes on from
     answered         logits of rows in one call
     true_row         a row's logits and the float64 reference
     same_row         two answers of one candidate to the same row
+    encoded          encodings of rows in one call
+    true_encoding    a row's encoding and the float64 reference
 
 A target begins with the model's decoder_start_token_id. Where a case of a Transformer says nothing of the source, it is
 as long as the target may be.
@@ -15,14 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from llmasos_conformance.candidate import LoadedModel, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.attention import RELABELLINGS, rewritten
 from llmasos_conformance.checks.numerics import FACTOR, altered
-from llmasos_conformance.checks.rows import LENGTH, PROBE, against_itself, against_truth, draw_other
+from llmasos_conformance.checks.rows import LENGTH, PROBE, against_itself, against_truth, draw_other, told
 from llmasos_conformance.inputs import sequence, shuffled
-from llmasos_conformance.numerics import worst
-from llmasos_conformance.protocol import Array
+from llmasos_conformance.numerics import judge_logits, worst
+from llmasos_conformance.protocol import Array, Encoding
 from llmasos_conformance.reference import PLURAL
 from llmasos_conformance.verdict import Finding
 
@@ -93,6 +98,14 @@ def drawn_row(
     return Row(ids, {"types": draw.integers(len(ids), 0, last)})
 
 
+def behind(reference: Reference, probe: str, prompt: Sequence[int]) -> Row:
+    """What stands in front of the first new id: the prompt, or a Transformer's start with the prompt as its source."""
+    sizes = reference.probes.get(probe).config
+    if is_encoder_decoder(sizes):
+        return Row([int(sizes["decoder_start_token_id"])], {"source": list(prompt)})
+    return Row(list(prompt))
+
+
 def draw_row(
     given: Given,
     draw: Draw,
@@ -128,6 +141,34 @@ def same_row(
 ) -> Finding:
     """Whether two answers of a candidate to a row are the same."""
     return against_itself(reference, probe, row.ids, a, b, when=when, row=place, bitwise=True, beside=row.beside)
+
+
+def encoded(model: LoadedModel, rows: Sequence[Row]) -> list[Encoding]:
+    """Encodings of rows, all in one call."""
+    return model.encode([row.ids for row in rows], **lists(rows))
+
+
+def true_encoding(
+    reference: Reference,
+    probe: str | Probe,
+    row: Row,
+    got: Encoding,
+    *,
+    part: str = "hidden",
+    when: str = "",
+    place: int | None = None,
+) -> Finding:
+    """Whether a row's hidden states, or its pooled vector, are the reference's."""
+    (due,), honest = reference.look(probe, "encode", [row.ids], **lists([row]))
+    found = judge_logits(
+        part,
+        np.atleast_2d(getattr(got, part)),
+        np.atleast_2d(getattr(due, part)),
+        [np.atleast_2d(getattr(each, part)) for (each,) in honest],
+        reference.claims.dtype,
+        row=place,
+    )
+    return told(found, when or row.shown)
 
 
 # ── numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────

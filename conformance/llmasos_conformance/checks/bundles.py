@@ -235,7 +235,7 @@ MODEL = {
         },
         "architecture": {
             "enum": ["GPT-3", "Llama", "Transformer"],
-            "description": "default GPT-3; a Llama cannot have `says`, a Transformer neither `law` nor `chain`",
+            "description": "default GPT-3; a Llama cannot have `says`, a Transformer no `law`",
         },
         "louder": {
             "type": "integer",
@@ -348,9 +348,13 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
 
 
 def translator(library: Library, model: Mapping[str, Any]) -> Probe:
-    """A Transformer that says, follows or echoes what `model` demands; sizes as for the other speakers."""
+    """A Transformer that says, follows, chains or echoes what `model` demands; sizes as for the other speakers."""
     V, context = model.get("vocabulary", 260), model.get("context", 48)
-    counts = {"says": context, "follows": len(model.get("follows", ())), "echoes": context + len(_echoed(model))}
+    chain = [(*ids_of([before, then]), mass) for before, then, mass in model.get("chain", ())]
+    counts = {
+        "says": context, "follows": len(model.get("follows", ())), "chain": len({before for before, _, _ in chain}),
+        "echoes": context + len(_echoed(model)),
+    }  # fmt: skip
     count = counts[next(kind for kind in counts if kind in model)]
     rows = sylvester(count + 1)[1 : count + 1]  # the first row has a mean
     sizes = replace(
@@ -364,6 +368,8 @@ def translator(library: Library, model: Mapping[str, Any]) -> Probe:
         parts = transformer.follows(
             rows, sizes, dict(zip(*map(ids_of, zip(*model["follows"], strict=True)), strict=True))
         )
+    elif "chain" in model:
+        parts = transformer.chained(rows, sizes, chain)
     else:
         parts = transformer.echoes(rows, sizes, _echoed(model))
     if "start" not in model:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmasos_conformance.candidate import LoadedModel, Refused, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
-from llmasos_conformance.checks.beside import ROW, Row, answered, draw_row, drawn_row, same_row, true_row
+from llmasos_conformance.checks.beside import (
+    ROW,
+    Row,
+    answered,
+    draw_row,
+    drawn_row,
+    encoded,
+    same_row,
+    true_encoding,
+    true_row,
+)
 from llmasos_conformance.checks.bundles import (
     DOCUMENT,
     DOCUMENTS,
@@ -161,6 +171,54 @@ check(
     },
 )
 
+
+def ask_documents_encoded(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Each document of an encoder makes the encodings that it must make.
+
+    Varies: the ids and their types; the documents stand in the case, as edits of one small valid document.
+    Compares: the hidden states of each document's model with the truth of that document; without weights, which no
+        document then fixes, their shape, and that they are finite.
+    Bound: honest error of the claimed dtype.
+    """
+    row, got = _small_row(draw, given["documents"][0], "any"), []
+    for edits in given["documents"]:
+        bundle = _bundle(candidate.probes, edits, weights=given["weights"], quiet=given["quiet"])
+        model = refusal_of(candidate.model, bundle)
+        got.append(model if isinstance(model, Refused) else encoded(model, [row])[0])
+    return {"row": row, "encodings": got}
+
+
+def judge_documents_encoded(given: Given, asked: Asked, reference: Reference) -> Finding:
+    row, findings = asked["row"], []
+    for edits, got in zip(given["documents"], asked["encodings"], strict=True):
+        where = f"document {edits['name']!r}"
+        if isinstance(got, Refused):
+            return failed(f"{where}: refused with {got.code}; it is valid", expected="loaded", got=got.code)
+        due = [len(row.ids), config(edits)["embedding_dim"]]
+        if list(got.hidden.shape) != due:
+            return failed(
+                f"{where}: hidden {list(got.hidden.shape)}, {due} were due", expected=due, got=got.hidden.shape
+            )
+        if not np.all(np.isfinite(got.hidden)):
+            return failed(f"{where}: hidden states are not all finite")
+        if given["weights"]:
+            bundle = _bundle(reference.probes, edits, weights=True, quiet=given["quiet"])
+            findings.append(true_encoding(reference, bundle, row, got, when=where))
+    return worst(findings) if findings else passed()
+
+
+check(
+    "documents-encoded",
+    ask_documents_encoded,
+    judge_documents_encoded,
+    needs=("load_model", "encode"),
+    given={
+        "documents": DOCUMENTS,
+        "weights": {"type": "boolean", "default": True, "description": "whether model.safetensors lies beside them"},
+        "quiet": {"type": "boolean", "default": False, "description": "embeddings 1/64 as large"},
+    },
+)
+
 FAULT = {
     "type": "object",
     "properties": {
@@ -283,25 +341,53 @@ def ask_calls_refused(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
 
 def judge_calls_refused(given: Given, asked: Asked, reference: Reference) -> Finding:
+    wrong = _unlike(given, asked["codes"])
+    return wrong or true_row(
+        reference, given["probe"], asked["row"], asked["after"], when="a right row after the refusals"
+    )
+
+
+def _unlike(given: Given, codes: Sequence[str]) -> Finding | None:
+    """The first call that was not refused as it must be."""
     due = given["code"]
-    for call, code in zip(given["calls"], asked["codes"], strict=True):
+    for call, code in zip(given["calls"], codes, strict=True):
         if code != due:
             came = f"refused with {code}" if code else "answered"
             rest = {name: value for name, value in call.items() if name != "method"}
             message = f"{call['method']} with {json.dumps(rest)!s:.160}: {came}, refusal with {due} was due"
             return failed(message, expected=due, got=code or "an answer")
-    return true_row(reference, given["probe"], asked["row"], asked["after"], when="a right row after the refusals")
+    return None
 
 
-check(
-    "calls-refused",
-    ask_calls_refused,
-    judge_calls_refused,
-    needs=("load_model", "forward"),
-    given={
-        **ROW,
-        "length": {**LENGTH, "default": [3, 8]},
-        "calls": {"type": "array", "minItems": 1, "items": CALL, "description": "wrong calls, each on its own"},
-        "code": {"enum": list(REFUSAL_CODES), "description": "code of each refusal"},
-    },
-)
+REFUSALS: Mapping[str, Any] = {
+    **ROW,
+    "length": {**LENGTH, "default": [3, 8]},
+    "calls": {"type": "array", "minItems": 1, "items": CALL, "description": "wrong calls, each on its own"},
+    "code": {"enum": list(REFUSAL_CODES), "description": "code of each refusal"},
+}
+
+check("calls-refused", ask_calls_refused, judge_calls_refused, needs=("load_model", "forward"), given=REFUSALS)
+
+
+def ask_encoder_refuses(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A wrong call to an encoder is refused with the code of its requirement, and a right row after it is encoded.
+
+    Varies: content and length of the right row; the wrong calls stand in the case.
+    Compares: each refusal's code with the one due; hidden states of the right row, asked after all of them, with the
+        float64 reference.
+    Bound: none for codes; honest error of the claimed dtype for the hidden states.
+    """
+    row, model = draw_row(given, draw, candidate), candidate.model(given["probe"])
+    tried = [refusal_of(called, model, call) for call in given["calls"]]
+    codes = [got.code if isinstance(got, Refused) else "" for got in tried]
+    return {"row": row, "codes": codes, "after": encoded(model, [row])[0]}
+
+
+def judge_encoder_refuses(given: Given, asked: Asked, reference: Reference) -> Finding:
+    wrong = _unlike(given, asked["codes"])
+    return wrong or true_encoding(
+        reference, given["probe"], asked["row"], asked["after"], when="a right row after the refusals"
+    )
+
+
+check("encoder-refuses", ask_encoder_refuses, judge_encoder_refuses, needs=("load_model", "encode"), given=REFUSALS)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmasos_conformance import numerics
+from llmasos_conformance.candidate import LoadedModel, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
-from llmasos_conformance.checks.beside import OR_NOT, ROW, Row, draw_row, lists
+from llmasos_conformance.checks.beside import OR_NOT, ROW, Row, draw_row, encoded, true_encoding
 from llmasos_conformance.checks.numerics import FACTOR, altered
 from llmasos_conformance.checks.rows import draw_other, told
 from llmasos_conformance.inputs import shuffled
@@ -45,23 +47,14 @@ def ask_encodes(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     rows = [draw_row(given, draw, candidate) for _ in range(given["rows"])]
     if given["odd"] is not None:
         rows[draw.integer(0, len(rows) - 1)] = draw_row(given, draw, candidate, given["odd"])
-    model = candidate.model(_bundle(candidate.probes, given))
-    return {"rows": rows, "encodings": model.encode([row.ids for row in rows], **lists(rows))}
+    return {"rows": rows, "encodings": encoded(candidate.model(_bundle(candidate.probes, given)), rows)}
 
 
 def judge_encodes(given: Given, asked: Asked, reference: Reference) -> Finding:
-    bundle, part, findings = _bundle(reference.probes, given), given["part"], []
+    bundle, findings = _bundle(reference.probes, given), []
     for i, (row, got) in enumerate(zip(asked["rows"], asked["encodings"], strict=True)):
-        (due,), honest = reference.look(bundle, "encode", [row.ids], **lists([row]))
-        found = numerics.judge_logits(
-            part,
-            np.atleast_2d(getattr(got, part)),
-            np.atleast_2d(getattr(due, part)),
-            [np.atleast_2d(getattr(each, part)) for (each,) in honest],
-            reference.claims.dtype,
-            row=i,
-        )
-        findings.append(told(found, f"{given['probe']}, row {i} of {len(asked['rows'])}, {row.shown}"))
+        when = f"{given['probe']}, row {i} of {len(asked['rows'])}, {row.shown}"
+        findings.append(true_encoding(reference, bundle, row, got, part=given["part"], when=when, place=i))
     return worst(findings)
 
 
@@ -77,6 +70,58 @@ check(
         "part": PART,
         "factor": {**FACTOR, "minProperties": 0, "default": {}},
     },
+)
+
+
+def _ragged(given: Given, draw: Draw, candidate: Candidate, model: LoadedModel) -> None:
+    encoded(model, [draw_row(given, draw, candidate, length) for length in ((9, 12), (2, 2), (3, 5))])
+
+
+def _longest(given: Given, draw: Draw, candidate: Candidate, model: LoadedModel) -> None:
+    context = int(candidate.probes.get(given["probe"]).config["context_length"])
+    encoded(model, [draw_row(given, draw, candidate, (context, context))])
+
+
+def _refused(given: Given, draw: Draw, candidate: Candidate, model: LoadedModel) -> None:
+    context = int(candidate.probes.get(given["probe"]).config["context_length"])
+    row = draw_row(given, draw, candidate)
+    refusal_of(encoded, model, [draw_row(given, draw, candidate, (context + 1, context + 1))])
+    refusal_of(encoded, model, [row, replace(row, ids=[*row.ids[:-1], 2**30])])
+
+
+BETWEEN: Mapping[str, Any] = {"batch": _ragged, "longest": _longest, "refused": _refused}
+"""What may be asked between two equal encodings. Its own answers are not judged here."""
+
+
+def ask_encodes_again(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """The same row has the same encoding, whatever was encoded between. (STATE-1)
+
+    Varies: content and length of the row, and content of what comes between.
+    Compares: the row's hidden states before and after with the float64 reference.
+    Bound: honest error of the claimed dtype.
+    """
+    row, model = draw_row(given, draw, candidate), candidate.model(given["probe"])
+    before = encoded(model, [row])[0]
+    BETWEEN[given["between"]](given, draw, candidate, model)
+    return {"row": row, "encodings": [before, encoded(model, [row])[0]]}
+
+
+def judge_encodes_again(given: Given, asked: Asked, reference: Reference) -> Finding:
+    whens = (f"before {given['between']}", f"after {given['between']}")
+    return worst(
+        [
+            true_encoding(reference, given["probe"], asked["row"], got, when=when)
+            for when, got in zip(whens, asked["encodings"], strict=True)
+        ]
+    )
+
+
+check(
+    "encodes-again",
+    ask_encodes_again,
+    judge_encodes_again,
+    needs=("load_model", "encode"),
+    given={**ROW, "between": {"enum": list(BETWEEN), "description": "what is encoded between the two equal rows"}},
 )
 
 # ── fills ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -73,7 +73,7 @@ check(
 
 
 def ask_window_or_no(given: Given, draw: Draw, candidate: Candidate) -> Asked:
-    """A document with a window is followed by a candidate that declares windows, and refused by every other. (LLAMA-20)
+    """A document with a window is followed by a candidate that declares windows, and refused by every other.
 
     Varies: the ids.
     Compares: the logits with the float64 reference, or the code of the refusal with unsupported.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import numpy as np
 
 from llmasos_conformance.mutants.catalogue import mutant
-from llmasos_conformance.mutants.loader import Loader
+from llmasos_conformance.mutants.loader import Loader, Opened, refuse
 from llmasos_conformance.mutants.runtime import Cache, Runtime
 from llmasos_conformance.protocol import Array
 
@@ -40,6 +41,28 @@ class BandsIgnored(Banded):
 
     def reach(self, layer: int) -> int | None:
         return None
+
+
+@mutant("bands-undeclared", "huggingface/text-generation-inference#2033", "BAND-6")
+class BandsUndeclared(Runtime):
+    """Windows are not offered, and a document with bands runs as if all its layers were dense."""
+
+    @classmethod
+    def served(cls, opened: Opened, capabilities: Collection[str]) -> None:
+        return
+
+    def reach(self, layer: int) -> int | None:
+        return None
+
+
+@mutant("bands-refused-as-malformed", "Stability-AI/stable-codec#19", "BAND-6")
+class BandsRefusedAsMalformed(Runtime):
+    """Windows are not offered, and a document with bands fails as malformed, on a parameter not expected."""
+
+    @classmethod
+    def served(cls, opened: Opened, capabilities: Collection[str]) -> None:
+        if opened.config.band is not None:
+            raise refuse("unexpected parameter", "invalid_format")
 
 
 @mutant("bands-in-the-upper-half", "EleutherAI/gpt-neox#16", "BAND-1")

@@ -41,7 +41,7 @@ class Beam:
 
 
 class Beams(Runtime):
-    """A runtime with beams; mixed into those of all decoders."""
+    """A runtime with beams; mixed into those of all architectures that generate."""
 
     offers: ClassVar[frozenset[str]] = frozenset({"beams"})
 
@@ -153,10 +153,7 @@ class Beams(Runtime):
 
     def beam_cache(self, cache: Cache, rows: Sequence[int]) -> Cache:
         """A cache whose rows are those rows of another."""
-        made = Cache(self.config, len(rows), cache.real.shape[1])
-        made.keys, made.values = cache.keys[:, rows].copy(), cache.values[:, rows].copy()
-        made.real, made.filled = cache.real[rows].copy(), cache.filled
-        return made
+        return cache.ordered(rows)
 
     def beam_winner(self, finished: Sequence[Beam], beams: Sequence[Beam], penalty: float, prompt: int) -> Beam:
         """The best of the finished beams and of those that the limit cut."""

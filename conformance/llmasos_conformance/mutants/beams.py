@@ -12,6 +12,7 @@ from llmasos_conformance.mutants.beam_search import Beam, BeamRequest, Beams
 from llmasos_conformance.mutants.catalogue import mutant
 from llmasos_conformance.mutants.llama_runtime import LlamaRuntime
 from llmasos_conformance.mutants.runtime import Cache, Request, Row
+from llmasos_conformance.mutants.transformer_runtime import TargetCache, TransformerRuntime
 from llmasos_conformance.protocol import Array
 
 
@@ -207,3 +208,94 @@ class BeamsRounded(Beams):
             return max(1, min(int(value), 1024))
         except (TypeError, ValueError):
             return super().beam_count(value)
+
+
+# The Transformer, whose beams share a source.
+
+
+@mutant("trf-beams-ignored", "huggingface/transformers#46612", "BEAM-1")
+class TransformerBeamsIgnored(BeamsIgnored, TransformerRuntime):
+    """The number of beams is checked and not used, in a Transformer."""
+
+
+@mutant("trf-beams-worst-returned", "ageron/handson-mlp#39", "BEAM-1")
+class TransformerBeamsWorstReturned(BeamsWorstReturned, TransformerRuntime):
+    """The worst of the targets that were followed to the end is returned."""
+
+
+@mutant("trf-beams-cache-not-reordered", "huggingface/transformers#46612", "BEAM-3")
+class TransformerBeamsCacheNotReordered(Beams, TransformerRuntime):
+    """Keys and values of the targets are not put in the order of the beams, those of the source are."""
+
+    def beam_cache(self, cache: Cache, rows: Sequence[int]) -> Cache:
+        made, held = super().beam_cache(cache, rows), cache.real.shape[0]
+        stay = [min(i, held - 1) for i in range(len(rows))]
+        made.keys, made.values = cache.keys[:, stay], cache.values[:, stay]
+        return made
+
+
+@mutant("trf-beams-cache-shared", "NVIDIA/TensorRT-LLM#15444", "BEAM-3")
+class TransformerBeamsCacheShared(Beams, TransformerRuntime):
+    """All beams go on from the cache of the best one."""
+
+    def beam_cache(self, cache: Cache, rows: Sequence[int]) -> Cache:
+        return super().beam_cache(cache, [rows[0]] * len(rows))
+
+
+@mutant("trf-beams-source-of-first", "vllm-project/vllm#8545", "TRF-30")
+class TransformerBeamsSourceOfFirst(Beams, TransformerRuntime):
+    """There is one copy of what is needed of the source, and beams behind the first read an empty one."""
+
+    def beam_cache(self, cache: Cache, rows: Sequence[int]) -> Cache:
+        made = super().beam_cache(cache, rows)
+        assert isinstance(made, TargetCache)
+        made.cross_keys[:, 1:], made.cross_values[:, 1:] = 0, 0
+        return made
+
+
+@mutant("trf-beams-source-fades", "facebookresearch/fairseq2#307", "TRF-30")
+class TransformerBeamsSourceFades(Beams, TransformerRuntime):
+    """What is needed of the source is put in order layer by layer, and only the first layer is done."""
+
+    def beam_cache(self, cache: Cache, rows: Sequence[int]) -> Cache:
+        made = super().beam_cache(cache, rows)
+        assert isinstance(made, TargetCache)
+        made.cross_keys[1:, 1:], made.cross_values[1:, 1:] = 0, 0
+        return made
+
+
+@mutant("trf-length-counts-source", "vllm-project/vllm#2606", "TRF-30")
+class TransformerLengthCountsSource(LengthCountsPrompt, TransformerRuntime):
+    """The length by which a sum is divided includes the source."""
+
+
+@mutant("trf-length-counts-start", "awslabs/sockeye#483", "TRF-30")
+class TransformerLengthCountsStart(Beams, TransformerRuntime):
+    """The length by which a sum is divided begins at one, for the start."""
+
+    def beam_score(self, beam: Beam, penalty: float, prompt: int) -> float:
+        return float(beam.total / (len(beam.ids) + 1) ** penalty) if beam.ids else 0.0
+
+
+@mutant("trf-length-penalty-on-one-beam", "NVIDIA/TensorRT-LLM#1386", "BEAM-2")
+class TransformerLengthPenaltyOnOneBeam(LengthPenaltyOnOneBeam, TransformerRuntime):
+    """A length penalty above 1 makes one beam two, in a Transformer."""
+
+
+@mutant("trf-ended-beams-go-on", "facebookresearch/ParlAI#2058", "BEAM-4")
+class TransformerEndedBeamsGoOn(EndedBeamsGoOn, TransformerRuntime):
+    """A target that has ended is extended like every other."""
+
+
+@mutant("trf-search-ends-with-first", "joeynmt/joeynmt#149", "BEAM-5")
+class TransformerSearchEndsWithFirst(SearchEndsWithFirst, TransformerRuntime):
+    """The search ends as soon as one target has ended."""
+
+
+@mutant("trf-beams-share-room", "OpenNMT/CTranslate2#605", "BEAM-6")
+class TransformerBeamsShareRoom(Beams, TransformerRuntime):
+    """With beams, source and target together have the room of one context."""
+
+    def beam_search(self, row: Row, request: BeamRequest, allowed: Array | None) -> tuple[int, ...]:
+        row.limit = min(row.limit, self.config.C - len(row.prompt))
+        return super().beam_search(row, request, allowed)

@@ -273,6 +273,16 @@ class GeluTanh(BertRuntime):
         return self.gelu(x)
 
 
+@mutant("bert-heads-wired", "huggingface/transformers#43429", "FMT-16")
+class HeadsWired(BertRuntime):
+    """There are two heads where the width lets it be, whatever the document says."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        if self.config.D % 2 == 0:
+            self.config = replace(self.config, H=2)
+
+
 @mutant("bert-activation-wired", "huggingface/transformers#17", "FMT-16")
 class ActivationWired(BertRuntime):
     """The activation is the exact GELU, whatever the document says."""
@@ -689,6 +699,20 @@ class RefusalLingers(Lingering):
         except Exception:
             self.shift = np.float32(0.01)
             raise
+
+
+@mutant("bert-encodings-linger", "vllm-project/vllm#43894", "STATE-1")
+class EncodingsLinger(BertRuntime):
+    """What is encoded behind a ragged batch, a row as long as the context or a refusal is a little off."""
+
+    off = False
+
+    def encode(self, batch: Any, types: Any = None) -> list[Encoding]:  # type: ignore[override]
+        off, self.off = self.off, True
+        made = super().encode(batch, types)
+        lengths = {len(each.hidden) for each in made}
+        self.off = len(lengths) > 1 or self.config.C in lengths
+        return [Encoding(hidden=each.hidden + np.float32(0.01 * off), pooled=each.pooled) for each in made]
 
 
 @mutant("bert-models-by-shape", "ollama/ollama#17475", "STATE-3")

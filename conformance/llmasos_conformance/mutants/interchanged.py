@@ -75,7 +75,7 @@ class Served(OnnxruntimeAdapter):
             self.steps.refused(self.loaded)
             raise
         directory = Path(path) if Path(path).is_dir() else Path(path).parent
-        bundle = kit.read_bundle(path, ARCHITECTURES, graphs=True)
+        bundle = kit.read_bundle(path, ARCHITECTURES, graphs=True, windows=True)
         model.export = functools.partial(self.export, bundle, (directory / "model.safetensors").exists())
         self.loaded.append(model)
         return model

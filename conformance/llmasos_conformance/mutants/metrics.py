@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmasos_conformance.mutants.catalogue import Mutant, mutant, record
+from llmasos_conformance.mutants.llama_runtime import LlamaRuntime
 from llmasos_conformance.mutants.runtime import Runtime, Serving
 from llmasos_conformance.mutants.scoring import Options, Parts, Scores, Statistics, Tokens
 
@@ -789,3 +790,98 @@ class InHalf(Runtime):
         import numpy as np
 
         return [float(np.float16(logprob)) for logprob in super().window_scores(row, count)]
+
+
+# Perplexity of a Llama.
+
+
+@mutant("llama-perplexity-two-to-the-nats", "huggingface/evaluate#242", "PPL-1")
+class LlamaTwoToTheNats(TwoToTheNats, LlamaRuntime):
+    """2 is raised to the mean of natural logarithms, in a Llama."""
+
+
+@mutant("llama-perplexity-default-base", "turboderp-org/exllamav2#68", "PPL-1")
+class LlamaDefaultBase(LlamaRuntime):
+    """What scores texts opens the model with the default rotary base."""
+
+    scoring = False
+
+    def window_scores(self, row: Sequence[int], count: int) -> list[float]:
+        self.scoring = True
+        try:
+            return super().window_scores(row, count)
+        finally:
+            self.scoring = False
+
+    def base(self) -> float:
+        return 10000.0 if self.scoring else super().base()
+
+
+@mutant("llama-perplexity-window-lost", "axolotl-ai-cloud/axolotl#732", "PPL-1")
+class LlamaWindowLost(LlamaRuntime):
+    """Losses are taken under a causal mask, whatever window the model has."""
+
+    scoring = False
+
+    def window_scores(self, row: Sequence[int], count: int) -> list[float]:
+        self.scoring = True
+        try:
+            return super().window_scores(row, count)
+        finally:
+            self.scoring = False
+
+    def reach(self, layer: int) -> int | None:
+        return None if self.scoring else super().reach(layer)
+
+
+@mutant("llama-perplexity-counts-dropped", "huggingface/transformers#46204", "PPL-2")
+class LlamaCountsDropped(CountsDropped, LlamaRuntime):
+    """The sum is divided by the number of ids of a Llama, the first of which has no loss."""
+
+
+@mutant("llama-perplexity-first-token-lost", "EleutherAI/lm-evaluation-harness#1588", "PPL-3")
+class LlamaFirstTokenLost(FirstTokenLost, LlamaRuntime):
+    """BOS is not put before a text of a Llama, and its first token is not scored."""
+
+
+@mutant("llama-perplexity-bos-twice", "EleutherAI/lm-evaluation-harness#3333", "PPL-4")
+class LlamaBosTwice(BosTwice, LlamaRuntime):
+    """BOS is put before ids that a tokenizer of Llama made, which begin with it."""
+
+
+@mutant("llama-perplexity-first-token-scored", "EleutherAI/lm-evaluation-harness#1586", "PPL-5")
+class LlamaFirstTokenScored(FirstTokenScored, LlamaRuntime):
+    """The first token is scored behind an id that is taken for Llama's BOS where there is none."""
+
+
+@mutant("llama-perplexity-in-blocks", "huggingface/transformers#4415", "PPL-6")
+class LlamaInBlocks(InBlocks, LlamaRuntime):
+    """Texts of a Llama are cut into blocks of half the context, which know nothing of each other."""
+
+
+@mutant("llama-perplexity-beyond-context", "EleutherAI/lm-evaluation-harness#2467", "PPL-7")
+class LlamaBeyondContext(LlamaRuntime):
+    """A text of any length is scored in one pass: no table of positions ends."""
+
+    def windows(self, length: int, stride: int) -> Iterator[tuple[int, int, int]]:
+        yield 0, length, length - 1
+
+
+@mutant("llama-perplexity-bos-in-every-window", "huggingface/transformers#40524", "PPL-14")
+class LlamaBosInEveryWindow(BosInEveryWindow, LlamaRuntime):
+    """BOS stands before every window, because the model has never seen a text without it."""
+
+
+@mutant("llama-perplexity-stride-clamped", "ohdearquant/lattice#30", "PPL-8")
+class LlamaStrideClamped(StrideClamped, LlamaRuntime):
+    """A stride out of range is moved into it, in a Llama."""
+
+
+@mutant("llama-perplexity-nothing-is-one", "huggingface/datasets#4108", "PPL-9")
+class LlamaNothingIsOne(NothingIsOne, LlamaRuntime):
+    """A text without anything to score has perplexity 1, in a Llama."""
+
+
+@mutant("llama-perplexity-ids-clipped", "vllm-project/vllm#35937", "PPL-10")
+class LlamaIdsClipped(IdsClipped, LlamaRuntime):
+    """Ids beyond the vocabulary of a Llama are taken for its last, negative ones for its first."""

@@ -13,8 +13,9 @@ width, F hidden width, V vocabulary, N layers.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -56,6 +57,12 @@ class Cache:
         """For the next request. What lies beyond `filled` is never read, so nothing is cleared."""
         self.filled = 0
         return self
+
+    def ordered(self, rows: Sequence[int]) -> Cache:
+        """A cache of its own whose rows are those rows of this one."""
+        made = copy.copy(self)
+        made.keys, made.values, made.real = self.keys[:, rows], self.values[:, rows], self.real[rows]
+        return made
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,6 +118,12 @@ class Runtime(Learning):
         self.config, self.weights = opened.config, opened.weights
         self.file_tokenizer = self.open_tokenizer(opened.tokenizer)
         self.pool: list[Cache] = []
+
+    @classmethod
+    def served(cls, opened: Opened, capabilities: Collection[str]) -> None:
+        """Refuse a document that asks for what is not offered."""
+        if opened.config.band is not None and "window" not in capabilities:
+            raise refuse("layers with bands are not offered", "unsupported")
 
     # Arithmetic: one operation each, in float32.
 
@@ -691,7 +704,9 @@ class Serving:
         )
 
     def load_model(self, path: str) -> Runtime:
-        return self.runtime(self.runtime.loader().open(path))
+        opened = self.runtime.loader().open(path)
+        self.runtime.served(opened, self.describe().capabilities)
+        return self.runtime(opened)
 
     def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
         return self.runtime.scores().bleu(hypotheses, references, **options)

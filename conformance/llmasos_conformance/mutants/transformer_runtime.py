@@ -112,6 +112,13 @@ class TargetCache(Cache):
         self.filled = self.read = 0
         return self
 
+    def ordered(self, rows: Sequence[int]) -> TargetCache:
+        made = super().ordered(rows)
+        assert isinstance(made, TargetCache)
+        made.cross_keys, made.cross_values = self.cross_keys[:, rows], self.cross_values[:, rows]
+        made.source_real = self.source_real[rows]
+        return made
+
 
 class TransformerRuntime(EncoderRuntime):
     """A loaded bundle of a Transformer, and everything that is served from it."""

@@ -1,7 +1,7 @@
 """Honest variants and null candidates of every architecture, by the name in their address.
 
-Those of GPT-3 also run bands, and all decoders beams; most mutants declare neither, so that a hundred faults of other
-kinds are not asked about them.
+Those of GPT-3 also run bands, and all that generate beams; most mutants declare neither, so that a hundred faults of
+other kinds are not asked about them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,25 @@ def _whole(kind: type[Runtime]) -> type[Runtime]:
     return type(kind.__name__, (Beams, kind), members)
 
 
+def _searching(kinds: Mapping[str, type[Runtime]]) -> dict[str, type[Runtime]]:
+    """Runtimes of encoders as they are, those of a Transformer with beams."""
+    return {
+        name: type(kind.__name__, (Beams, kind), {"__doc__": kind.__doc__})
+        if kind.architecture == "Transformer"
+        else kind
+        for name, kind in kinds.items()
+    }
+
+
 HONEST: Mapping[str, type[Runtime]] = {
     **{name: _whole(kind) for name, kind in {**honest.HONEST, **llama_honest.HONEST}.items()},
-    **encoder_variants.HONEST,
+    **_searching(encoder_variants.HONEST),
 }
 """Honest variants, `honest:NAME`."""
 
 NULL: Mapping[str, type[Runtime]] = {
     **{name: _whole(kind) for name, kind in null.NULL.items()},
     **{f"llama-{name}": _whole(as_llama(kind)) for name, kind in null.NULL.items()},
-    **encoder_variants.NULL,
+    **_searching(encoder_variants.NULL),
 }
 """Null candidates, `null:NAME`."""

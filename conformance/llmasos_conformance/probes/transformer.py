@@ -228,6 +228,13 @@ def _overflow(make: Maker) -> Parts:
     return parts
 
 
+@probe("trf-tiny")
+def _tiny(make: Maker) -> Parts:
+    """So few ids that every target can be tried: five, of which the last ends a sequence."""
+    sizes = Sizes(V=5, D=32, N=1, M=1, H=2, F=64, context=16, tied=False, start=1, eos=(4,))
+    return _model(make, sizes, _Gains(cross=2.0, logits=1.2))
+
+
 # --- ties ------------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +306,22 @@ def follows(rows: Codes, sizes: Sizes, successor: Mapping[int, int]) -> Parts:
     return Parts(document=sizes.document(), weights=weights, facts={"successor": dict(successor)})
 
 
+def chained(rows: Codes, sizes: Sizes, links: Sequence[tuple[int, int, float]]) -> Parts:
+    """A model that puts behind a target token others with known probabilities, whatever it reads.
+
+    Args:
+        rows: a code for each token that begins a link. links: a token, one behind it, and its probability.
+    """
+    weights = silent(sizes.document()["parameters"], "Transformer")
+    codes = dict(zip(dict.fromkeys(before for before, _, _ in links), rows, strict=True))
+    head = np.tile(-100 * sum(codes.values()), (sizes.V, 1))  # [V, D]
+    for before, then, mass in links:
+        weights["token_embedding"][before] = codes[before]
+        head[then] += codes[before] * float(np.float32(100 + np.log(mass)))
+    weights["head.weight"] = (head / sizes.D).astype(np.float32)
+    return Parts(document=sizes.document(), weights=weights)
+
+
 def echoes(rows: Codes, sizes: Sizes, alphabet: Sequence[int]) -> Parts:
     """A model that writes at target position t what stands at source position t, for ids of an alphabet.
 
@@ -350,4 +373,4 @@ def _script(make: Maker) -> Parts:
     return says(codes(make, sizes.context, sizes.D), sizes, emits)
 
 
-__all__ = ["AUTOMATON", "Sizes", "echoes", "follows", "says"]
+__all__ = ["AUTOMATON", "Sizes", "chained", "echoes", "follows", "says"]

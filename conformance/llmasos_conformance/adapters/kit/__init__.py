@@ -8,7 +8,7 @@
         def load_model(self, path): return Mine(read_bundle(path))
 
 That is a decoder. `KitEncoderDecoder` and `KitEncoder` do the same for a Transformer and for BERT, and `read_bundle` is
-told which architectures the adapter runs.
+told which architectures the adapter runs, and whether it runs windows.
 
 document     model.json: what it may hold, defaults, and rules between members
 tensors      the tensors that a document needs, a reader of safetensors, and weights from a seed

@@ -28,17 +28,20 @@ class KitBundle:
     tokenizer: KitTokenizer | None
 
 
-def read_bundle(path: str, architectures: Sequence[str] = ("GPT-3",), graphs: bool = False) -> KitBundle:
+def read_bundle(
+    path: str, architectures: Sequence[str] = ("GPT-3",), graphs: bool = False, windows: bool = False
+) -> KitBundle:
     """Read and judge a bundle.
 
     Args:
         path: of the directory or of its model.json.
         architectures: those that the adapter runs.
         graphs: the adapter runs model.onnx; where that has the only weights, the bundle has none.
+        windows: the adapter runs documents with local_attention_window or sliding_window, and declares `window`.
 
     Raises:
         Refusal: not_found, invalid_format, unsupported_version, unsupported_architecture, or unsupported for more
-            weights than are made from a seed, and for weights that are in model.onnx alone.
+            weights than are made from a seed, for weights that are in model.onnx alone, and for windows.
     """
     directory = _directory(path)
     raw = _file(directory / "model.json", 2**20)
@@ -55,6 +58,8 @@ def read_bundle(path: str, architectures: Sequence[str] = ("GPT-3",), graphs: bo
     tokenizer = KitTokenizer(config, encoded) if encoded is not None or config["vocab_size"] >= 256 else None
     if config["architecture"] not in architectures:
         raise Refusal("unsupported_architecture", f"{config['architecture']} is known but does not run here")
+    if not windows and any(config.get(name) is not None for name in ("local_attention_window", "sliding_window")):
+        raise Refusal("unsupported", "attention with windows does not run here")
     if weights is None and "initialisation" not in document and (directory / "model.onnx").exists():
         if not graphs:
             raise Refusal("unsupported", "the weights are in model.onnx alone, which does not run here")

@@ -92,5 +92,5 @@ class TransformersAdapter:
         )
 
     def load_model(self, path: str) -> Any:
-        bundle = kit.read_bundle(path, self.architectures)
+        bundle = kit.read_bundle(path, self.architectures, windows=True)
         return _MAKERS[bundle.config["architecture"]](bundle, getattr(torch, self.dtype), self.attention)
