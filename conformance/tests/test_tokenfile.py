@@ -182,3 +182,24 @@ def outcome(call, *arguments):
         return call(*arguments)
     except (Refusal, LLMasOSError) as refusal:
         return refusal.code
+
+
+TABLES = (
+    "AAAAAA==", "AAAAAA", "AAAAAGE=", "BwAAAAAAAABh",  # sound
+    None, 7, "", "AAAA", "/////w==", "AAAAAA===", "AAAAAB==", "AAAAA", "!!", "AAAAAP8=", "EAAAAAAAAAAAAAAA",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_table_of_normalisation_is_judged_by_all_alike_and_no_library_panics(table, nested, capfd):
+    part = {"type": "Precompiled", "precompiled_charsmap": table}
+    held = {
+        "version": "1.0", "added_tokens": [], "pre_tokenizer": None, "post_processor": None, "decoder": None,
+        "normalizer": {"type": "Sequence", "normalizers": [part]} if nested else part,
+        "model": {"type": "WordPiece", "unk_token": "[U]", "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 9, "vocab": {"[U]": 0, "a": 1}},
+    }  # fmt: skip
+    due = "" if table in TABLES[:4] else "invalid_format"
+    assert codes(json.dumps(held).encode()) == [due] * 3
+    assert "panicked" not in capfd.readouterr().err

@@ -444,7 +444,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--own", action="store_true", help="ask a mutant only the requirement that it breaks: minutes")
     parser.add_argument(
         "--also", nargs="+", default=[], metavar="ADDRESS",
-        help="adapters that are known to be right, such as transformers; alone, or before those of --only ('*' for all)",
+        help="adapters known to be right, such as transformers; alone, or beside those of --only ('*' for all)",
     )  # fmt: skip
     parser.add_argument("--seed", default=SEED, help="of probes and of everything drawn")
     parser.add_argument(

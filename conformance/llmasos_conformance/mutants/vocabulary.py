@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmasos_conformance.adapters.kit.tokenfile import check_parts
 from llmasos_conformance.mutants.loader import refuse
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -62,6 +63,7 @@ class Vocabulary:
         """A tokenizer of the library that takes special tokens for text, and neither cuts nor pads."""
         import tokenizers
 
+        check_parts(document)
         try:
             made = tokenizers.Tokenizer.from_str(json.dumps(document))
         except (KeyboardInterrupt, SystemExit):

@@ -11,6 +11,7 @@ otherwise than the standard demands is put right here:
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ class TokenFile:
     """
 
     def __init__(self, document: Any, size: int) -> None:
-        _check_merges(document)
+        check_parts(document)
         library = _open(document)
         _judge(document, library, size)
         entries = document.get("added_tokens") or []
@@ -187,6 +188,36 @@ def _state(component: Any) -> Any:
 
 
 # ── what a file must be ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_parts(document: Any) -> None:
+    """Whether the parts of a file fit each other where the library would panic, or end the process, if they do not.
+
+    Raises:
+        Refusal: invalid_format.
+    """
+    _check_merges(document)
+    parts = [document.get("normalizer")] if isinstance(document, dict) else []
+    for part in parts:  # and those that it holds, which are appended
+        if isinstance(part, dict) and isinstance(inner := part.get("normalizers"), list):
+            parts += inner
+        if isinstance(part, dict) and part.get("type") == "Precompiled":
+            must(_is_table(part.get("precompiled_charsmap")), "tokenizer.json: precompiled_charsmap is no table")
+
+
+def _is_table(text: Any) -> bool:
+    """Whether a text is base64, as it is written or without its end, of a length, as many bytes, and UTF-8.
+
+    The length has four bytes, little-endian; the library drops what is no multiple of four of it.
+    """
+    try:
+        raw = binascii.a2b_base64(str(text) + "===", strict_mode=False)
+        length = int.from_bytes(raw[:4], "little")
+        raw[4 + length - length % 4 :].decode()
+    except ValueError:
+        return False
+    written = binascii.b2a_base64(raw, newline=False).decode()
+    return isinstance(text, str) and written.startswith(text) and 4 + length - length % 4 <= len(raw)
 
 
 def _check_merges(document: Any) -> None:
