@@ -3,12 +3,16 @@
 import json
 import math
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from llmasos_conformance import engine
 from llmasos_conformance.adapters import connect
-from llmasos_conformance.errors import AddressError
+from llmasos_conformance.errors import AddressError, SuiteError
 from llmasos_conformance.mutants import table
 from llmasos_conformance.mutants.catalogue import GROUPS, mutants
 from llmasos_conformance.mutants.variants import HONEST, NULL
@@ -202,3 +206,73 @@ def test_a_share_of_edges_beyond_one_is_a_wrong_command_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         table.main(["--edges", "7"])
     assert "--edges 7 is not a share between 0 and 1" in capsys.readouterr().err
+
+
+def test_rows_of_a_run_that_was_ended_are_taken_from_its_journal(tmp_path):
+    journal, asked = tmp_path / "rows.ndjson", []
+    only, cases = ["honest:sequential", "mutant:epsilon-*"], ["numerics.plain", "norm.*"]
+
+    def run():
+        asked.clear()
+        return table.run(only, cases, 1, lambda done, total, row: asked.append(row.name), resume=journal)
+
+    whole = run()
+    assert len(asked) == len(whole.rows) > 2
+    first, *rows = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([first, *rows[:2], rows[2][:10]]))  # ended while it wrote the third
+    again = run()
+    assert asked == [row.name for row in whole.rows[2:]]
+    assert again.matrix() == whole.matrix()
+    run()
+    assert asked == []
+
+
+def test_an_infinite_size_survives_the_journal():
+    made = row(failed={"a.b": "A-1"}, size=math.inf)
+    assert table.Row.from_json(json.loads(json.dumps(made.as_json(), allow_nan=False))) == made
+
+
+def test_a_journal_of_something_else_is_not_gone_on_with(tmp_path, capsys):
+    journal = tmp_path / "rows.ndjson"
+    table.run(["honest:sequential"], ["numerics.plain"], 1, seed="one", resume=journal)
+    with pytest.raises(SuiteError, match="a journal of something else: seed"):
+        table.run(["honest:sequential"], ["numerics.plain"], 1, seed="other", resume=journal)
+    (tmp_path / "text").write_text("hello\n")
+    command = ["--only", "honest:sequential", "--cases", "numerics.plain", "--jobs", "1"]
+    assert table.main([*command, "--resume", str(tmp_path / "text")]) == 2
+    assert "no journal" in capsys.readouterr().err
+    assert (tmp_path / "text").read_text() == "hello\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to see who is alive")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    script = (
+        "from llmasos_conformance.mutants import table\n"
+        "if __name__ == '__main__':\n"
+        "    table.main(['--only', 'honest:*', '--jobs', '2'])\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    running = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], stderr=subprocess.DEVNULL)
+    workers = []
+    while len(workers) < 2 and running.poll() is None:
+        time.sleep(0.2)
+        workers = [pid for pid in children(running.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    time.sleep(3)  # until they are at work and watch
+    running.kill()
+    running.wait()
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert workers
+    assert not any(alive(pid) for pid in workers)
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -24,24 +24,28 @@ import argparse
 import itertools
 import json
 import math
+import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import adapters, checks, engine, numerics, suite
+from llmasos_conformance import adapters, checks, engine, installed, numerics, suite
 from llmasos_conformance import reference as references
 from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.canonical import sha256
 from llmasos_conformance.checks.beside import answered, drawn_row
-from llmasos_conformance.errors import CandidateFault
+from llmasos_conformance.errors import CandidateFault, SuiteError
 from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.mutants.catalogue import Mutant, mutants
+from llmasos_conformance.mutants.journal import Journal
 from llmasos_conformance.mutants.variants import HONEST, NULL
 from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import ARCHITECTURES, Claims, Refusal
@@ -111,6 +115,16 @@ class Row:
     def requirements(self) -> list[str]:
         """Requirements that were failed, the expected one first."""
         return sorted(set(self.failed.values()), key=lambda name: (name != self.expected, name))
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON, which knows no infinity."""
+        size = "infinite" if self.size is not None and math.isinf(self.size) else self.size
+        return {**asdict(self), "size": size}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Row:
+        """The inverse of `as_json`."""
+        return cls(**{**value, "size": math.inf if value["size"] == "infinite" else value["size"]})
 
     @property
     def trouble(self) -> str:
@@ -188,6 +202,18 @@ class Workshop:
         self.probes = Library(root / "candidate", seed)
         self._library, self._references = Library(root / "reference", seed), dict[Claims, references.Reference]()
         self.reference = self.beside(Claims())
+
+    def terms(self) -> dict[str, Any]:
+        """Everything that a row depends on, as JSON."""
+        return {
+            "suite": self.suite.digest,
+            "harness": installed.harness_digest(),
+            "reference": installed.reference_digest(),
+            "cases": sha256("\n".join(case.id for case in self.cases).encode()),
+            "own": self.own,
+            "seed": self.seed,
+            "edges": self.edges,
+        }
 
     def beside(self, claims: Claims) -> references.Reference:
         """The reference for a candidate with these claims."""
@@ -330,9 +356,10 @@ class Table:
         """The kill matrix as JSON: rows without times, so that two runs compare equal."""
         rows = []
         for row in self.rows:
-            entry = asdict(row)
+            entry = row.as_json()
             del entry["seconds"]
-            entry["size"] = None if row.size is None else ("infinite" if math.isinf(row.size) else round(row.size, 2))
+            if isinstance(entry["size"], float):
+                entry["size"] = round(entry["size"], 2)
             entry["share"] = round(row.share, 4)
             entry["trouble"] = row.trouble
             rows.append(entry)
@@ -347,7 +374,15 @@ class Table:
 
 
 def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: float) -> None:
-    """Build a worker's Workshop."""
+    """Build a worker's Workshop, and end the worker with the process that started it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
     global _workshop
     _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own, seed=seed, edges=edges)
 
@@ -370,22 +405,32 @@ def run(
     seed: str = SEED,
     also: Sequence[str] = (),
     edges: float = 0.0,
+    resume: Path | None = None,
 ) -> Table:
     """Run the table.
 
     Args:
         only: globs of candidates; none means all. patterns: see `chosen`. jobs: worker processes.
         progress: told of every row: how many are done, how many there are, and the row.
-        own, seed, edges: see `Workshop`. also: addresses of frameworks, asked after the honest variants.
+        own, seed, edges: see `Workshop`. also: addresses of frameworks, asked first.
+        resume: a journal; rows that stand in it are taken from there, and others are added to it.
+
+    Raises:
+        SuiteError: the journal is of another suite, or of anything else that a row depends on.
     """
     todo = [*(("framework", address) for address in also), *(entrants(only) if only or not also else [])]
     with tempfile.TemporaryDirectory(prefix="llmasos-mutants-") as root:
         mine = Workshop(Path(root) / "main", patterns, own=own, seed=seed, edges=edges)
-        rows = []
-        for row in _rows(todo, root, patterns, jobs, mine):
-            rows.append(row)
+        journal = None if resume is None else Journal(resume, mine.terms())
+        held = {key: Row.from_json(value) for key, value in journal.rows.items()} if journal else {}
+        made = {entrant: held[entrant] for entrant in todo if entrant in held}
+        for row in _rows([entrant for entrant in todo if entrant not in made], root, patterns, jobs, mine):
+            made[row.kind, row.name] = row
+            if journal is not None:
+                journal.add(row.as_json())
             if progress is not None:
-                progress(len(rows), len(todo), row)
+                progress(len(made), len(todo), row)
+        rows = [made[entrant] for entrant in todo]
         failed = {case for row in rows if row.kind not in RIGHT for case in row.failed}
         whole = set(entrants()) <= set(todo) and not own
         return Table(
@@ -406,7 +451,8 @@ def _rows(
     with ProcessPoolExecutor(
         jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.seed, mine.edges)
     ) as pool:
-        yield from pool.map(_row, todo)
+        for done in as_completed([pool.submit(_row, entrant) for entrant in todo]):
+            yield done.result()
 
 
 def render(table: Table) -> str:
@@ -453,6 +499,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "right shows sooner",
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE", help="keep rows in this file as they come, and take those that it holds"
+    )
     parser.add_argument("--json", action="store_true", help="print the kill matrix instead of the table")
     parser.add_argument("--out", type=Path, help="write the kill matrix to this file")
     options = parser.parse_args(argv)
@@ -466,10 +515,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = f"[{done}/{total}] {row.kind}:{row.name} {did}, {row.seconds:.1f} s  {row.trouble}"
         print(line.rstrip(), file=sys.stderr, flush=True)
 
-    table = run(
-        options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also,
-        edges=options.edges,
-    )  # fmt: skip
+    try:
+        table = run(
+            options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also,
+            edges=options.edges, resume=options.resume,
+        )  # fmt: skip
+    except SuiteError as error:
+        print(error.render(), file=sys.stderr)
+        return error.exit_code
     matrix = json.dumps(table.matrix(), indent=1, ensure_ascii=False, sort_keys=True)
     if options.out is not None:
         options.out.write_text(matrix + "\n", encoding="utf-8")
