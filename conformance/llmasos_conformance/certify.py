@@ -37,12 +37,14 @@ from typing import Any
 from llmasos_conformance import adapters, engine, evidence, installed, isolation, report, signing
 from llmasos_conformance import reference as references
 from llmasos_conformance import suite as suites
+from llmasos_conformance.adapters.reference import inspect_bundle
 from llmasos_conformance.candidate import Candidate, Connection, Live
 from llmasos_conformance.canonical import digest_files, encode, package_files, parse, sha256
 from llmasos_conformance.checks import registry
 from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.policy import TIME_FORMAT, obstacle
 from llmasos_conformance.probes import Given, Library, given
+from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.suite import Case, Suite
 from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_CODES, EXIT_NOTHING, Outcome, State, Verdict, emulated_in
 
@@ -146,7 +148,6 @@ def certify(
     loaded = suites.load(directory)
     if not profile["cases"]:
         raise Nothing(f"the profile {order.profile} has no cases", where=directory)
-    given = _given(order, profile)
     before = _digests(order)
     # Only in a process of our own: closing the doors of somebody else's program is not ours to do.
     own = bool(sys.flags.isolated)
@@ -161,7 +162,8 @@ def certify(
         tempfile.TemporaryDirectory() as private,  # no path that the adapter is given leads here
     ):
         rooms = _Rooms(Path(temporary).resolve(), Path(private).resolve())
-        return _run(order, loaded, profile, given, before, place, rooms, said, clock, progress, adopted=adopted)
+        bundle = _given(order, profile, rooms.private)
+        return _run(order, loaded, profile, bundle, before, place, rooms, said, clock, progress, adopted=adopted)
 
 
 def profile_of(bundle: Path) -> str:
@@ -173,11 +175,14 @@ def profile_of(bundle: Path) -> str:
     return given.PROFILES[given.read(bundle).architecture]
 
 
-def _given(order: Order, profile: Mapping[str, Any]) -> Given | None:
-    """The bundle of a profile that is about one.
+def _given(order: Order, profile: Mapping[str, Any], room: Path) -> Given | None:
+    """The bundle of a profile that is about one, as it is now: what becomes of the original later changes nothing.
+
+    Args:
+        room: for a copy, which the adapter never sees.
 
     Raises:
-        HarnessError: it is missing, or too much, or not of the profile's architecture, or no bundle.
+        HarnessError: it is missing, or too much, or not of the profile's architecture, or not sound.
     """
     if order.bundle is None:
         if profile.get("bundle"):
@@ -186,7 +191,7 @@ def _given(order: Order, profile: Mapping[str, Any]) -> Given | None:
                 hint="--bundle DIR; llmasos new and llmasos import make one",
             )
         return None
-    found = given.read((order.directory / order.bundle).resolve())
+    found = given.read(order.directory / order.bundle, room)
     if not profile.get("bundle"):
         raise ReportError(
             f"the profile {order.profile} is asked on probes of the suite, not on a bundle",
@@ -197,7 +202,27 @@ def _given(order: Order, profile: Mapping[str, Any]) -> Given | None:
             f"the bundle is of the architecture {found.architecture}, the profile {order.profile} is not",
             hint=f"--profile {given.PROFILES[found.architecture]}",
         )
+    _sound(found.path, order.directory / order.bundle)
     return found
+
+
+def _sound(copy: Path, original: Path) -> None:
+    """Whether the reference finds nothing wrong with a bundle, its graphs included where they can be looked into.
+
+    Raises:
+        ReportError: it does; nobody can be held to such a bundle.
+    """
+    try:
+        faults = inspect_bundle(copy).faults
+    except Refusal as refusal:
+        raise ReportError(f"{refusal.code}: {refusal.message}", where=original) from refusal
+    if faults:
+        first = faults[0]
+        raise ReportError(
+            f"the bundle is not sound: {first.what}".replace(str(copy), str(original)),
+            where=original / first.where if first.where else original, hint=first.hint or
+            f"llmasos inspect {original} says all that is wrong with it",
+        )  # fmt: skip
 
 
 def _run(
@@ -215,9 +240,9 @@ def _run(
     try:
         description = connection.description
         truth = references.connect(description.claims, Library(rooms.private, seed, bundle), adapters.connect)
-        if bundle is not None:
-            references.check_bundle(truth, bundle.probe, bundle.path)
         candidate = Candidate(Live(connection), description, Library(rooms.bundles, seed, bundle))
+        if bundle is not None:
+            references.check_bundle(truth, bundle, candidate.probes)
         bench = engine.Bench(suite=loaded, checks=registry(), candidate=candidate, reference=truth, seed=seed)
         with evidence.Store(place.path / evidence.FILE_NAME) as store:
             loop = _Loop(bench, connection, store, rooms.hide, end)

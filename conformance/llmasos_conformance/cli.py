@@ -1009,6 +1009,7 @@ def export(model: Path, out: Path | None, as_json: bool, **options: Any) -> None
     return next_step(
         f"llmasos inspect {shlex.quote(str(model))}",
         f"llmasos certify --adapter onnxruntime --profile interchange/{name} --key keys/key.pem --out reports/onnx",
+        f"llmasos certify --adapter onnxruntime --bundle {shlex.quote(str(model))} --out reports/bundle",
     )
 
 

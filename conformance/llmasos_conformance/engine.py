@@ -22,6 +22,7 @@ from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange,
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import CandidateFault, Died, ProtocolBroken, TimedOut
 from llmasos_conformance.inputs import Draw, KeyedDraw
+from llmasos_conformance.probes import Disturbed
 from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.reference import Reference
 from llmasos_conformance.suite import Case, Suite
@@ -137,7 +138,7 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
     except CandidateFault as fault:
         kind = "died" if isinstance(fault, Died) else ""
         return failed(f"{fault.kind}: {fault.message}", expected="an answer", got=fault.kind), kind, fault.detail
-    except EvidenceMismatch:
+    except (EvidenceMismatch, Disturbed):
         raise
     except Exception as error:
         return _ours(error)

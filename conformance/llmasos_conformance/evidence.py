@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.canonical import MAX_INTEGER, Unacceptable, clean, merkle_root, parse, sha256
+from llmasos_conformance.errors import ReportError
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Exchange
@@ -68,6 +69,8 @@ class Store:
         if not examples:
             return ""
         line = encode_line(case, examples)
+        if len(line) > MAX_LINE:
+            raise ReportError(f"the evidence of {case} has {len(line)} bytes, a verifier reads {MAX_LINE}")
         self._gzip.write(line + b"\n")
         self._gzip.flush()
         self._lines.append(line)

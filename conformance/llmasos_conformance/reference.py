@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from llmasos_conformance.candidate import Candidate, Connection, Direct, LoadedModel
-from llmasos_conformance.errors import SuiteError
+from llmasos_conformance.errors import CandidateFault, SuiteError
 from llmasos_conformance.protocol import Array, Claims, Refusal
 
 if TYPE_CHECKING:
-    from llmasos_conformance.probes import Library, Probe
+    from llmasos_conformance.probes import Given, Library, Probe
 
 Beside = Mapping[str, Sequence[int]]
 """What a row has beside its ids: `source`, ids that an encoder-decoder reads; `types`, a token type per id."""
@@ -85,20 +86,35 @@ class Reference:
         return self._memory[key]
 
 
-def check_bundle(reference: Reference, name: str, path: Path) -> None:
-    """Load a bundle that somebody gave, before anybody else is asked to.
+def check_bundle(reference: Reference, bundle: Given, other: Library) -> None:
+    """Whether there is something to expect of a candidate with a bundle that somebody gave, before it is asked.
 
     Args:
-        name: of the probe that it is. path: where it came from, for the message.
+        other: the candidate's library, which takes its copy now.
 
     Raises:
-        SuiteError: the reference refuses it, so that there is nothing to expect of a candidate.
+        SuiteError: the reference refuses the bundle, or cannot compute it in the dtype that is claimed; it has too
+            few positions or too many ids; or there is no room for it.
     """
+    dtype = reference.claims.dtype
+    bundle.fits(dtype)
+    other.get(bundle.probe)
+    start = [bundle.config["decoder_start_token_id"]] if bundle.architecture == "Transformer" else []
+    ids = [i * bundle.config["vocab_size"] // 16 for i in range(16)]
+    beside = {"source": ids} if bundle.architecture == "Transformer" else NOTHING
     try:
-        reference.model(name)
-    except Refusal as refusal:
-        why = f"the reference refuses the bundle: {refusal.code}: {refusal.message}"
-        raise SuiteError(why, where=path, hint=f"llmasos inspect {path} says all that is wrong with it") from refusal
+        rows = [
+            reference.logits(bundle.probe, [*start, *ids], beside),
+            *reference.honest_logits(bundle.probe, [*start, *ids], beside),
+        ]
+    except (Refusal, CandidateFault) as fault:
+        why = f"the reference cannot compute the bundle as {dtype}: {fault.message}"
+        raise SuiteError(why, hint="llmasos inspect says what is in it") from fault
+    if not all(np.all(np.isfinite(row)) for row in rows):
+        raise SuiteError(
+            f"the bundle does not fit {dtype}: its logits are not finite there",
+            hint="claim a wider dtype, or scale the weights",
+        )
 
 
 def connect(claims: Claims, probes: Library, open_address: Any) -> Reference:

@@ -11,6 +11,7 @@ computes them again (`verify`), with the functions of this room.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -327,7 +328,7 @@ def reproduce_command(case: Case, adapter: str, seed: str | None = None, bundle:
 
 
 def _quoted(text: str) -> str:
-    return f"'{text}'" if re.search(r"[^\w./:@-]", text) else text
+    return shlex.quote(text) if re.search(r"[^\w./:@-]", text) else text
 
 
 def write_text(path: Path, text: str) -> None:

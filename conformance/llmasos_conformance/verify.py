@@ -190,7 +190,8 @@ def verify(
         try:
             step()
         except Unacceptable as error:
-            result.reasons.append(Reason(error.code, error.what, error.case))
+            reason = Reason(error.code, error.what, error.case)
+            result.reasons += [] if reason in result.reasons else [reason]
             result.ladder[rung] = "failed"
             goes_on = REASONS[error.code][0] == POLICY or (error.code == "E_UNSIGNED" and climb.payload)
             if not goes_on or climb.halted:
@@ -217,14 +218,14 @@ class _Climb:
         self.content: Mapping[str, Any] = {}
         self.signers: list[TrustedKey] = []
         self.records: list[evidence.Record] = []
-        self.given: Given | None = None
 
     def steps(self) -> Iterator[tuple[str, Step]]:
         integrity = (self.read, self.form, self.subject, self.times)
         signer = (self.known, self.period, self.scope, self.mode)
         suite = (
-            self.suite_digest, self.profile, self.about, self.reference, self.harness, self.check_set, self.levels,
-            self.declared, self.tail, self.isolation, self.marks, self.roots, self.counts, self.verdict,
+            self.suite_digest, self.profile, self.about, self.same_bundle, self.reference, self.harness,
+            self.check_set, self.levels, self.declared, self.tail, self.isolation, self.marks, self.roots,
+            self.counts, self.verdict,
         )  # fmt: skip
         for rung, group in zip(RUNGS, (integrity, signer, suite, (self.stored,), (self.rejudge,)), strict=True):
             for step in group:
@@ -543,28 +544,46 @@ class _Climb:
     def rejudge(self) -> None:
         if self.predicate["suite"]["digest"] != self.own.suite_digest:
             raise Unacceptable("E_REJUDGE_SUITE", "judging again needs the very suite of the run")
-        self._bundle_at_hand()
         with tempfile.TemporaryDirectory(prefix="llmasos-") as place:
             self._rejudge_all(Path(place))
 
-    def _bundle_at_hand(self) -> None:
-        """The verifier's copy of the bundle that the report is about is the one that the report is about."""
+    def same_bundle(self) -> None:
+        """The verifier's copy of a bundle, if there is one, is the bundle that the report is about."""
+        if self.bundle is None:
+            return
         about = self.predicate.get("bundle")
         if about is None:
+            raise Unacceptable("E_BUNDLE_OTHER", "a bundle was given, and the report is about none")
+        from llmasos_conformance.probes import given  # imports NumPy, which `llmasos verify` starts without
+
+        self._compare(given.read(self.bundle), about)
+
+    def _compare(self, mine: Given, about: Mapping[str, Any]) -> None:
+        own = mine.record()
+        if own == about:
             return
+        named = sorted(own["files"].keys() | about["files"].keys())
+        files = [name for name in named if own["files"].get(name) != about["files"].get(name)]
+        other = [*files, *(name for name in ("name", "architecture", "digest") if own[name] != about[name])]
+        raise Unacceptable(
+            "E_BUNDLE_OTHER",
+            f"{self.bundle} is another bundle than the report says: {', '.join(other) or 'its files'} differs",
+        )
+
+    def _bundle_at_hand(self, room: Path) -> Given | None:
+        """A copy of the bundle that the report is about; what becomes of the verifier's own changes nothing."""
+        about = self.predicate.get("bundle")
+        if about is None:
+            return None
         if self.bundle is None:
             raise Unacceptable(
                 "E_BUNDLE_ABSENT", f"judging again needs the bundle {clean(about['name'])}: --bundle DIR"
             )
         from llmasos_conformance.probes import given
 
-        mine = given.read(self.bundle)
-        if mine.digest != about["digest"]:
-            other = sorted(name for name in mine.files.keys() | about["files"].keys()
-                           if mine.files.get(name) != about["files"].get(name))  # fmt: skip
-            raise Unacceptable("E_BUNDLE_OTHER", f"{self.bundle} is another bundle than that of the run: "
-                               f"{', '.join(other) or 'its digest'} differs")  # fmt: skip
-        self.given = mine
+        mine = given.read(self.bundle, room)
+        self._compare(mine, about)
+        return mine
 
     def _rejudge_all(self, place: Path) -> None:
         from llmasos_conformance import adapters, engine, reference, suite, wire
@@ -574,7 +593,7 @@ class _Climb:
 
         loaded, seed = suite.load(self.own.suites), self.predicate["run"]["seed"]
         description = wire.parse_description(self.predicate["candidate"], "the report")
-        probes = Library(place, seed, self.given)
+        probes = Library(place, seed, self._bundle_at_hand(place))
         bench = engine.Bench(
             suite=loaded,
             checks=registry(),

@@ -1,11 +1,15 @@
 """A model of one's own: certified by a profile that is about it, and judged again with one's own copy."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from llmasos_conformance import certify, cli, installed, policy, report, signing, suite, verify
 from llmasos_conformance.adapters.reference import new_bundle
@@ -147,17 +151,32 @@ def test_a_profile_of_another_architecture_is_answered_with_the_right_one(order,
         (lambda model: (model / "model.json").write_text("[]"), "architecture is none of"),
         (lambda model: unweighed(model), "no weights"),
         (lambda model: put(model, architecture="GPT-4"), "architecture is none of"),
-        (lambda model: put(model, context_length=32), "a context of 32; the cases need 64"),
-        (lambda model: put(model, vocab_size=10**6), "1000000 ids"),
-        (lambda model: put(model, embedding_dim=None), "not complete"),
+        (lambda model: put(model, embedding_dim=None), "embedding_dim"),
+        (lambda model: put(model, context_length=64.5), "context_length"),
+        (lambda model: replaced(model, "model.safetensors", lambda path: path.mkdir()), "not a plain file"),
+        (
+            lambda model: replaced(model, "model.safetensors", lambda path: path.symlink_to("/dev/zero")),
+            "not a plain file",
+        ),
+        (lambda model: replaced(model, "model.safetensors", os.mkfifo), "not a plain file"),
+        (lambda model: (model / "tokenizer.json").symlink_to("model.json"), "not a plain file"),
+        (lambda model: (model / "model.onnx").mkdir(), "not a plain file"),
+        (lambda model: (model / "model.onnx").write_bytes(b"no graph"), "not sound"),
+        (lambda model: (model / "model.json").write_bytes(b" " * 2**21), "more than 1048576 bytes"),
     ],
 )
 def test_what_is_no_bundle_for_the_cases_is_refused_by_name(spoil, said, order, tmp_path):
     model = bundle(tmp_path / "mine")
     spoil(model)
-    with pytest.raises(SuiteError, match=said):
+    with pytest.raises((SuiteError, ReportError), match=said):
         run(order(model))
     assert not (tmp_path / "report").exists()
+    assert not list(tmp_path.glob(".report*"))
+
+
+def replaced(model, name, make):
+    (model / name).unlink()
+    make(model / name)
 
 
 def put(model, **changes):
@@ -183,26 +202,80 @@ def test_a_bundle_whose_weights_follow_from_a_seed_is_certified_too(order, tmp_p
 def test_a_bundle_that_the_reference_refuses_is_refused_in_its_words(order, tmp_path):
     model = bundle(tmp_path / "mine")
     put(model, num_layers=3)
-    with pytest.raises(SuiteError, match="the reference refuses the bundle: invalid_format") as caught:
+    with pytest.raises(ReportError, match="the bundle is not sound") as caught:
         run(order(model))
-    assert "llmasos inspect" in caught.value.hint
+    assert str(model) in str(caught.value.where)
     assert not (tmp_path / "report").exists()
 
 
-def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path):
-    model = bundle(tmp_path / "mine")
-    (model / "model.json").rename(tmp_path / "elsewhere.json")
-    (model / "model.json").symlink_to(tmp_path / "elsewhere.json")
-    with pytest.raises(SuiteError, match="there is no bundle"):
-        given.read(model)
+def test_a_context_too_short_for_the_cases_is_refused(order, tmp_path):
+    with pytest.raises(SuiteError, match="a context of 63; the cases need 64"):
+        run(order(bundle(tmp_path / "mine", context_length=63)))
 
 
-def test_a_bundle_that_changes_after_it_was_read_is_not_certified(tmp_path):
+def test_a_vocabulary_beyond_what_evidence_holds_is_refused(tmp_path):
+    found = given.read(bundle(tmp_path / "mine", vocab_size=70_000, embedding_dim=2, num_heads=1, with_weights=False))
+    found.fits("float32")
+    with pytest.raises(SuiteError, match="70000 ids; evidence holds the logits of 65536 for float64"):
+        found.fits("float64")
+
+
+def test_a_model_that_overflows_what_is_claimed_is_refused_and_nobody_is_convicted(order, tmp_path):
     model = bundle(tmp_path / "mine")
-    found = given.read(model)
-    put(model, context_length=65)
-    with pytest.raises(Exception, match="not what it was when the run began"):
+    weights = safetensors.numpy.load_file(model / "model.safetensors")
+    weights = {name: (array * np.float32(1e25)).astype(np.float32) for name, array in weights.items()}
+    safetensors.numpy.save_file(weights, model / "model.safetensors")
+    with pytest.raises(SuiteError, match="float32"):
+        run(order(model))
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_bundle_that_changes_while_the_run_goes_on_changes_nothing(order, tmp_path, monkeypatch):
+    model = bundle(tmp_path / "mine")
+    digest = given.read(model).digest
+    check = certify.references.check_bundle
+
+    def late(*arguments):
+        put(model, num_layers=2)
+        shutil.rmtree(model)
+        check(*arguments)
+
+    monkeypatch.setattr(certify.references, "check_bundle", late)
+    done = run(order(model))
+    assert done.verdict is Verdict.CONFORMANT
+    assert done.content["predicate"]["bundle"]["digest"] == digest
+
+
+def test_a_copy_that_changes_before_it_is_taken_ends_the_run(tmp_path):
+    (tmp_path / "room").mkdir()
+    found = given.read(bundle(tmp_path / "mine"), tmp_path / "room")
+    put(found.path, context_length=65)
+    with pytest.raises(SuiteError, match="not what it was when the run began"):
         Library(tmp_path / "library", "0", found).get("given")
+
+
+def test_a_disk_without_room_is_said_in_words(tmp_path, monkeypatch):
+    model = bundle(tmp_path / "mine")
+    (tmp_path / "room").mkdir()
+    monkeypatch.setattr(given, "PIECE", 100)
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(given.hashlib, "sha256", full)
+    with pytest.raises(SuiteError, match="cannot take the bundle: No space left on device") as caught:
+        given.read(model, tmp_path / "room")
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_ids_whose_embeddings_are_equal_may_be_chosen_either_way(order, tmp_path):
+    model = bundle(tmp_path / "mine", vocab_size=301)
+    weights = safetensors.numpy.load_file(model / "model.safetensors")
+    weights["token_embedding"][300] = weights["token_embedding"][5] = 3 * weights["token_embedding"][7]
+    safetensors.numpy.save_file(weights, model / "model.safetensors")
+    for adapter in ("reference:float32/online", "reference:float32/plain"):
+        made = order(model, adapter, out=tmp_path / adapter[-5:])
+        assert [outcome.message for outcome in run(made).outcomes if not outcome.ok] == []
 
 
 def test_a_bundle_that_was_given_is_not_taken_apart(tmp_path):
@@ -231,7 +304,18 @@ def test_another_bundle_is_told_by_the_file_that_differs(keys, reported, tmp_pat
     other = bundle(tmp_path / "other", seed=1)
     result = verified(keys, reported[0], other)
     assert codes(result) == ["E_MODE", "E_BUNDLE_OTHER"]
-    assert "model.safetensors differs" in result.reasons[1].message
+    assert "model.safetensors, digest differs" in result.reasons[-1].message
+
+
+def test_a_bundle_is_compared_without_judging_again_too(keys, reported, tmp_path):
+    assert codes(verified(keys, *reported, level="evidence")) == ["E_MODE"]
+    other = bundle(tmp_path / "other", seed=1)
+    assert codes(verified(keys, reported[0], other, level="evidence")) == ["E_MODE", "E_BUNDLE_OTHER"]
+
+
+def test_a_bundle_beside_a_report_about_none_is_told(keys, order, tmp_path):
+    done = run(order(None, profile="quick"))
+    assert codes(verified(keys, done.directory, bundle(tmp_path / "mine"), level="evidence"))[-1] == "E_BUNDLE_OTHER"
 
 
 def test_json_of_verify_names_the_bundle(keys, reported):
@@ -269,6 +353,18 @@ def a_file_with_a_path(content):
     content["predicate"]["bundle"]["files"]["../model.json"] = "e" * 64
 
 
+def another_name(content):
+    content["predicate"]["bundle"]["name"] = "somebody else's"
+
+
+def other_files(content):
+    content["predicate"]["bundle"]["files"] = {"model.json": "e" * 64}
+
+
+def no_files(content):
+    content["predicate"]["bundle"]["files"] = {}
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -277,6 +373,9 @@ def a_file_with_a_path(content):
         (no_bundle, "E_BUNDLE"),
         (another_architecture, "E_BUNDLE"),
         (a_file_with_a_path, "E_SCHEMA"),
+        (no_files, "E_SCHEMA"),
+        (another_name, "E_BUNDLE_OTHER"),
+        (other_files, "E_BUNDLE_OTHER"),
     ],
 )
 def test_a_lie_about_the_bundle_is_found(change, code, keys, reported):
@@ -335,7 +434,7 @@ def test_pytest_asks_the_bundle_that_it_is_given(pytester):
     )
     shutil.rmtree(model)
     result = pytester.runpytest_subprocess(*options, f"--llmasos-bundle={model}")
-    result.stderr.fnmatch_lines(["*there is no bundle*"])
+    result.stderr.fnmatch_lines(["*there is no such directory*"])
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 

@@ -72,7 +72,7 @@ class Run:
         self.profile: str = config.getoption("--llmasos-profile")
         self.planned, self.optional = self._plan()
         bundle = config.getoption("--llmasos-bundle")
-        self.given = given.read(Path(bundle).absolute()) if bundle else None
+        self.given = given.read(Path(bundle)) if bundle else None
         listed = {*self.planned, *request.named}
         self.collected: dict[str, list[Case]] = {}
         for case in self.suite.cases.values():
@@ -171,10 +171,14 @@ class Run:
         apart = bool(self.config.getoption("--llmasos-out-of-process"))
         connection = connect(self.request.address, out_of_process=apart, timeout_s=self.timeout_s)
         description = connection.description
-        candidate = Candidate(Live(connection), description, Library(root / "a", self.seed, self.given))
-        truth = reference.connect(description.claims, Library(root / "b", self.seed, self.given), connect)
+        bundle = None
         if self.given is not None:
-            reference.check_bundle(truth, self.given.probe, self.given.path)
+            (root / "b").mkdir()
+            bundle = given.read(self.given.path, root / "b")
+        candidate = Candidate(Live(connection), description, Library(root / "a", self.seed, bundle))
+        truth = reference.connect(description.claims, Library(root / "b", self.seed, bundle), connect)
+        if bundle is not None:
+            reference.check_bundle(truth, bundle, candidate.probes)
         restart: Callable[[], None] | None = getattr(connection, "restart", None)
 
         def bring_back() -> None:

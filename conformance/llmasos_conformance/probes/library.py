@@ -12,7 +12,7 @@ from typing import Any
 from llmasos_conformance.canonical import digest_of, sha256
 from llmasos_conformance.errors import HarnessError, SuiteError
 from llmasos_conformance.layout import files_of, with_defaults
-from llmasos_conformance.probes.given import Given
+from llmasos_conformance.probes.given import Given, copied
 from llmasos_conformance.probes.making import PROBES, Maker, Parts
 from llmasos_conformance.protocol import Array
 
@@ -63,9 +63,7 @@ class Library:
             SuiteError: there is none of that name.
         """
         if name not in self._made and self.given is not None and name == self.given.probe:
-            self._made[name] = self._store(name, self.given.contents, self.given.document, {})
-            if self._made[name].digest != self.given.digest:
-                raise Disturbed("the bundle is not what it was when the run began", where=self.given.path)
+            self._made[name] = self._take(name, self.given)
         if name not in self._made:
             parts = self.parts(name)
             files = files_of(parts.document, parts.weights)
@@ -95,6 +93,17 @@ class Library:
         """Write a bundle that a question made itself, sound or not; arguments as in `layout.files_of`."""
         contents = files_of(document, weights, tokenizer, files)
         return self._store("", contents, document if isinstance(document, Mapping) else {}, {})
+
+    def _take(self, name: str, bundle: Given) -> Probe:
+        """The bundle that was given: where it lies if that is this library's root, else a copy."""
+        place = bundle.path
+        if place.parent != self.root:
+            place = self.root / bundle.digest[:16]
+            self.root.mkdir(parents=True, exist_ok=True)
+            place.mkdir(mode=0o700)
+            copied(bundle, place)
+        self._written[place] = dict(bundle.files)
+        return Probe(name=name, path=place, digest=bundle.digest, config=bundle.config)
 
     def _store(
         self, name: str, files: Mapping[str, bytes], document: Mapping[str, Any], facts: Mapping[str, Any]
