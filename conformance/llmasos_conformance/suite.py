@@ -214,12 +214,29 @@ def _load(directory: Path, checks: Mapping[str, Check] | None, *, thaw: bool) ->
     if thaw and not problems:
         entries = {case.id: _entry(case, requirements) for case in cases.values()}
         frozen = _thawed(directory, entries, withdrawn, problems)
+        problems += _overspent(frozen, in_force, directory)
     if problems:
         raise _refusal(problems)
     return Suite(
         digest=digest(directory), version=__version__, requirements=requirements, cases=in_force, profiles=frozen,
         withdrawn=withdrawn, chapters=chapters,
     )  # fmt: skip
+
+
+def _overspent(frozen: Mapping[str, Profile], cases: Mapping[str, Case], directory: Path) -> Iterator[Problem]:
+    """Profiles in which a right sampler would fail by chance more often than `laws.BUDGET` allows."""
+    from llmasos_conformance.laws import BUDGET
+
+    for name, profile in frozen.items():
+        spent = chance([cases[each] for each in profile.cases if each in cases])
+        if spent > BUDGET:
+            text = f"the chances of refusing a right sampler add up to {spent:.1e}, {BUDGET:.0e} is allowed"
+            yield Problem(_shown(directory / "profiles" / f"{name}.json", directory), "", text)
+
+
+def chance(cases: Iterable[Case]) -> float:
+    """The chance that a right implementation fails one of the cases, at most: the sum of their α."""
+    return sum(float(case.given.get("alpha", 0.0)) * case.examples for case in cases)
 
 
 def _refusal(problems: Sequence[Problem]) -> SuiteError:
@@ -635,6 +652,11 @@ def freeze(
         and case.needs <= offered
         and any(fnmatchcase(case.id, pattern) for pattern in match)
     ]
+    from llmasos_conformance.laws import BUDGET
+
+    if chance(chosen) > BUDGET:
+        text = f"the chances of refusing a right sampler add up to {chance(chosen):.1e}, {BUDGET:.0e} is allowed"
+        raise SuiteError(text, where=name, hint="lower the alpha of the cases, or take fewer of them")
     document = {
         "profile": name,
         "version": version,

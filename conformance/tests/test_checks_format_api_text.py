@@ -4,7 +4,6 @@ The right one is the reference; a wrong one is the reference with a single answe
 """
 
 import json
-import math
 import pickle
 import shutil
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import pytest
 
 from llmasos_conformance import adapters, checks, engine, reference, suite
 from llmasos_conformance.candidate import Candidate, Live
-from llmasos_conformance.checks import api, bundles
+from llmasos_conformance.checks import bundles
 from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.verdict import State
@@ -228,9 +227,6 @@ WRONG = {
     "api.context.prompt-too-long": Poisoned(),
     "api.top-p.smallest-set": drops("top_p"),
     "api.top-k.keeps-k": on("generate_text")(lambda params, call: call(top_k=params["top_k"] - 1)),
-    "api.law.temperature-one": on("generate_text")(lambda params, call: call(temperature=1.25)),
-    "api.law.hot": on("generate_text")(lambda params, call: call(temperature=4.0)),
-    "api.law.cold": on("generate_text")(lambda params, call: call(temperature=1.0)),
     "format.parameters.context-length": lenient_with_context,
     "api.neutral.top-k": on("generate_text")(lambda params, call: call(top_k=3 if "top_k" in params else 0)),
     "api.temperature.default": on("generate_text")(lambda p, call: call(temperature=p.get("temperature", 0.7))),
@@ -306,30 +302,6 @@ def test_what_a_refusal_breaks_is_blamed_on_it(world):
 
     message = world("contracts.empty.forward", on("forward")(spoil)).outcome.message
     assert message.startswith("forward([[97, 98, 99]]), after forward([[]]) was refused: the likeliest ids by position")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
-@pytest.mark.parametrize("due", [0.01, 0.3, 0.9])
-def test_the_bound_on_a_law_is_never_below_the_exact_tail(share, due):
-    """Chernoff's bound, against binomial tails that are summed up."""
-    N, count = 40, round(40 * share)
-    masses = [math.comb(N, k) * due**k * (1 - due) ** (N - k) for k in range(N + 1)]
-    tail = sum(masses[count:]) if share > due else sum(masses[: count + 1])
-    assert math.exp(-N * api.divergence(share, due)) >= tail * (1 - 1e-9) or share == due
-
-
-def test_a_text_that_came_twice_is_evidence_once(installed):
-    case = installed.cases["api.law.cold"]
-    right = "abca" * 20 + "aaba" * 10 + "abab" * 10 + "aabc" * 8 + "abda" * 2
-    given = {"law": {"a": 0.533, "b": 0.3, "c": 0.133, "d": 0.033}, "temperature": 1.0, "count": 200, "calls": 50}
-    assert checks.registry()[case.check].judge(given, {"texts": [right]}, None).ok
-    assert checks.registry()[case.check].judge(given, {"texts": [right] * 50}, None).ok
-
-
-def test_a_letter_that_the_model_never_says_fails_a_law(installed):
-    given = {"law": {"a": 0.5, "b": 0.5}, "temperature": 1.0, "count": 4, "calls": 1}
-    found = checks.registry()["law"].judge(given, {"texts": ["abxa"]}, None)
-    assert "'x' came" in found.message
 
 
 def test_every_check_of_these_families_has_a_wrong_candidate(installed):

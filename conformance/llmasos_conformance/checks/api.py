@@ -6,8 +6,6 @@ case. The rest asks for what several answers must have in common.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -259,73 +257,6 @@ check(
         "options": OPTIONS,
         "kept": {"type": "string", "description": "the characters that may come, and that all come"},
         "count": {"type": "integer", "minimum": 1, "default": 240, "description": "tokens generated"},
-    },
-)
-
-ALPHA = 1e-12
-"""Chance that a right sampler fails one case of `law`. A suite has a handful of them, so that all of them together fail
-a right implementation in one run of 10¹¹; smaller values would only cost tokens, and ln 1/α grows slowly."""
-
-
-def divergence(a: float, b: float) -> float:
-    """a ln(a/b) + (1-a) ln((1-a)/(1-b)) for 0 <= a <= 1 and 0 < b < 1: how unlikely a share a is where b is due."""
-    return sum(x * math.log(x / y) for x, y in ((a, b), (1 - a, 1 - b)) if x > 0)
-
-
-def ask_law(given: Given, draw: Draw, candidate: Candidate) -> Asked:
-    """Tokens come as often as the model's law and the temperature demand.
-
-    Varies: the prompt, and the seeds where seeds are declared; else the candidate's own randomness.
-    Compares: how often each letter came with its probability p^(1/T), made to sum to 1. Equal texts count once, so that
-        an implementation that repeats a text is judged by the requirements on seeds and not here.
-    Bound: of N independent tokens a letter of probability q makes up a share of s or more (s > q), or of s or less
-        (s < q), with probability at most exp(-N · d(s, q)), where d is `divergence` (Chernoff). Each of L letters may
-        miss on two sides, so that N · d <= ln(2 L / ALPHA) for all letters fails by chance with probability below
-        ALPHA, exactly and for every N.
-    """
-    model = candidate.model(speaker(candidate.probes, {"law": given["law"], "context": given["count"] + 8}))
-    prompt = "".join(pick(draw, "abcdefgh") for _ in range(4))
-    options = {"max_length": given["count"], "temperature": given["temperature"]}
-    calls = range(given["calls"])
-    return {"texts": [model.generate_text(prompt, **options, **candidate.drawn_seed(draw)).text for _ in calls]}
-
-
-def judge_law(given: Given, asked: Asked, reference: Reference) -> Finding:
-    for text in asked["texts"]:
-        if len(text) != given["count"]:
-            message = f"{len(text)} characters came, {given['count']} were due"
-            return failed(message, expected=given["count"], got=len(text))
-    came = Counter("".join(dict.fromkeys(asked["texts"])))
-    strangers = sorted(came.keys() - given["law"].keys())
-    if strangers:
-        return failed(
-            f"{strangers[0]!r} came, which the model never says", expected=sorted(given["law"]), got=strangers
-        )
-    N, T = came.total(), given["temperature"]
-    raised = {letter: p ** (1 / T) for letter, p in given["law"].items()}
-    whole = sum(raised.values())
-    limit = math.log(2 * len(raised) / ALPHA)
-    for letter, mass in raised.items():
-        q, share = mass / whole, came[letter] / N
-        if N * divergence(share, q) > limit:
-            message = (
-                f"{letter!r} makes up {share:.3f} of {N} tokens, {q:.3f} was due at temperature {T}; "
-                f"a right sampler is so far off less than once in 1/{ALPHA:g}"
-            )
-            return failed(message, expected=f"{q:.3f}", got=f"{share:.3f}")
-    return passed()
-
-
-check(
-    "law",
-    ask_law,
-    judge_law,
-    needs=("load_model",),
-    given={
-        "law": MODEL["properties"]["law"],  # type: ignore[index]
-        "temperature": {"type": "number", "exclusiveMinimum": 0, "description": "of all requests"},
-        "count": {"type": "integer", "minimum": 1, "description": "tokens of each request"},
-        "calls": {"type": "integer", "minimum": 1, "description": "requests, each with another seed"},
     },
 )
 

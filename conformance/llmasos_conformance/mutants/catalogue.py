@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 GROUPS = (
     "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small", "llama", "bands",
-    "beams", "tokenizers", "encoder_small", "bert", "transformer",
+    "beams", "samplers", "tokenizers", "encoder_small", "bert", "transformer",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

@@ -1,0 +1,150 @@
+"""What each frozen design of a law test is worth: its tail under the null, its power, and how many tokens it takes.
+
+    python bench/prove_laws.py [--runs 2000] [--json]
+
+For every case of the check `drawn-from`, on the same code that judges candidates:
+
+    tail        chance that a right sampler is refused, by importance sampling: runs are drawn from the mixture of the
+                alternatives, and each refused one counts 1/E, its likelihood under the null. No weight is above α, so
+                the estimate is exact to a few hundredths with a thousand runs. It must be at most α.
+    plain       the same by plain simulation of the null at α = 10⁻², where it can be seen: it must be at most 10⁻².
+    power       for each alternative, the share of its runs that are refused; none may be accepted but β of them.
+    tokens      median and largest number until a right sampler is accepted, and the share left open.
+
+The exit code is 1 if a design does not do what its case says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from llmasos_conformance import laws, suite
+from llmasos_conformance.checks import sampling
+from llmasos_conformance.laws import Decision, Float64
+
+POWER = 0.999
+"""Share of an alternative's runs that must be refused."""
+OPEN = 1e-3
+"""Share of a right sampler's runs that may be left open."""
+
+
+def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: np.random.Generator) -> Float64:
+    """[J, n] ratios of as many tokens as a case asks for at most, drawn from its law or from one of the others."""
+    _, rows = sampling.letters_of(given)
+    options, count = given["options"], -(-given["most"] // sampling.CALL)
+    table = None
+    if other is None or "penalty" not in other:
+        table = laws.table_of(rows, options) if other is None else laws.alternative(rows, options, other)
+    texts = []
+    for _ in range(count):
+        prompt = [int(token) for token in generator.integers(len(rows), size=4)]
+        uniform, tokens = generator.random(sampling.CALL), []
+        if table is not None and np.array_equal(table, np.broadcast_to(table[0], table.shape)):
+            mass = np.cumsum(table[0])
+            tokens = np.searchsorted(mass, uniform * mass[-1], side="right").tolist()
+        else:
+            for u in uniform:
+                behind = [*prompt, *tokens]
+                law = penalised(rows, options, other or {}, behind) if table is None else table[behind[-1]]
+                mass = np.cumsum(law)
+                tokens.append(int(np.searchsorted(mass, u * mass[-1], side="right")))
+        texts.append((prompt, tokens))
+    return sampling.ratios(given, texts)[:, : given["most"]]
+
+
+def penalised(rows: Float64, options: Mapping[str, Any], other: Mapping[str, Any], behind: list[int]) -> Float64:
+    """The law behind some tokens with a penalty on the last of them."""
+    changed = np.log(rows[behind[-1]])
+    changed[list(set(behind[-laws.LAST :]))] *= other["penalty"]
+    return laws.law_of(np.exp(changed) / np.exp(changed).sum(), options)
+
+
+def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[str, Any]:
+    """All figures of one case."""
+    given = case.given
+    alpha, beta = given["alpha"], given["beta"]
+
+    def run(other: Mapping[str, Any] | None, alpha: float = alpha) -> laws.Verdict:
+        return laws.decide(drawn(given, other, generator), alpha, beta)
+
+    null = [run(None) for _ in range(runs)]
+    plain = [run(None, 1e-2) for _ in range(runs)]
+    under = [[run(other) for _ in range(runs)] for other in given["others"]]
+    # Of the mixture: each alternative as often as its weight, which is the same for all. E holds the price of rounding.
+    weights = [
+        math.exp(-one.evidence - laws.BLUR * one.at) if one.decision is Decision.REFUSED else 0.0
+        for row in under
+        for one in row
+    ]
+    tail = float(np.mean(weights))
+    wrong = [one.at for row in under for one in row]
+    figures: dict[str, Any] = {
+        "case": case.id,
+        "alpha": alpha,
+        "tail": tail,
+        "tailRelativeError": float(np.std(weights) / math.sqrt(len(weights)) / tail) if tail else 0.0,
+        "plainAt1e-2": share(plain, Decision.REFUSED),
+        "power": {sampling.named(given["others"][j]): share(row, Decision.REFUSED) for j, row in enumerate(under)},
+        "accepted": max(share(row, Decision.ACCEPTED) for row in under),
+        "tokensOfARightOne": {"median": int(np.median([one.at for one in null])), "most": max(one.at for one in null)},
+        "tokensOfAWrongOne": {"median": int(np.median(wrong)), "most": max(wrong)},
+        "open": share(null, Decision.UNDECIDED),
+        "refused": share(null, Decision.REFUSED),
+    }
+    figures["ok"] = (
+        tail <= alpha
+        and figures["plainAt1e-2"] <= 1e-2 + 3 * math.sqrt(1e-2 / runs)
+        and min(figures["power"].values()) >= POWER
+        and not figures["accepted"]
+        and figures["open"] <= OPEN
+        and not figures["refused"]
+    )
+    return figures
+
+
+def share(found: list[laws.Verdict], decision: Decision) -> float:
+    return sum(one.decision is decision for one in found) / len(found)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--runs", type=int, default=2000, help="of the null, and of each alternative")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    made = []
+    for case in suite.load().cases.values():
+        if case.check != "drawn-from":
+            continue
+        figures = prove(case, options.runs, np.random.default_rng(options.seed))
+        made.append(figures)
+        if not options.json:
+            print(line(figures), flush=True)
+    if options.json:
+        print(json.dumps(made, indent=1))
+    return 0 if all(figures["ok"] for figures in made) else 1
+
+
+def line(figures: dict[str, Any]) -> str:
+    """One case for a person."""
+    name, weakest = min(figures["power"].items(), key=lambda pair: pair[1])
+    right, wrong = figures["tokensOfARightOne"], figures["tokensOfAWrongOne"]
+    parts = [
+        f"α {figures['alpha']:.0e}: tail {figures['tail']:.1e} ± {figures['tailRelativeError']:.0%}, "
+        f"at 1e-2 {figures['plainAt1e-2']:.4f}",
+        f"power {weakest:.4f} ({name})",
+        f"right {right['median']} tokens, {right['most']} at most, open {figures['open']:.4f}",
+        f"wrong {wrong['median']}, {wrong['most']} at most",
+    ]
+    return f"{figures['case']:28} {'; '.join(parts)}{'' if figures['ok'] else '   NOT OK'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Samplers: tokens come as if drawn from the law that the model and the options give, and one apart from the other.
+
+The models are made here: letters that come with known probabilities, the same behind every token or other ones behind
+each. What comes is judged by `laws`, with the error rates that stand in the case. A text that came before, word for
+word, is no new sample and is left out: whether calls repeat each other is asked by the requirements on seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmasos_conformance import laws
+from llmasos_conformance.checks import Asked, Given, check
+from llmasos_conformance.checks.bundles import speaker
+from llmasos_conformance.inputs import pick
+from llmasos_conformance.laws import Decision, Float64
+from llmasos_conformance.verdict import Finding, State, failed, passed
+
+if TYPE_CHECKING:
+    from llmasos_conformance.candidate import Candidate
+    from llmasos_conformance.inputs import Draw
+    from llmasos_conformance.reference import Reference
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
+CALL = 240
+"""Tokens of one call."""
+NAMED: Mapping[str, Mapping[str, float]] = {
+    "even-16": dict.fromkeys(LETTERS[:16], 1 / 16),
+    "half-64": {letter: 1 / 2 if letter == "A" else 1 / 126 for letter in LETTERS},
+}
+"""Laws too long to be written out. One half, and the rest evenly, moves most with the temperature."""
+
+_SHARE = {"type": "number", "exclusiveMinimum": -1, "maximum": 1}
+LAW = {
+    "description": "letter -> its probability; letter -> the same behind it; or a name",
+    "anyOf": [
+        {"enum": list(NAMED)},
+        {"type": "object", "minProperties": 2, "additionalProperties": {"type": "number"}},
+        {
+            "type": "object",
+            "minProperties": 2,
+            "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
+        },
+    ],
+}
+OPTIONS = {"type": "object", "description": "temperature and filters, as sent", "default": {}}
+OTHERS = {
+    "type": "array",
+    "minItems": 1,
+    "description": "laws that must be told apart from the one due, each by one of these",
+    "items": {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": {
+            "options": {"type": "object", "description": "other options"},
+            "rule": {"enum": list(laws.RULES), "description": "another rule"},
+            "repeats": {**_SHARE, "description": "part of the draws in which the token before comes again"},
+            "mixed": {**_SHARE, "description": "part of the draws in which the token before is forgotten"},
+            "penalty": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "description": "on what came among the last 64 tokens",
+            },
+        },
+        "additionalProperties": False,
+    },
+}
+RATE = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.01}
+
+
+def letters_of(given: Given) -> tuple[str, Float64]:
+    """Letters of a case, and [K, K] the model's law behind each."""
+    law: Mapping[str, Any] = NAMED[given["law"]] if isinstance(given["law"], str) else given["law"]
+    letters = "".join(law)
+    rows = [law[letter] if isinstance(law[letter], Mapping) else law for letter in letters]
+    table = np.array([[float(row.get(letter, 0.0)) for letter in letters] for row in rows])
+    return letters, table / table.sum(axis=1, keepdims=True)
+
+
+def model_of(given: Given) -> dict[str, Any]:
+    """The model of a case, as `bundles.speaker` takes it."""
+    letters, table = letters_of(given)
+    context = {"context": CALL + 8}
+    if isinstance(given["law"], str) or not any(isinstance(value, Mapping) for value in given["law"].values()):
+        return {"law": dict(zip(letters, table[0], strict=True)), **context}
+    links = [
+        [one, other, float(table[i, j])]
+        for i, one in enumerate(letters)
+        for j, other in enumerate(letters)
+        if table[i, j] > 0
+    ]
+    return {"chain": links, **context}
+
+
+Text = tuple[Sequence[int], Sequence[int]]
+"""Prompt and tokens, as places among the letters of a case."""
+
+
+def ratios(given: Given, texts: Sequence[Text]) -> Float64:
+    """[J, n] ln q_j - ln p of the tokens of all texts, one text behind the other."""
+    _, rows = letters_of(given)
+    options = given["options"]
+    before = [x for prompt, tokens in texts for x in (*prompt[-1:], *tokens[:-1])]
+    after = [x for _, tokens in texts for x in tokens]
+    due = laws.table_of(rows, options)
+    tables = [due if "penalty" in other else laws.alternative(rows, options, other) for other in given["others"]]
+    found = laws.ratios_of(due, tables, before, after)
+    for j, other in enumerate(given["others"]):
+        if "penalty" in other:
+            parts = [laws.penalised(rows, options, other["penalty"], *text) for text in texts]
+            found[j] = np.concatenate(parts) - np.log(due[before, after])
+    return found
+
+
+def ask_drawn(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Tokens come as if drawn from the law that model and options give.
+
+    Varies: prompts, and seeds where seeds are declared; else the candidate's own randomness.
+    Compares: the law with others that samplers have drawn from, token by token, until it is refused, or all of the
+        others are, or `most` tokens have come.
+    Bound: a right sampler is refused with probability `alpha` at most; a sampler that draws from one of the others is
+        accepted with probability `beta` at most. Both exactly; see `laws`.
+    """
+    letters = letters_of(given)[0]
+    model = candidate.model(speaker(candidate.probes, model_of(given)))
+    calls: list[tuple[str, str]] = []
+    while len(calls) * CALL < given["most"]:
+        prompt = "".join(pick(draw, letters) for _ in range(4))
+        options = {"max_length": CALL, "temperature": 1.0, **given["options"], **candidate.drawn_seed(draw)}
+        calls.append((prompt, str(model.generate_text(prompt, **options).text)))
+        if _came_short(given, calls) or tried(given, calls).decision is not Decision.UNDECIDED:
+            break
+    return {"calls": calls}
+
+
+def _came_short(given: Given, calls: Sequence[tuple[str, str]]) -> Finding | None:
+    """What is wrong with the last text before any law is asked."""
+    letters, text = letters_of(given)[0], calls[-1][1]
+    strangers = sorted(set(text) - set(letters))
+    if strangers:
+        message = f"{strangers[0]!r} came, which the model never says"
+        return failed(message, expected=letters, got="".join(strangers)[:20])
+    if len(text) != CALL:
+        return failed(f"{len(text)} characters came, {CALL} were due", expected=CALL, got=len(text))
+    return None
+
+
+def tried(given: Given, calls: Sequence[tuple[str, str]]) -> laws.Verdict:
+    """The test of all that came; texts that came before are left out."""
+    place = {letter: i for i, letter in enumerate(letters_of(given)[0])}
+    fresh = {text: prompt for prompt, text in reversed(calls)}  # the first call of each text
+    texts = [([place[x] for x in fresh[text]], [place[x] for x in text]) for text in dict.fromkeys(t for _, t in calls)]
+    return laws.decide(ratios(given, texts), given["alpha"], given["beta"])
+
+
+def judge_drawn(given: Given, asked: Asked, reference: Reference) -> Finding:
+    calls = asked["calls"]
+    if wrong := _came_short(given, calls):
+        return wrong
+    found = tried(given, calls)
+    figures = {"tokens": float(found.at)}
+    if found.decision is Decision.ACCEPTED:
+        return passed(**figures)
+    other = named(given["others"][found.nearest])
+    if found.decision is Decision.REFUSED:
+        law, often = given["options"] or "the model", f"{1 / given['alpha']:.0e}"
+        message = (
+            f"tokens do not come by the law of {law}: after {found.at} of them {other} fits better by a factor of "
+            f"e^{found.evidence:.1f}; a right sampler is refused once in {often}"
+        )
+        return failed(message, expected="the law of model and options", got=other, **figures)
+    message = f"{found.at} tokens leave open whether they come by the law that is due or by {other}"
+    return Finding(state=State.INCONCLUSIVE, message=message, figures=figures)
+
+
+def named(other: Mapping[str, Any]) -> str:
+    """An alternative in words."""
+    ((kind, value),) = other.items()
+    if kind == "options":
+        return ", ".join(f"{name} {setting}" for name, setting in value.items())
+    if kind == "rule":
+        return str(value)
+    if kind == "repeats":
+        return f"the token before {'coming again' if value > 0 else 'avoided'} in {abs(value):.0%} of the draws"
+    if kind == "penalty":
+        return f"a penalty of {value:g} on what came before"
+    return f"the token before forgotten in {value:.0%} of the draws"
+
+
+check(
+    "drawn-from",
+    ask_drawn,
+    judge_drawn,
+    needs=("load_model",),
+    given={
+        "law": LAW,
+        "options": OPTIONS,
+        "others": OTHERS,
+        "alpha": {**RATE, "description": "chance of refusing a right sampler, at most"},
+        "beta": {**RATE, "description": "chance of accepting one that draws from one of the others, at most"},
+        "most": {"type": "integer", "minimum": 240, "description": "tokens after which the case stays open"},
+    },
+)
