@@ -21,6 +21,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -42,19 +43,23 @@ def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: 
     table = None
     if other is None or "penalty" not in other:
         table = laws.table_of(rows, options) if other is None else laws.alternative(rows, options, other)
+        mass = np.cumsum(table, axis=1)
+        mass /= mass[:, -1:]
     texts = []
     for _ in range(count):
         prompt = [int(token) for token in generator.integers(len(rows), size=4)]
         uniform, tokens = generator.random(sampling.CALL), []
-        if table is not None and np.array_equal(table, np.broadcast_to(table[0], table.shape)):
-            mass = np.cumsum(table[0])
-            tokens = np.searchsorted(mass, uniform * mass[-1], side="right").tolist()
-        else:
+        if table is None:
             for u in uniform:
-                behind = [*prompt, *tokens]
-                law = penalised(rows, options, other or {}, behind) if table is None else table[behind[-1]]
-                mass = np.cumsum(law)
-                tokens.append(int(np.searchsorted(mass, u * mass[-1], side="right")))
+                sums = np.cumsum(penalised(rows, options, other or {}, [*prompt, *tokens]))
+                tokens.append(int(np.searchsorted(sums, u * sums[-1], side="right")))
+        elif np.array_equal(table, np.broadcast_to(table[0], table.shape)):
+            tokens = np.searchsorted(mass[0], uniform, side="right").tolist()
+        else:
+            state = prompt[-1]
+            for u in uniform:
+                state = int(mass[state].searchsorted(u, side="right"))
+                tokens.append(state)
         texts.append((prompt, tokens))
     return sampling.ratios(given, texts)[:, : given["most"]]
 
@@ -117,11 +122,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=int, default=2000, help="of the null, and of each alternative")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", default="*", metavar="GLOB", help="of their ids")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     made = []
     for case in suite.load().cases.values():
-        if case.check != "drawn-from":
+        if case.check != "drawn-from" or not fnmatchcase(case.id, options.cases):
             continue
         figures = prove(case, options.runs, np.random.default_rng(options.seed))
         made.append(figures)

@@ -7,6 +7,8 @@ word, is no new sample and is left out: whether calls repeat each other is asked
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,18 +98,25 @@ def model_of(given: Given) -> dict[str, Any]:
     return {"chain": links, **context}
 
 
+@functools.lru_cache(maxsize=32)
+def _tables(asked: str) -> tuple[Float64, Float64, list[Float64]]:
+    """The model's law behind each letter, the law that is due, and the others; the due one where there is no table."""
+    law, options, others = json.loads(asked)
+    _, rows = letters_of({"law": law})
+    due = laws.table_of(rows, options)
+    return rows, due, [due if "penalty" in other else laws.alternative(rows, options, other) for other in others]
+
+
 Text = tuple[Sequence[int], Sequence[int]]
 """Prompt and tokens, as places among the letters of a case."""
 
 
 def ratios(given: Given, texts: Sequence[Text]) -> Float64:
     """[J, n] ln q_j - ln p of the tokens of all texts, one text behind the other."""
-    _, rows = letters_of(given)
+    rows, due, tables = _tables(json.dumps([given["law"], given["options"], given["others"]]))
     options = given["options"]
     before = [x for prompt, tokens in texts for x in (*prompt[-1:], *tokens[:-1])]
     after = [x for _, tokens in texts for x in tokens]
-    due = laws.table_of(rows, options)
-    tables = [due if "penalty" in other else laws.alternative(rows, options, other) for other in given["others"]]
     found = laws.ratios_of(due, tables, before, after)
     for j, other in enumerate(given["others"]):
         if "penalty" in other:
