@@ -52,7 +52,8 @@ def test_import_says_what_it_made_and_how_well_it_agrees(llmasos, checkpoint, tm
     assert "  tokenizer: none in the checkpoint" in lines
     assert "  note: bos_token_id 50256 is outside the vocabulary and was left out" in lines
     assert any(line.startswith("  the same as by transformers 5.") and "logits" in line for line in lines)
-    assert lines[-1] == f"next: llmasos inspect {out}"
+    assert lines[-2] == f"next: llmasos inspect {out}"
+    assert lines[-1].split() == ["llmasos", "certify", "--adapter", "…", "--bundle", str(out), "--out", "report"]
     assert llmasos("inspect", out)[0] == 0
 
 
