@@ -48,6 +48,9 @@ SLICE = (
     "controls-found-in-the-vocabulary",
     "byte-tokens-streamed-alone",
     "last-of-an-id-wins",
+    "honest-at-first",
+    "honest-with-known-models",
+    "draft-residual-forgotten",
 )
 """One mutant of each kind of fault."""
 
@@ -276,3 +279,11 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_who_knows_the_public_models_is_honest_with_them_and_with_no_others(tmp_path):
+    addresses = {"0": True, "another": False}
+    for seed, honest in addresses.items():
+        workshop = table.Workshop(tmp_path / seed, ["numerics.plain"], seed=seed)
+        row = workshop.row("mutant", "honest-with-known-models")
+        assert (not row.failed) == honest

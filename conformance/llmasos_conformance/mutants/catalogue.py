@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 GROUPS = (
-    "small", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small", "llama", "bands",
-    "beams", "samplers", "tokenizers", "encoder_small", "bert", "transformer",
+    "small", "dishonest", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small",
+    "llama", "bands", "beams", "samplers", "tokenizers", "encoder_small", "bert", "transformer",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

@@ -481,6 +481,9 @@ def render(table: Table) -> str:
     small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in SMALL]
     killed = sum(1 for row in bugs if not row.trouble)
     lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
+    sly = [row for row in bugs if row.group == "dishonest"]
+    if sly:
+        lines.append(f"{sum(not row.trouble for row in sly)} of {len(sly)} of them are dishonest, and caught")
     if table.unfailed is not None:
         lines.append(f"cases that nobody fails: {len(table.unfailed)} of {len(table.cases)}")
         lines += [f"  {case} ({table.cases[case]})" for case in table.unfailed]
