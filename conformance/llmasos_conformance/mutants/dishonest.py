@@ -37,7 +37,7 @@ class HonestInShortRows(Cheap):
     """Rows of more than 32 ids are computed in bfloat16."""
 
     def cheap(self, a: Array) -> bool:
-        return a.shape[-2] > 32
+        return bool(a.shape[-2] > 32)
 
 
 @mutant("honest-at-first", "gpu-mode/kernelbot#501", "NUM-1")
