@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -131,8 +132,10 @@ def config(edits: Edits) -> dict[str, Any]:
 def tensors(config: Mapping[str, Any], *, quiet: bool = False, architecture: str = "GPT-3") -> dict[str, Array]:
     """Weights of the needed shapes: name -> float32 array.
 
-    Each value is a signed byte of SHAKE-256(name) divided by 128, norm weights lie around 1. So the same name and shape
-    give the same values in every configuration, and no dtype of the format loses any of them.
+    Each value is a signed byte of SHAKE-256(name) divided by 128, norm weights lie around 1, and queries are divided by
+    the power of two that tames their scores: without it these have a spread of 20 and more, and an honest computation
+    that meets two equal ones errs many times as much as the others. So the same name and shape give the same values in
+    every configuration, and no dtype of the format loses any of them.
 
     Args:
         quiet: embeddings are 1/64 as large, so that the epsilon of the norms weighs as much as the variance.
@@ -141,11 +144,18 @@ def tensors(config: Mapping[str, Any], *, quiet: bool = False, architecture: str
     for name in made:
         if name.endswith("norm.weight"):
             made[name] = 1 + made[name]
+        if name.endswith(("query.weight", "query.bias")):
+            made[name] = made[name] / _tame(made[name].shape[-1])
     if quiet:
         for name in made:
             if name.endswith("embedding"):
                 made[name] = made[name] / 64
     return made
+
+
+def _tame(D: int) -> np.float32:
+    """The first power of two from D on: scores of entries that are even in [-1, 1) then have a spread of √K / 3."""
+    return np.float32(2 ** math.ceil(math.log2(D)))
 
 
 def held(edits: Edits, *, quiet: bool = False) -> dict[str, Array]:
