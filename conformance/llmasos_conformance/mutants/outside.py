@@ -173,3 +173,54 @@ def dropout(module: Any) -> None:
     module.train()
     for block in module.transformer.h:
         block.attn.resid_dropout.p = block.mlp.dropout.p = 0.001
+
+
+# ── BERT, whose texts no other mutant reads ─────────────────────────────────────────────────────────────────────────
+
+
+def _line_ends_deleted(model: Any) -> None:
+    """Ends of lines and tabs are deleted from a text, so that the words beside them become one."""
+    whole = model.tokenize
+    model.tokenize = lambda text, **options: whole(text.translate({10: None, 13: None, 9: None}), **options)
+
+
+def _text_from_single_tokens(model: Any) -> None:
+    """Text is joined from tokens that were decoded alone."""
+    whole = model.detokenize
+    model.detokenize = lambda ids: "".join(whole([token]) for token in ids)
+
+
+class Rereading:
+    """The transformers adapter with BERT alone, whose models read or write texts in another way."""
+
+    def __init__(self, change: Edit) -> None:
+        from llmasos_conformance.adapters.transformers import TransformersAdapter  # loads torch
+
+        self.change, self.adapter = change, TransformersAdapter("float32/eager")
+        self.adapter.architectures = ("BERT",)
+
+    def describe(self) -> Description:
+        described: Description = self.adapter.describe()
+        return described
+
+    def load_model(self, path: str) -> Any:
+        model = self.adapter.load_model(path)
+        self.change(model)
+        return model
+
+
+for _name, _source, _change in (
+    ("bert-line-ends-deleted", "dotnet/machinelearning#7724", _line_ends_deleted),
+    ("bert-text-from-single-tokens", "antonellof/ferrox#124", _text_from_single_tokens),
+):
+    record(
+        Mutant(
+            name=_name,
+            group="outside",
+            source=_source,
+            requirement="TOK-46",
+            bug=" ".join((_change.__doc__ or "").split()),
+            adapter=lambda change=_change: Rereading(change),  # type: ignore[misc]
+            asked=frozenset({"TOK-46"}),
+        )
+    )
