@@ -10,7 +10,6 @@ half of its bound.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from calibrate_honest_error import LENGTHS, held_out
+from calibrate_honest_error import LENGTHS, Figures, held_out, main
 
 from llmasos import orders
 from llmasos.architectures import bert, transformer
@@ -92,8 +91,8 @@ def question(probe: str, seed: int, config: ModelConfig) -> Run:
     return translator
 
 
-def ratios(probe: str, seed: int, dtype: str) -> dict[str, list[tuple[float, float, float]]]:
-    """(rms, position, largest) of every order outside the baseline, by what is judged."""
+def ratios(probe: str, seed: int, dtype: str) -> Figures:
+    """Logits, and of BERT hidden states and the pooled output."""
     parts = Library(Path("unused"), str(seed)).parts(probe)
     run = question(probe, seed, ModelConfig.from_document(parts.document, probe))
     truth = run({name: array.astype(np.float64) for name, array in parts.weights.items()}, orders.PLAIN)
@@ -107,30 +106,5 @@ def ratios(probe: str, seed: int, dtype: str) -> dict[str, list[tuple[float, flo
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=48, help="models per probe")
-    parser.add_argument("--dtype", choices=tuple(numerics.UNIT_ROUNDOFF), default="float32")
-    parser.add_argument("--probes", nargs="+", choices=PROBES, default=PROBES, metavar="PROBE")
-    given = parser.parse_args()
-    bounds = (numerics.KAPPA_RMS, numerics.KAPPA_POSITION, numerics.KAPPA_MAX)
-    limits = [bound[given.dtype] / 2 for bound in bounds]
-    print(f"{given.seeds} models per probe, {len(candidates())} orders each, {given.dtype}")
-    print(f"| probe | row ({limits[0]:g}) | position ({limits[1]:g}) | largest ({limits[2]:g}) |\n|---|---|---|---|")
-    overall = np.zeros(3)
-    for probe in given.probes:
-        found: dict[str, list[tuple[float, float, float]]] = {}
-        for seed in range(given.seeds):
-            for part, each in ratios(probe, seed, given.dtype).items():
-                found.setdefault(part, []).extend(each)
-        for part, figures in found.items():
-            table = np.array(figures)
-            overall = np.maximum(overall, table.max(axis=0))
-            columns = [f"{np.median(x):.2f} {np.quantile(x, 0.99):.2f} {x.max():.2f}" for x in table.T]
-            print(f"| {probe} {part} | {' | '.join(columns)} |", flush=True)
-    print(f"| all, largest | {' | '.join(f'{x:.2f}' for x in overall)} |")
-    return int(bool(np.any(overall >= limits)))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__ or "", PROBES, 48, len(candidates()), ratios))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import log2
@@ -50,6 +50,8 @@ LONG = {"long": 272, "window-long": 272}
 show what they cost."""
 
 MatMul = Callable[[Array, Array], Array]
+Figures = Mapping[str, Sequence[tuple[float, float, float]]]
+"""What is judged -> (rms, position, largest) of every order outside the baseline."""
 
 
 def in_blocks(width: int) -> MatMul:
@@ -108,8 +110,8 @@ def held_out() -> Sequence[Arithmetic]:
     )
 
 
-def ratios(probe: str, seed: int, dtype: str) -> list[tuple[float, float, float]]:
-    """(rms, position, largest) of every order outside the baseline, for one model and one row of ids."""
+def ratios(probe: str, seed: int, dtype: str) -> Figures:
+    """The logits of one model and one row of ids, under no name of their own."""
     parts = Library(Path("unused"), str(seed)).parts(probe)
     config = ModelConfig.from_document(parts.document, probe)
     exact = {name: array.astype(np.float64) for name, array in parts.weights.items()}
@@ -126,28 +128,41 @@ def ratios(probe: str, seed: int, dtype: str) -> list[tuple[float, float, float]
 
     honest = [run(orders.ORDERS[name]) for name in HONEST_ORDERS]
     found = [numerics.compare(run(arithmetic), truth, honest, dtype) for arithmetic in held_out()]
-    return [(each.ratio_rms, each.ratio_position, each.ratio_max) for each in found]
+    return {"": [(each.ratio_rms, each.ratio_position, each.ratio_max) for each in found]}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=200, help="models per probe")
+def main(
+    doc: str, probes: Sequence[str], seeds: int, candidates: int, figures: Callable[[str, int, str], Figures]
+) -> int:
+    """The command.
+
+    Args:
+        probes: all that there are. seeds: models per probe, if nothing is said. candidates: orders judged.
+        figures: probe, seed and dtype -> what came of them.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=seeds, help="models per probe")
     parser.add_argument("--dtype", choices=tuple(numerics.UNIT_ROUNDOFF), default="float32")
-    parser.add_argument("--probes", nargs="+", choices=PROBES, default=PROBES, metavar="PROBE")
+    parser.add_argument("--probes", nargs="+", choices=probes, default=probes, metavar="PROBE")
     given = parser.parse_args()
     bounds = (numerics.KAPPA_RMS, numerics.KAPPA_POSITION, numerics.KAPPA_MAX)
     limits = [bound[given.dtype] / 2 for bound in bounds]
-    print(f"{given.seeds} models per probe, {len(held_out())} orders each, {given.dtype}")
+    print(f"{given.seeds} models per probe, {candidates} orders each, {given.dtype}")
     print(f"| probe | row ({limits[0]:g}) | position ({limits[1]:g}) | largest ({limits[2]:g}) |\n|---|---|---|---|")
     overall = np.zeros(3)
     for probe in given.probes:
-        found = np.array([each for seed in range(given.seeds) for each in ratios(probe, seed, given.dtype)])
-        overall = np.maximum(overall, found.max(axis=0))
-        columns = [f"{np.median(x):.2f} {np.quantile(x, 0.99):.2f} {x.max():.2f}" for x in found.T]
-        print(f"| {probe} | {' | '.join(columns)} |", flush=True)
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        for seed in range(given.seeds):
+            for part, each in figures(probe, seed, given.dtype).items():
+                found.setdefault(part, []).extend(each)
+        for part, listed in found.items():
+            table = np.array(listed)
+            overall = np.maximum(overall, table.max(axis=0))
+            columns = [f"{np.median(x):.2f} {np.quantile(x, 0.99):.2f} {x.max():.2f}" for x in table.T]
+            print(f"| {f'{probe} {part}'.rstrip()} | {' | '.join(columns)} |", flush=True)
     print(f"| all, largest | {' | '.join(f'{x:.2f}' for x in overall)} |")
     return int(bool(np.any(overall >= limits)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__ or "", PROBES, 200, len(held_out()), ratios))

@@ -50,8 +50,9 @@ def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: 
         prompt = [int(token) for token in generator.integers(len(rows), size=4)]
         uniform, tokens = generator.random(sampling.CALL), []
         if table is None:
+            assert other is not None
             for u in uniform:
-                sums = np.cumsum(penalised(rows, options, other or {}, [*prompt, *tokens]))
+                sums = np.cumsum(laws.penalised_law(rows, options, other["penalty"], [*prompt, *tokens]))
                 tokens.append(int(np.searchsorted(sums, u * sums[-1], side="right")))
         elif np.array_equal(table, np.broadcast_to(table[0], table.shape)):
             tokens = np.searchsorted(mass[0], uniform, side="right").tolist()
@@ -62,13 +63,6 @@ def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: 
                 tokens.append(state)
         texts.append((prompt, tokens))
     return sampling.ratios(given, texts)[:, : given["most"]]
-
-
-def penalised(rows: Float64, options: Mapping[str, Any], other: Mapping[str, Any], behind: list[int]) -> Float64:
-    """The law behind some tokens with a penalty on the last of them."""
-    changed = np.log(rows[behind[-1]])
-    changed[list(set(behind[-laws.LAST :]))] *= other["penalty"]
-    return laws.law_of(np.exp(changed) / np.exp(changed).sum(), options)
 
 
 def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[str, Any]:

@@ -166,15 +166,6 @@ def certify(
         return _run(order, loaded, profile, bundle, before, place, rooms, said, clock, progress, adopted=adopted)
 
 
-def profile_of(bundle: Path) -> str:
-    """The profile that is about a bundle.
-
-    Raises:
-        HarnessError: it is no bundle that the cases can be asked of.
-    """
-    return given.PROFILES[given.read(bundle).architecture]
-
-
 def _given(order: Order, profile: Mapping[str, Any], room: Path) -> Given | None:
     """The bundle of a profile that is about one, as it is now: what becomes of the original later changes nothing.
 

@@ -197,8 +197,12 @@ def certify(
     suites: Path | None, brief: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run a profile against a candidate and write a signed report."""
-    if not (profile or bundle):
-        raise click.UsageError("Missing option '--profile' (or '--bundle', for a model of your own).")
+    if profile is None:
+        from llmasos_conformance.probes import given
+
+        if bundle is None:
+            raise click.UsageError("Missing option '--profile' (or '--bundle', for a model of your own).")
+        profile = given.profile_of(bundle)
     if not sys.flags.isolated and not in_process:
         from llmasos_conformance import isolation
 
@@ -212,8 +216,8 @@ def certify(
     from llmasos_conformance import certify as rooms
 
     order = rooms.Order(
-        adapter=adapter, profile=profile or rooms.profile_of(bundle or out), out=out, seed=seed, key=key,
-        timeout_s=timeout_s, pass_env=pass_env, passphrase=lambda: _passphrase(key, passphrase_file),
+        adapter=adapter, profile=profile, out=out, seed=seed, key=key, timeout_s=timeout_s,
+        pass_env=pass_env, passphrase=lambda: _passphrase(key, passphrase_file),
         out_of_process=not in_process, suites=suites, bundle=bundle,
     )  # fmt: skip
     with _progress(silent=as_json or no_progress) as progress:

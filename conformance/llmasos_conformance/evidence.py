@@ -70,7 +70,10 @@ class Store:
             return ""
         line = encode_line(case, examples)
         if len(line) > MAX_LINE:
-            raise ReportError(f"the evidence of {case} has {len(line)} bytes, a verifier reads {MAX_LINE}")
+            raise ReportError(
+                f"the evidence of {case} has {len(line)} bytes, a verifier reads {MAX_LINE}; nothing was signed",
+                hint="certify a model with a smaller vocabulary, or claim float32",
+            )
         self._gzip.write(line + b"\n")
         self._gzip.flush()
         self._lines.append(line)

@@ -121,9 +121,8 @@ def law_of(p: Float64, options: Mapping[str, Any]) -> Float64:
     return _min_p(_top_p(_top_k(_heated(p, options), options), options), options)
 
 
-def _heated(p: Float64, options: Mapping[str, Any], power: float | None = None) -> Float64:
-    power = 1 / options.get("temperature", 1.0) if power is None else power
-    return _whole(np.where(p > 0, (p / p.max()) ** power, 0.0))
+def _heated(p: Float64, options: Mapping[str, Any]) -> Float64:
+    return _whole((p / p.max()) ** (1 / options.get("temperature", 1.0)))
 
 
 def _top_k(p: Float64, options: Mapping[str, Any], more: int = 0) -> Float64:
@@ -174,7 +173,7 @@ RULES: Mapping[str, Rule] = {
     "min-p of the whole mass": lambda p, o: _min_p(_top_p(_top_k(_heated(p, o), o), o), o, of_largest=False),
     "not renormalised into the likeliest": lambda p, o: _rest_to_likeliest(p, o),
 }
-"""Laws that real samplers have drawn from instead of the one asked for, by what they do."""
+"""Laws that samplers have drawn from instead of the one asked for, or would by a like slip, by what they do."""
 
 
 def _not_renormalised(p: Float64, options: Mapping[str, Any]) -> Float64:
@@ -205,8 +204,12 @@ def table_of(rows: Float64, options: Mapping[str, Any]) -> Float64:
 
 
 def alternative(rows: Float64, options: Mapping[str, Any], other: Mapping[str, Any]) -> Float64:
-    """[K, K] an alternative as a case names it: by `options` in place of the case's, by a `rule`, or by a token that
-    comes again behind itself in a `repeats` part of all draws, for nothing (negative: is avoided by so much)."""
+    """[K, K] an alternative as a case names it, by one of these; for `penalty` see `penalised`.
+
+    Args:
+        other: `options` in place of the case's; a `rule`; `repeats`, the part of all draws in which the token before
+            comes again (negative: by which it is avoided); `mixed`, the part in which it is forgotten.
+    """
     if "options" in other:
         return table_of(rows, {**options, **other["options"]})
     if "rule" in other:
@@ -218,8 +221,6 @@ def alternative(rows: Float64, options: Mapping[str, Any], other: Mapping[str, A
         damped = table * (1 + s * np.eye(len(rows)))
         made: Float64 = damped / damped.sum(axis=1, keepdims=True)
         return made
-    if "penalty" in other:
-        raise ValueError("a penalty depends on more than the token before; see `penalised`")
     if "mixed" in other:  # the law without a memory: each row is the mean of all
         table, s = table_of(rows, options), float(other["mixed"])
         return (1 - s) * table + s * np.broadcast_to(table.mean(axis=0), table.shape)
@@ -230,21 +231,22 @@ LAST = 64
 """Tokens that a penalty looks back on, as llama.cpp and Ollama do where nobody says how many."""
 
 
+def penalised_law(rows: Float64, options: Mapping[str, Any], penalty: float, behind: Sequence[int]) -> Float64:
+    """[K] law behind some tokens, where what came among the last 64 is penalised: its logit, ln p, is below 0 and is
+    multiplied by the penalty before any option applies."""
+    powers = np.ones(rows.shape[-1])
+    powers[list(set(behind[-LAST:]))] = penalty
+    return law_of(_whole(rows[behind[-1]] ** powers), options)
+
+
 def penalised(
     rows: Float64, options: Mapping[str, Any], penalty: float, prompt: Sequence[int], tokens: Sequence[int]
 ) -> Float64:
-    """[n] ln q of a text's tokens, where what came among the last 64 is penalised: its logit, ln p, is below 0 and is
-    multiplied by the penalty before any option applies."""
-    found, behind = np.empty(len(tokens)), [*prompt, *tokens]
+    """[n] ln q of a text's tokens, each drawn from the `penalised_law` behind those before it."""
+    whole = [*prompt, *tokens]
+    ends = range(len(prompt), len(whole))
     with np.errstate(divide="ignore"):
-        logits = np.log(rows)
-    for i, token in enumerate(tokens):
-        at = i + len(prompt)
-        changed = logits[behind[at - 1]].copy()
-        changed[list(set(behind[max(0, at - LAST) : at]))] *= penalty
-        with np.errstate(divide="ignore"):
-            found[i] = np.log(law_of(_whole(np.exp(changed - changed.max())), options)[token])
-    return found
+        return np.log([penalised_law(rows, options, penalty, whole[:end])[whole[end]] for end in ends])
 
 
 def ratios_of(p: Float64, others: Sequence[Float64], before: Sequence[int], tokens: Sequence[int]) -> Float64:

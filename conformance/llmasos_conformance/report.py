@@ -323,12 +323,8 @@ def explain_outcome(
 def reproduce_command(case: Case, adapter: str, seed: str | None = None, bundle: str = "") -> str:
     """The command that runs one case again, in whichever profile it is; with seed and bundle on the same inputs."""
     options = {"--adapter": adapter, "--llmasos-seed": seed or "", "--llmasos-bundle": bundle}
-    quoted = [f"{name}={_quoted(text)}" for name, text in options.items() if text]
+    quoted = [f"{name}={shlex.quote(text)}" for name, text in options.items() if text]
     return " ".join(["pytest", quoted[0], case.node_id, *quoted[1:]])
-
-
-def _quoted(text: str) -> str:
-    return shlex.quote(text) if re.search(r"[^\w./:@-]", text) else text
 
 
 def write_text(path: Path, text: str) -> None:

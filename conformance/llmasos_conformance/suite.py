@@ -214,7 +214,9 @@ def _load(directory: Path, checks: Mapping[str, Check] | None, *, thaw: bool) ->
     if thaw and not problems:
         entries = {case.id: _entry(case, requirements) for case in cases.values()}
         frozen = _thawed(directory, entries, withdrawn, problems)
-        problems += _overspent(frozen, in_force, directory)
+        for name, profile in frozen.items():
+            if text := _overspent(in_force[each] for each in profile.cases if each in in_force):
+                problems.append(Problem(_shown(directory / "profiles" / f"{name}.json", directory), "", text))
     if problems:
         raise _refusal(problems)
     return Suite(
@@ -223,15 +225,14 @@ def _load(directory: Path, checks: Mapping[str, Check] | None, *, thaw: bool) ->
     )  # fmt: skip
 
 
-def _overspent(frozen: Mapping[str, Profile], cases: Mapping[str, Case], directory: Path) -> Iterator[Problem]:
-    """Profiles in which a right sampler would fail by chance more often than `laws.BUDGET` allows."""
+def _overspent(cases: Iterable[Case]) -> str:
+    """What is wrong if a right sampler would fail one of the cases more often than `laws.BUDGET` allows, else ""."""
     from llmasos_conformance.laws import BUDGET
 
-    for name, profile in frozen.items():
-        spent = chance([cases[each] for each in profile.cases if each in cases])
-        if spent > BUDGET:
-            text = f"the chances of refusing a right sampler add up to {spent:.1e}, {BUDGET:.0e} is allowed"
-            yield Problem(_shown(directory / "profiles" / f"{name}.json", directory), "", text)
+    spent = chance(cases)
+    return "" if spent <= BUDGET else (
+        f"the chances of refusing a right sampler add up to {spent:.1e}, {BUDGET:.0e} is allowed"
+    )  # fmt: skip
 
 
 def chance(cases: Iterable[Case]) -> float:
@@ -652,10 +653,7 @@ def freeze(
         and case.needs <= offered
         and any(fnmatchcase(case.id, pattern) for pattern in match)
     ]
-    from llmasos_conformance.laws import BUDGET
-
-    if chance(chosen) > BUDGET:
-        text = f"the chances of refusing a right sampler add up to {chance(chosen):.1e}, {BUDGET:.0e} is allowed"
+    if text := _overspent(chosen):
         raise SuiteError(text, where=name, hint="lower the alpha of the cases, or take fewer of them")
     document = {
         "profile": name,

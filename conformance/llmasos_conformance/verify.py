@@ -191,7 +191,8 @@ def verify(
             step()
         except Unacceptable as error:
             reason = Reason(error.code, error.what, error.case)
-            result.reasons += [] if reason in result.reasons else [reason]
+            if reason not in result.reasons:
+                result.reasons.append(reason)
             result.ladder[rung] = "failed"
             goes_on = REASONS[error.code][0] == POLICY or (error.code == "E_UNSIGNED" and climb.payload)
             if not goes_on or climb.halted:

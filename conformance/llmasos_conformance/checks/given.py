@@ -24,7 +24,16 @@ DRAWN = 4
 
 
 def _shown(answer: Any) -> str:
-    return answer.code if isinstance(answer, Refused) else f"{answer!s:.80}"
+    if isinstance(answer, Refused):
+        return answer.code
+    return points(answer) if isinstance(answer, str) else f"{answer!s:.80}"
+
+
+def _unlike(what: str, got: Any, due: Any) -> Finding | None:
+    """A failure if the candidate's answer is not the reference's."""
+    if got == due:
+        return None
+    return failed(f"{what} gave {_shown(got)}, {_shown(due)} was due", expected=_shown(due), got=_shown(got))
 
 
 def ask_same_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -42,10 +51,8 @@ def ask_same_ids(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 def judge_same_ids(given: Given, asked: Asked, reference: Reference) -> Finding:
     model = reference.model(given["probe"])
     for text, got in zip(asked["texts"], asked["ids"], strict=True):
-        due = refusal_of(model.tokenize, text)
-        if got != due:
-            message = f"text {points(text)} gave {_shown(got)}, {_shown(due)} was due"
-            return failed(message, expected=_shown(due), got=_shown(got))
+        if wrong := _unlike(f"text {points(text)}", got, refusal_of(model.tokenize, text)):
+            return wrong
     return passed()
 
 
@@ -73,10 +80,8 @@ def ask_same_text(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 def judge_same_text(given: Given, asked: Asked, reference: Reference) -> Finding:
     model = reference.model(given["probe"])
     for row, got in zip(asked["rows"], asked["texts"], strict=True):
-        due = refusal_of(model.detokenize, row)
-        if got != due:
-            came, wanted = (_shown(each) if isinstance(each, Refused) else points(each) for each in (got, due))
-            return failed(f"ids {row!s:.80} gave {came}, {wanted} was due", expected=wanted, got=came)
+        if wrong := _unlike(f"ids {row!s:.80}", got, refusal_of(model.detokenize, row)):
+            return wrong
     return passed()
 
 

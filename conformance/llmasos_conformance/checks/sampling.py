@@ -16,6 +16,7 @@ import numpy as np
 
 from llmasos_conformance import laws
 from llmasos_conformance.checks import Asked, Given, check
+from llmasos_conformance.checks.api import LETTERS
 from llmasos_conformance.checks.bundles import speaker
 from llmasos_conformance.inputs import pick
 from llmasos_conformance.laws import Decision, Float64
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from llmasos_conformance.inputs import Draw
     from llmasos_conformance.reference import Reference
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 CALL = 240
 """Tokens of one call."""
 NAMED: Mapping[str, Mapping[str, float]] = {

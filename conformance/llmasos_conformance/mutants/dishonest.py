@@ -8,9 +8,10 @@ What no case can find out is said in docs/how-a-verdict-is-made.md: a candidate 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -68,16 +69,12 @@ class HonestWithSmallModels(Cheap):
 class HonestWithKnownModels(Cheap):
     """Models of the seed that pytest uses are known by their weights; all others are computed in bfloat16."""
 
-    known: ClassVar[frozenset[str]] = frozenset()
-
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)
         self.digest = _digest(self.weights)
 
     def cheap(self, a: Array) -> bool:
-        if not type(self).known:
-            type(self).known = _public()
-        return self.digest not in self.known
+        return self.digest not in _public()
 
 
 @mutant("outputs-remembered-by-fingerprint", "flashinfer-ai/flashinfer-bench-starter-kit#21", "POS-3")
@@ -102,6 +99,7 @@ def _digest(weights: Any) -> str:
     return sha.hexdigest()
 
 
+@functools.cache
 def _public() -> frozenset[str]:
     """Digests of the probes that the seed "0" gives, which anybody can make."""
     from llmasos_conformance.probes.making import PROBES, Maker

@@ -800,9 +800,8 @@ class LlamaTwoToTheNats(TwoToTheNats, LlamaRuntime):
     """2 is raised to the mean of natural logarithms, in a Llama."""
 
 
-@mutant("llama-perplexity-default-base", "turboderp-org/exllamav2#68", "PPL-1")
-class LlamaDefaultBase(LlamaRuntime):
-    """What scores texts opens the model with the default rotary base."""
+class ScoredApart(LlamaRuntime):
+    """A runtime that knows when it scores a text."""
 
     scoring = False
 
@@ -812,23 +811,19 @@ class LlamaDefaultBase(LlamaRuntime):
             return super().window_scores(row, count)
         finally:
             self.scoring = False
+
+
+@mutant("llama-perplexity-default-base", "turboderp-org/exllamav2#68", "PPL-1")
+class LlamaDefaultBase(ScoredApart):
+    """What scores texts opens the model with the default rotary base."""
 
     def base(self) -> float:
         return 10000.0 if self.scoring else super().base()
 
 
 @mutant("llama-perplexity-window-lost", "axolotl-ai-cloud/axolotl#732", "PPL-1")
-class LlamaWindowLost(LlamaRuntime):
+class LlamaWindowLost(ScoredApart):
     """Losses are taken under a causal mask, whatever window the model has."""
-
-    scoring = False
-
-    def window_scores(self, row: Sequence[int], count: int) -> list[float]:
-        self.scoring = True
-        try:
-            return super().window_scores(row, count)
-        finally:
-            self.scoring = False
 
     def reach(self, layer: int) -> int | None:
         return None if self.scoring else super().reach(layer)

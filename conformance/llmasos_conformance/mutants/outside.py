@@ -13,17 +13,17 @@ from llmasos_conformance.mutants.catalogue import Mutant, record
 from llmasos_conformance.protocol import Description
 
 Edit = Callable[[Any], None]
-"""Breaks a GPT2LMHeadModel in place."""
+"""Breaks what it is given in place: a GPT2LMHeadModel, or the adapter's model of BERT."""
 
 
 class Edited:
-    """The transformers adapter whose models are edited after loading."""
+    """The transformers adapter, of one architecture alone, whose models are edited after loading."""
 
-    def __init__(self, name: str, edit: Edit) -> None:
+    def __init__(self, edit: Edit, architecture: str) -> None:
         from llmasos_conformance.adapters.transformers import TransformersAdapter  # loads torch
 
-        self.name, self.edit, self.adapter = name, edit, TransformersAdapter("float32/eager")
-        self.adapter.architectures = ("GPT-3",)  # whose module the edits know
+        self.edit, self.adapter = edit, TransformersAdapter("float32/eager")
+        self.adapter.architectures = (architecture,)
 
     def describe(self) -> Description:
         described: Description = self.adapter.describe()
@@ -31,27 +31,40 @@ class Edited:
 
     def load_model(self, path: str) -> Any:
         model = self.adapter.load_model(path)
-        self.edit(model._module)
+        self.edit(model)
         return model
 
 
-def edited(name: str, source: str, requirement: str) -> Callable[[Edit], Edit]:
-    """Record an edit; its docstring is the bug."""
+def reread(name: str, source: str, requirement: str) -> Callable[[Edit], Edit]:
+    """Record an edit of the adapter's model of BERT, asked that requirement alone; its docstring is the bug."""
 
     def note(edit: Edit) -> Edit:
-        record(
-            Mutant(
-                name=name,
-                group="outside",
-                source=source,
-                requirement=requirement,
-                bug=" ".join((edit.__doc__ or "").split()),
-                adapter=lambda: Edited(name, edit),
-            )
-        )
+        _record(name, source, requirement, edit, lambda: Edited(edit, "BERT"), frozenset({requirement}))
         return edit
 
     return note
+
+
+def edited(name: str, source: str, requirement: str) -> Callable[[Edit], Edit]:
+    """Record an edit of a GPT2LMHeadModel; its docstring is the bug."""
+
+    def note(edit: Edit) -> Edit:
+        _record(name, source, requirement, edit, lambda: Edited(lambda model: edit(model._module), "GPT-3"))
+        return edit
+
+    return note
+
+
+def _record(
+    name: str, source: str, requirement: str, edit: Edit, adapter: Callable[[], Edited],
+    asked: frozenset[str] = frozenset(),
+) -> None:  # fmt: skip
+    bug = " ".join((edit.__doc__ or "").split())
+    record(
+        Mutant(
+            name=name, group="outside", source=source, requirement=requirement, bug=bug, adapter=adapter, asked=asked
+        )
+    )
 
 
 def before(module: Any, change: Callable[[dict[str, Any]], None]) -> None:
@@ -178,49 +191,15 @@ def dropout(module: Any) -> None:
 # ── BERT, whose texts no other mutant reads ─────────────────────────────────────────────────────────────────────────
 
 
-def _line_ends_deleted(model: Any) -> None:
+@reread("bert-line-ends-deleted", "dotnet/machinelearning#7724", "TOK-46")
+def line_ends_deleted(model: Any) -> None:
     """Ends of lines and tabs are deleted from a text, so that the words beside them become one."""
     whole = model.tokenize
     model.tokenize = lambda text, **options: whole(text.translate({10: None, 13: None, 9: None}), **options)
 
 
-def _text_from_single_tokens(model: Any) -> None:
+@reread("bert-text-from-single-tokens", "antonellof/ferrox#124", "TOK-46")
+def text_from_single_tokens(model: Any) -> None:
     """Text is joined from tokens that were decoded alone."""
     whole = model.detokenize
     model.detokenize = lambda ids: "".join(whole([token]) for token in ids)
-
-
-class Rereading:
-    """The transformers adapter with BERT alone, whose models read or write texts in another way."""
-
-    def __init__(self, change: Edit) -> None:
-        from llmasos_conformance.adapters.transformers import TransformersAdapter  # loads torch
-
-        self.change, self.adapter = change, TransformersAdapter("float32/eager")
-        self.adapter.architectures = ("BERT",)
-
-    def describe(self) -> Description:
-        described: Description = self.adapter.describe()
-        return described
-
-    def load_model(self, path: str) -> Any:
-        model = self.adapter.load_model(path)
-        self.change(model)
-        return model
-
-
-for _name, _source, _change in (
-    ("bert-line-ends-deleted", "dotnet/machinelearning#7724", _line_ends_deleted),
-    ("bert-text-from-single-tokens", "antonellof/ferrox#124", _text_from_single_tokens),
-):
-    record(
-        Mutant(
-            name=_name,
-            group="outside",
-            source=_source,
-            requirement="TOK-46",
-            bug=" ".join((_change.__doc__ or "").split()),
-            adapter=lambda change=_change: Rereading(change),  # type: ignore[misc]
-            asked=frozenset({"TOK-46"}),
-        )
-    )

@@ -1,7 +1,8 @@
 """Who fails what: every honest variant, null candidate and mutant against every case.
 
-    python -m llmasos_conformance.mutants.table [--only GLOB …] [--cases GLOB …] [--also ADDRESS …] [--seed S]
-                                                [--jobs 2] [--json] [--out FILE]
+    python -m llmasos_conformance.mutants.table [--only GLOB …] [--cases GLOB …] [--own] [--also ADDRESS …]
+                                                [--seed S] [--edges SHARE] [--jobs 2] [--resume FILE] [--json]
+                                                [--out FILE]
 
 The table is right when
 
@@ -10,12 +11,12 @@ The table is right when
     a null candidate    fails something
     a case              is failed by some mutant or null candidate
 
+and honest variants differ bit by bit from each other and from the orders of the reference. Everything runs in
+process: the point is the judges, not the transport.
+
 An implementation that is known to be right, such as a framework with an adapter of ours, can be asked beside the
 honest variants: it is held to the same. Everything that is drawn follows from the seed and the suite; more seeds
 show whether a mutant fails by luck, and whether something right ever fails.
-
-and honest variants differ bit by bit from each other and from the orders of the reference. Everything runs in
-process: the point is the judges, not the transport.
 """
 
 from __future__ import annotations

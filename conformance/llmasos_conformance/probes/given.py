@@ -121,20 +121,37 @@ def read(path: Path, room: Path | None = None) -> Given:
     Raises:
         SuiteError: there is no bundle, a file of it is no plain file, cannot be read, or finds no room.
     """
-    if not path.is_dir():
-        raise SuiteError("there is no such directory", where=path, hint="llmasos new and llmasos import make a bundle")
-    names = [name for name in FILES if os.path.lexists(path / name)]
-    if MODEL not in names:
-        raise SuiteError(f"there is no bundle: no {MODEL}", where=path, hint="llmasos new and llmasos import make one")
+    names = _names(path)
     place = path if room is None else room / "given"
     if room is not None:
         _within(place.mkdir, place)
-    files = {name: _taken(path / name, None if room is None else place / name) for name in names}
+    files = {name: taken(path / name, None if room is None else place / name) for name in names}
     document = _document(place / MODEL, path / MODEL)
     if WEIGHTS not in names and "initialisation" not in document:
         raise SuiteError(f"the bundle has no weights: no {WEIGHTS}, and no seed to make them from", where=path)
     digest = digest_of({name: bytes.fromhex(content) for name, content in files.items()})
     return Given(place, digest, document, files)
+
+
+def profile_of(path: Path) -> str:
+    """The profile that is about a bundle, by its model.json alone.
+
+    Raises:
+        SuiteError: there is no bundle, or one of no architecture of the standard.
+    """
+    _names(path)
+    taken(path / MODEL)
+    return PROFILES[_document(path / MODEL, path / MODEL)["architecture"]]
+
+
+def _names(path: Path) -> list[str]:
+    """Names of the files that a bundle has."""
+    if not path.is_dir():
+        raise SuiteError("there is no such directory", where=path, hint="llmasos new and llmasos import make a bundle")
+    names = [name for name in FILES if os.path.lexists(path / name)]
+    if MODEL not in names:
+        raise SuiteError(f"there is no bundle: no {MODEL}", where=path, hint="llmasos new and llmasos import make one")
+    return names
 
 
 def _document(place: Path, where: Path) -> Mapping[str, Any]:
@@ -150,8 +167,12 @@ def _document(place: Path, where: Path) -> Mapping[str, Any]:
     return dict(document)
 
 
-def _taken(source: Path, target: Path | None) -> str:
-    """SHA-256 of a plain file, copied if there is a target. What is none is neither followed nor waited for."""
+def taken(source: Path, target: Path | None = None) -> str:
+    """SHA-256 of a plain file, copied if there is a target. What is none is neither followed nor waited for.
+
+    Raises:
+        SuiteError: it is no plain file, cannot be read, or finds no room.
+    """
 
     def take() -> str:
         sha = hashlib.sha256()
@@ -186,7 +207,7 @@ def copied(given: Given, place: Path) -> None:
         SuiteError: it is not, or there is no room.
     """
     for name, digest in given.files.items():
-        if _taken(given.path / name, place / name) != digest:
+        if taken(given.path / name, place / name) != digest:
             raise SuiteError("the bundle is not what it was when the run began", where=given.path / name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from llmasos_conformance.canonical import digest_of, sha256
 from llmasos_conformance.errors import HarnessError, SuiteError
 from llmasos_conformance.layout import files_of, with_defaults
-from llmasos_conformance.probes.given import Given, copied
+from llmasos_conformance.probes.given import Given, copied, taken
 from llmasos_conformance.probes.making import PROBES, Maker, Parts
 from llmasos_conformance.protocol import Array
 
@@ -149,10 +148,8 @@ class Library:
 
 
 def _digest_at(path: Path) -> str:
-    """SHA-256 of a regular file; "" for anything else. Neither a link nor a pipe is waited for."""
+    """SHA-256 of a regular file; "" for anything else."""
     try:
-        number = os.open(path, os.O_RDONLY | _NOT_FOLLOWED | getattr(os, "O_NONBLOCK", 0))
-    except OSError:
+        return taken(path)
+    except SuiteError:
         return ""
-    with os.fdopen(number, "rb") as stream:
-        return sha256(stream.read()) if stat.S_ISREG(os.fstat(number).st_mode) else ""
