@@ -79,6 +79,12 @@ class Node(NDArrayOperatorsMixin):
 
         return Node(self.value[key], [(self, back)])
 
+    def sum(self, axis: int, keepdims: bool = False) -> Node:
+        def back(gradient: Array) -> Array:
+            return np.broadcast_to(gradient if keepdims else np.expand_dims(gradient, axis), self.shape)
+
+        return Node(self.value.sum(axis=axis, keepdims=keepdims), [(self, back)])
+
     def copy(self) -> Node:
         return Node(self.value.copy(), [(self, lambda gradient: gradient)])
 
@@ -190,22 +196,6 @@ _UFUNCS: Mapping[str, Callable[..., tuple[Back, ...]]] = {
 # ── functions of arrays ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _sum(x: Node, axis: int = -1, keepdims: bool = False) -> Node:
-    def back(gradient: Array) -> Array:
-        return np.broadcast_to(gradient if keepdims else np.expand_dims(gradient, axis), x.shape)
-
-    return Node(np.sum(x.value, axis=axis, keepdims=keepdims), [(x, back)])
-
-
-def _mean(x: Node, axis: int = -1, keepdims: bool = False) -> Node:
-    count = x.shape[axis]
-
-    def back(gradient: Array) -> Array:
-        return np.broadcast_to((gradient if keepdims else np.expand_dims(gradient, axis)) / count, x.shape)
-
-    return Node(np.mean(x.value, axis=axis, keepdims=keepdims), [(x, back)])
-
-
 def _cumsum(x: Node, axis: int, dtype: Any) -> Node:
     def back(gradient: Array) -> Array:
         return np.flip(np.cumsum(np.flip(gradient, axis), axis=axis, dtype=dtype), axis)
@@ -229,12 +219,6 @@ def _concatenate(parts: Sequence[Any], axis: int = 0) -> Node:
     return Node(whole, [(part, back(i)) for i, part in enumerate(parts) if isinstance(part, Node)])
 
 
-def _split(x: Node, count: int, axis: int) -> list[Node]:
-    width = x.shape[axis] // count
-    axis = axis % len(x.shape)
-    return [x[(slice(None),) * axis + (slice(i * width, (i + 1) * width),)] for i in range(count)]
-
-
 def _repeat(x: Node, count: int, axis: int) -> Node:
     def back(gradient: Array) -> Array:
         shape = (*x.shape[: axis + 1], count, *x.shape[axis + 1 :])
@@ -245,13 +229,10 @@ def _repeat(x: Node, count: int, axis: int) -> Node:
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "sum": _sum,
-    "mean": _mean,
     "cumsum": _cumsum,
     "max": lambda x, axis, keepdims: np.max(x.value, axis=axis, keepdims=keepdims),
     "where": _where,
     "concatenate": _concatenate,
-    "split": _split,
     "repeat": _repeat,
     "zeros_like": lambda x: np.zeros_like(x.value),
     "iscomplexobj": lambda x: False,

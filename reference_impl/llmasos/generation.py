@@ -22,6 +22,7 @@ import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -313,7 +314,7 @@ def _steps(
     fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
-        chosen = sampling.choose(logits, request.sampler, allowed, counter.uniform(key, len(ids)))
+        chosen = sampling.choose(logits, request.sampler, allowed, partial(counter.uniform, key, len(ids)))
         ids.append(chosen)
         fed = [chosen]
         if request.logprobs is not None:

@@ -236,11 +236,13 @@ class Model:
 
         Raises:
             InvalidArgument, ContextOverflow: as `gradients`; the learning rate is none.
+            InvalidFormat: a weight after the step is too large for the dtype.
         """
         rate = generation.check_rate(learning_rate)
         loss, gradient = self.gradients(batch, **beside)
+        stepped = training.stepped(self._weights, gradient, rate)
         twin = object.__new__(Model)
-        twin.__dict__.update(self.__dict__, _weights=training.stepped(self._weights, gradient, rate))
+        twin.__dict__.update(self.__dict__, _weights=weights.in_one_block(stepped, self.dtype))
         return loss, twin
 
     def encode(self, batch: Sequence[Sequence[int]], *, types: Sequence[Sequence[int]] | None = None) -> list[Encoding]:

@@ -51,8 +51,9 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
     Source:
         LLMasOS standard, GPT-3: pre-norm with biased variance.
     """
-    centred = x - np.mean(x, axis=-1, keepdims=True)  # [..., D]
-    variance: Array = np.mean(centred * centred, axis=-1, keepdims=True)  # [..., 1]
+    D = x.shape[-1]
+    centred = x - x.sum(axis=-1, keepdims=True) / D  # [..., D]
+    variance: Array = (centred * centred).sum(axis=-1, keepdims=True) / D  # [..., 1]
     normed: Array = centred / np.sqrt(variance + epsilon)
     return normed * weight + bias
 
@@ -71,7 +72,7 @@ def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:
     Source:
         LLMasOS standard, Llama; Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
-    mean_square: Array = np.mean(x * x, axis=-1, keepdims=True)  # [..., 1]
+    mean_square: Array = (x * x).sum(axis=-1, keepdims=True) / x.shape[-1]  # [..., 1]
     scaled: Array = x / np.sqrt(mean_square + epsilon)
     return scaled * weight
 
@@ -175,7 +176,7 @@ def softmax(x: Array) -> Array:
         LLMasOS document 4.1.
     """
     e: Array = np.exp(x - np.max(x, axis=-1, keepdims=True))
-    e /= np.sum(e, axis=-1, keepdims=True)
+    e /= e.sum(axis=-1, keepdims=True)
     return e
 
 
@@ -194,12 +195,12 @@ def log_softmax(x: Array) -> Array:
         LLMasOS document 4.2.
     """
     top: Array = np.max(x, axis=-1, keepdims=True)
-    total: Array = np.sum(np.exp(x - top), axis=-1, keepdims=True)
+    total: Array = np.exp(x - top).sum(axis=-1, keepdims=True)
     log_total: Array = np.log(total)
     return x - top - log_total
 
 
-def causal_mask(T: int, S: int, window: int | None = None) -> npt.NDArray[np.bool_]:
+def causal_mask(T: int, S: int, window: int | None = None) -> npt.NDArray[np.bool_] | None:
     """Which keys each query may see, when the T queries are the last of S positions.
 
     Query t stands at position p = S - T + t and sees the keys at positions p - window + 1 … p.
@@ -208,8 +209,10 @@ def causal_mask(T: int, S: int, window: int | None = None) -> npt.NDArray[np.boo
         window: how many keys a query sees at most, its own included; None for all up to its own.
 
     Returns:
-        [T, S] True where visible.
+        [T, S] True where visible; None where a single query sees all, as in most steps of a generation.
     """
+    if T == 1 and (window is None or window >= S):
+        return None
     key, query = np.arange(S), np.arange(S - T, S)[:, None]
     visible = key <= query
     return visible if window is None else visible & (key > query - window)
@@ -285,7 +288,8 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
     Source:
         LLMasOS standard, Llama.
     """
-    a, b = np.split(x, 2, axis=-1)
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
     return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 

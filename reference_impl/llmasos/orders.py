@@ -159,8 +159,9 @@ def layer_norm_one_pass(x: Array, weight: Array, bias: Array, epsilon: float) ->
 
     The difference may come out below zero when x is nearly constant, and is then zero.
     """
-    mean = np.mean(x, axis=-1, keepdims=True)
-    variance: Array = np.maximum(np.mean(x * x, axis=-1, keepdims=True) - mean * mean, 0)
+    D = x.shape[-1]
+    mean = x.sum(axis=-1, keepdims=True) / D
+    variance: Array = np.maximum((x * x).sum(axis=-1, keepdims=True) / D - mean * mean, 0)
     normed: Array = (x - mean) / np.sqrt(variance + epsilon)
     return normed * weight + bias
 
@@ -183,7 +184,7 @@ def attention_online(q: Array, k: Array, v: Array, visible: Mask = None) -> Arra
         new_top = np.maximum(top, np.max(scores, axis=-1, keepdims=True))
         scale = np.exp(top - new_top)
         e = np.exp(scores - new_top)
-        mass = mass * scale + np.sum(e, axis=-1, keepdims=True)
+        mass = mass * scale + e.sum(axis=-1, keepdims=True)
         mixed = mixed * scale + e @ v[..., block, :]
         top = new_top
     return mixed / mass

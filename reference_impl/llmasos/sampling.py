@@ -6,7 +6,7 @@ logits. Randomness enters only as a number that is passed in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,15 +119,15 @@ def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] 
     return z
 
 
-def choose(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None, u: float) -> int:
-    """The next id: `draw` from `law`, without making the law where one id has all of it.
+def choose(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None, u: Callable[[], float]) -> int:
+    """The next id: `draw` from `law`, without making the law, or a number, where one id has all of it.
 
     Args:
-        logits, sampler, allowed: as in `law`. u: of [0, 1).
+        logits, sampler, allowed: as in `law`. u: gives a number of [0, 1).
     """
     if sampler.temperature == 0:
         return int(np.argmax(_admissible(logits, sampler, allowed)))
-    return draw(law(logits, sampler, allowed), u)
+    return draw(law(logits, sampler, allowed), u())
 
 
 def draw(p: Float64, u: float) -> int:

@@ -119,7 +119,7 @@ def loss(
         if places:
             law = ops.log_softmax(logits(weights, config, row, arithmetic))  # [1, T, V]
             chosen = law[np.zeros(len(places), dtype=int), places, [row.labels[t] for t in places]]
-            shares.append(np.sum(chosen, axis=-1, keepdims=True))
+            shares.append(chosen.sum(axis=-1, keepdims=True))
     return -derivatives.total(shares)[0] / count
 
 

@@ -232,9 +232,10 @@ def in_dtype(array: Array, dtype: str, where: str) -> Array:
 
 
 def in_one_block(stored: Mapping[str, Array], dtype: str) -> dict[str, Array]:
-    """Tensors in the dtype of a computation, all in one piece of memory.
+    """Tensors in the dtype of a computation, all in one piece of memory, the longer axis of a matrix without gaps.
 
-    A step of generation reads every weight once, and of large pages faster than of many small ones.
+    A step of generation reads every weight once: of large pages faster than of many small ones, and of few long rows
+    faster than of many short ones.
 
     Raises:
         InvalidFormat: an element is too large for the dtype.
@@ -243,7 +244,8 @@ def in_one_block(stored: Mapping[str, Array], dtype: str) -> dict[str, Array]:
     ends = list(itertools.accumulate(-(-array.size // line) * line for array in stored.values()))
     block, made = np.empty(ends[-1] if ends else 0, dtype), {}
     for (name, array), begin in zip(stored.items(), [0, *ends], strict=False):
-        made[name] = block[begin : begin + array.size].reshape(array.shape)
+        place, tall = block[begin : begin + array.size], array.ndim == 2 and array.shape[0] > array.shape[1]
+        made[name] = place.reshape(array.shape, order="F" if tall else "C")
         with np.errstate(over="ignore"):
             made[name][...] = array
         check_finite(made[name], f"{name} as {dtype}")

@@ -268,6 +268,7 @@ def test_weights_lie_in_one_block_and_are_what_they_were():
     assert {array.dtype for array in made.values()} == {np.dtype(np.float64)}
     assert made["a"].flags.c_contiguous
     assert made["a"].base is made["b"].base
+    assert weights.in_one_block({"tall": np.ones((3, 2))}, "float64")["tall"].T.flags.c_contiguous
     assert weights.in_one_block({}, "float64") == {}
 
 
