@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from calibrate_honest_error import LENGTHS, Figures, held_out, main
+from calibrate_honest_error import LENGTHS, Figures, baseline, claimed, held_out, main
 
-from llmasos import orders
+from llmasos import halves, orders
 from llmasos.architectures import bert, transformer
 from llmasos.architectures.blocks import Watch
 from llmasos.config import ModelConfig
@@ -29,7 +29,7 @@ from llmasos.orders import Arithmetic
 from llmasos_conformance import numerics
 from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.probes import NAMES, Library
-from llmasos_conformance.reference import HONEST_ORDERS
+from llmasos_conformance.protocol import LARGEST
 
 SILENT = ("uniform", "script", "echo")
 """Ends of names of probes whose logits are exact, so that there is nothing to compare with."""
@@ -37,7 +37,13 @@ PROBES = tuple(name for name in NAMES if name.startswith(("bert-", "trf-")) and 
 LONG = 272
 """Length of rows of the long probes at every eighth seed."""
 
-Run = Callable[[Mapping[str, Array], Arithmetic], dict[str, Array]]
+
+def arrays(found: Mapping[str, Any]) -> dict[str, Array]:
+    """Results of any dtype as arrays."""
+    return {part: np.asarray(values) for part, values in found.items()}
+
+
+Run = Callable[[Mapping[str, Any], Arithmetic], dict[str, Any]]
 
 
 def by_power(start: int, end: int, D: int, dtype: npt.DTypeLike) -> Array:
@@ -57,9 +63,11 @@ def _in_turn(start: int, end: int, D: int, dtype: npt.DTypeLike, angles: Callabl
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(len(angle), -1)[:, :D]
 
 
-def candidates() -> Sequence[Arithmetic]:
-    """The held-out orders, three of them with sinusoids of their own."""
-    first, second, third, fourth, *others = held_out()
+def candidates(dtype: str) -> Sequence[Arithmetic]:
+    """The held-out orders, three of them with sinusoids of their own but in half precision."""
+    if dtype in halves.KINDS:
+        return held_out(dtype)
+    first, second, third, fourth, *others = held_out(dtype)
     second, third = replace(second, sinusoids=by_power), replace(third, sinusoids=by_power)
     return (first, second, third, replace(fourth, sinusoids=by_division), *others)
 
@@ -76,15 +84,15 @@ def question(probe: str, seed: int, config: ModelConfig) -> Run:
     if config.architecture == "BERT":
         kinds = drawn(LENGTHS[seed % 8], config.type_vocab_size)
 
-        def encoder(weights: Mapping[str, Array], arithmetic: Arithmetic) -> dict[str, Array]:
+        def encoder(weights: Mapping[str, Any], arithmetic: Arithmetic) -> dict[str, Any]:
             watch = Watch()
             logits = bert.forward(weights, config, ids, kinds, arithmetic, watch)[0]
-            return {"logits": logits, "hidden": watch.hidden[-1][0], "pooled": np.asarray(watch.pooled)}
+            return {"logits": logits, "hidden": watch.hidden[-1][0], "pooled": watch.pooled}
 
         return encoder
     source = drawn(LENGTHS[(seed // 8 + 3 * seed) % 8], V)
 
-    def translator(weights: Mapping[str, Array], arithmetic: Arithmetic) -> dict[str, Array]:
+    def translator(weights: Mapping[str, Any], arithmetic: Arithmetic) -> dict[str, Any]:
         read = transformer.read(weights, config, source, arithmetic)
         return {"logits": transformer.forward(weights, config, ids, read, arithmetic)[0][0]}
 
@@ -96,10 +104,12 @@ def ratios(probe: str, seed: int, dtype: str) -> Figures:
     parts = Library(Path("unused"), str(seed)).parts(probe)
     run = question(probe, seed, ModelConfig.from_document(parts.document, probe))
     truth = run({name: array.astype(np.float64) for name, array in parts.weights.items()}, orders.PLAIN)
-    claimed = {name: array.astype(dtype) for name, array in parts.weights.items()}
-    honest = [run(claimed, orders.ORDERS[name]) for name in HONEST_ORDERS]
+    if max(float(np.abs(array).max()) for array in parts.weights.values()) > LARGEST[dtype]:
+        return {}
+    weights = claimed(parts.weights, dtype)
+    honest = [arrays(run(weights, each)) for each in baseline(dtype)]
     found: dict[str, list[tuple[float, float, float]]] = {part: [] for part in truth}
-    for made in (run(claimed, arithmetic) for arithmetic in candidates()):
+    for made in (arrays(run(weights, arithmetic)) for arithmetic in candidates(dtype)):
         for part, due in truth.items():
             each = numerics.compare(made[part], due, [row[part] for row in honest], dtype)
             found[part].append((each.ratio_rms, each.ratio_position, each.ratio_max))
@@ -107,4 +117,4 @@ def ratios(probe: str, seed: int, dtype: str) -> Figures:
 
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__ or "", PROBES, 48, len(candidates()), ratios))
+    sys.exit(main(__doc__ or "", PROBES, 48, len(candidates("float32")), ratios))

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmasos import orders
+from llmasos import halves, orders
 from llmasos.architectures import MODULES
 from llmasos.config import ModelConfig
 from llmasos.ops import Array
@@ -98,8 +98,34 @@ def angles_one_by_one(start: int, end: int, K: int, theta: float, dtype: npt.DTy
     return np.cos(angle), np.sin(angle)
 
 
-def held_out() -> Sequence[Arithmetic]:
+def claimed(weights: Mapping[str, Array], dtype: str) -> Mapping[str, Any]:
+    """Weights as a computation in the dtype has them."""
+    if dtype in halves.KINDS:
+        return halves.loaded(weights, dtype)
+    return {name: array.astype(dtype) for name, array in weights.items()}
+
+
+def baseline(dtype: str) -> Sequence[Arithmetic]:
+    """The honest orders of the suite."""
+    listed = [orders.ORDERS[name] for name in HONEST_ORDERS[dtype]]
+    return [halves.arithmetic(each) for each in listed] if dtype in halves.KINDS else listed
+
+
+def held_out(dtype: str) -> Sequence[Arithmetic]:
     """Honest orders that no baseline contains."""
+    if dtype in halves.KINDS:
+        rounded = replace(orders.ONLINE, name="online, every step rounded")
+        linear = halves.rounded_once(orders.PLAIN.linear)
+        listed = (
+            orders.REVERSED,
+            rounded,
+            replace(halves.fused(orders.PLAIN), linear=linear),
+            replace(orders.PLAIN, linear=linear, attention=halves.rounded_once(orders.PLAIN.attention)),
+            halves.fused(orders.SPLIT_K),
+            order(in_blocks(32), orders.REVERSED, "blocks of 32, reversed"),
+            order(orders.matmul_split, rounded, "split, online, one pass, every step rounded"),
+        )
+        return [halves.arithmetic(each) for each in listed]
     return (
         orders.REVERSED,
         order(backwards, orders.SEQUENTIAL, "backwards"),
@@ -115,19 +141,19 @@ def ratios(probe: str, seed: int, dtype: str) -> Figures:
     parts = Library(Path("unused"), str(seed)).parts(probe)
     config = ModelConfig.from_document(parts.document, probe)
     exact = {name: array.astype(np.float64) for name, array in parts.weights.items()}
-    claimed = {name: array.astype(dtype) for name, array in parts.weights.items()}
     longest = next((count for end, count in LONG.items() if probe.endswith(end) and seed % 8 == 0), 0)
     length = min(longest or LENGTHS[seed % len(LENGTHS)], config.context_length)
     ids = np.array([KeyedDraw("calibrate", str(seed), probe, 0).integers(length, 0, config.vocab_size - 1)])
     forward = MODULES[config.architecture].forward
     truth = forward(exact, config, ids)[0][0]
 
-    def run(arithmetic: Arithmetic) -> Array:
-        row: Array = forward(claimed, config, ids, None, arithmetic)[0][0]
-        return row
+    weights = claimed(parts.weights, dtype)
 
-    honest = [run(orders.ORDERS[name]) for name in HONEST_ORDERS]
-    found = [numerics.compare(run(arithmetic), truth, honest, dtype) for arithmetic in held_out()]
+    def run(arithmetic: Arithmetic) -> Array:
+        return np.asarray(forward(weights, config, ids, None, arithmetic)[0][0])
+
+    honest = [run(each) for each in baseline(dtype)]
+    found = [numerics.compare(run(arithmetic), truth, honest, dtype) for arithmetic in held_out(dtype)]
     return {"": [(each.ratio_rms, each.ratio_position, each.ratio_max) for each in found]}
 
 
@@ -165,4 +191,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__ or "", PROBES, 200, len(held_out()), ratios))
+    sys.exit(main(__doc__ or "", PROBES, 200, len(held_out("float32")), ratios))

@@ -18,12 +18,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Replay
+from llmasos_conformance.candidate import Beyond, Candidate, EvidenceMismatch, Exchange, Live, Replay
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import CandidateFault, Died, ProtocolBroken, TimedOut
 from llmasos_conformance.inputs import Draw, KeyedDraw
 from llmasos_conformance.probes import Disturbed
-from llmasos_conformance.protocol import Refusal
+from llmasos_conformance.protocol import HALF, NOT_IN_HALF, Refusal
 from llmasos_conformance.reference import Reference
 from llmasos_conformance.suite import Case, Suite
 from llmasos_conformance.verdict import Finding, Outcome, State, emulated_in, failed
@@ -128,6 +128,9 @@ def _revive(bench: Bench, link: Live, fault: str) -> None:
 
 def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: Reference) -> tuple[Finding, str, str]:
     """Finding, fault ("" unless something else than an answer came) and detail for a developer."""
+    if candidate.description.claims.dtype in HALF and case.needs & NOT_IN_HALF:
+        text = f"{', '.join(sorted(case.needs & NOT_IN_HALF))}: not judged where half precision is claimed"
+        return Finding(state=State.NOT_APPLICABLE, message=text), "", ""
     try:
         asked = check.question(case.given, draw, candidate)
     except Refusal as refusal:
@@ -138,6 +141,8 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
     except CandidateFault as fault:
         kind = "died" if isinstance(fault, Died) else ""
         return failed(f"{fault.kind}: {fault.message}", expected="an answer", got=fault.kind), kind, fault.detail
+    except Beyond as beyond:
+        return Finding(state=State.NOT_APPLICABLE, message=beyond.args[0]), "", ""
     except (EvidenceMismatch, Disturbed):
         raise
     except Exception as error:

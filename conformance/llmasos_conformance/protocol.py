@@ -59,6 +59,7 @@ contract travels as JSON-RPC lines; see `wire`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -104,8 +105,20 @@ CAPABILITIES: Mapping[str, str] = {
 ARCHITECTURES = ("Transformer", "GPT-3", "BERT", "Llama")
 """Architectures of the model format. A case may need one, as it may need a capability."""
 
-DTYPES = ("float64", "float32")
+HALF = ("float16", "bfloat16")
+DTYPES = ("float64", "float32", *HALF)
 """Arithmetic that this version can judge. Others are refused by name, never judged by a guess."""
+
+NOT_IN_HALF = frozenset({"gradients", "train_step"})
+"""Capabilities that are not judged where half precision is claimed: whoever trains accumulates in more."""
+
+LARGEST: Mapping[str, float] = {
+    "float64": sys.float_info.max,
+    "float32": (2 - 2.0**-23) * 2.0**127,
+    "float16": (2 - 2.0**-10) * 2.0**15,
+    "bfloat16": (2 - 2.0**-7) * 2.0**127,
+}
+"""The largest number of each dtype."""
 
 DETERMINISM = ("D0", "D1", "D2", "D3")
 

@@ -27,8 +27,13 @@ NOTHING: Beside = {}
 PLURAL: Mapping[str, str] = {"source": "sources", "types": "types"}
 """Name of what stands beside a row -> name of the list that a batch of rows has."""
 
-HONEST_ORDERS = ("plain", "sequential", "split-k", "online")
-"""Orders of computation whose largest error is the honest error (LLMasOS specification, NUM-1)."""
+HONEST_ORDERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("float64", "float32"), ("plain", "sequential", "split-k", "online")),
+    **dict.fromkeys(("float16", "bfloat16"), ("plain", "split-k", "online")),
+}
+"""Orders of computation whose largest error is the honest error of a dtype (LLMasOS specification, NUM-1).
+
+Nobody adds up hundreds of terms in half precision one after the other: the sum would have three times the error."""
 
 
 @dataclass(slots=True)
@@ -130,5 +135,5 @@ def connect(claims: Claims, probes: Library, open_address: Any) -> Reference:
         connection: Connection = open_address(address)
         return Candidate(Direct(connection), connection.description, probes)
 
-    honest = {order: seat(f"reference:{claims.dtype}/{order}") for order in HONEST_ORDERS}
+    honest = {order: seat(f"reference:{claims.dtype}/{order}") for order in HONEST_ORDERS[claims.dtype]}
     return Reference(claims, seat("reference"), honest, probes)

@@ -42,6 +42,8 @@ class FakeConnection:
 class FakeProbe:
     digest: str = "d1gest"
     path: Path = Path("somewhere/secret")
+    name: str = "loud"
+    largest: float = 7e4
 
 
 class FakeLibrary:
@@ -113,6 +115,27 @@ def test_an_undeclared_capability_is_not_declared_and_nothing_is_asked():
     trial = made.run()
     assert trial.outcome.state is State.NOT_DECLARED
     assert made.connection.calls == []
+
+
+@pytest.mark.parametrize(("dtype", "asked"), [("float16", False), ("bfloat16", True), ("float32", True)])
+def test_a_probe_that_the_claimed_dtype_does_not_hold_is_not_asked_about(dtype, asked):
+    made = world(description=replace(DESCRIPTION, claims=Claims(dtype=dtype)))
+    trial = made.run()
+    assert (trial.outcome.state is State.PASS) == asked == bool(made.connection.calls)
+    assert asked or "float16 ends at 65504" in trial.outcome.message
+    assert asked or trial.outcome.state is State.NOT_APPLICABLE
+    assert engine.rejudge(made.bench, CASE, trial.examples).state is trial.outcome.state
+
+
+def test_gradients_are_not_judged_where_half_precision_is_claimed():
+    offers = replace(DESCRIPTION, capabilities=frozenset({"load_model", "tokenize", "gradients"}))
+    case = replace(CASE, needs=frozenset({"gradients"}))
+    for dtype, state in (("bfloat16", State.NOT_APPLICABLE), ("float32", State.PASS)):
+        made = world(description=replace(offers, claims=Claims(dtype=dtype)))
+        trial = made.run(case)
+        assert trial.outcome.state is state
+        assert bool(made.connection.calls) == (state is State.PASS)
+        assert engine.rejudge(made.bench, case, trial.examples).state is state
 
 
 @pytest.mark.parametrize(

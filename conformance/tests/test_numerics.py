@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmasos_conformance import numerics
+from llmasos_conformance import numerics, protocol
+from llmasos_conformance.checks.numerics import BITS, DECIMALS, judge_resolution
+from llmasos_conformance.graphs.contract import WRITTEN
 from llmasos_conformance.numerics import (
     KAPPA_MAX,
     KAPPA_POSITION,
@@ -26,6 +30,10 @@ from llmasos_conformance.numerics import (
     log_softmax,
     margin,
 )
+from llmasos_conformance.probes import Library
+from llmasos_conformance.probes.given import LARGEST_VOCABULARY
+from llmasos_conformance.protocol import DTYPES, Claims
+from llmasos_conformance.reference import HONEST_ORDERS, Reference
 from llmasos_conformance.verdict import State
 
 T, V = 5, 40
@@ -259,17 +267,51 @@ def test_a_near_tie_is_doubtful_and_a_clear_choice_is_not() -> None:
 
 
 def test_every_dtype_that_can_be_claimed_has_its_constants() -> None:
-    from llmasos_conformance.protocol import DTYPES
-
-    for table in (KAPPA_RMS, KAPPA_POSITION, KAPPA_MAX, numerics.UNIT_ROUNDOFF):
+    tables = (KAPPA_RMS, KAPPA_POSITION, KAPPA_MAX, numerics.UNIT_ROUNDOFF, protocol.LARGEST, HONEST_ORDERS, WRITTEN)
+    for table in (*tables, BITS, DECIMALS, LARGEST_VOCABULARY):
         assert set(table) == set(DTYPES)
 
 
+@pytest.mark.parametrize("dtype", protocol.HALF)
+def test_honest_half_precision_stays_below_half_of_each_bound_and_what_is_coarser_does_not(
+    dtype: str, tmp_path: Path
+) -> None:
+    llmasos = pytest.importorskip("llmasos")
+    library = Library(tmp_path, "numerics")
+    for name in ("plain", "hot-attention", "near-constant", "overflow", "bert-plain", "llama-plain"):
+        path = library.get(name).path
+        ids = [[(19 * i + 5) % 250 for i in range(16)]]
+        truth = llmasos.load_model(path).forward(ids)[0]
+        run = {
+            order: llmasos.load_model(path, dtype=dtype, order=order).forward(ids)[0]
+            for order in (*HONEST_ORDERS[dtype], "reversed")
+        }
+        held_out = run.pop("reversed")
+        honest = list(run.values())
+        found = compare(held_out, truth, honest, dtype)
+        assert all(ratio <= bound / 2 for ratio, bound, _ in found.rules), (name, found)
+        step = 2.0**-3 if dtype == "bfloat16" else 2.0**-6  # of the spread; honest errors are a tenth of it
+        coarse = truth + step * truth.std() * np.random.default_rng(1).standard_normal(truth.shape)
+        if name != "overflow":
+            assert not judge_logits("logits", coarse, truth, honest, dtype).ok, name
+
+
+@pytest.mark.parametrize(("dtype", "coarser"), [("float16", "bfloat16"), ("float32", "float16"), ("bfloat16", "")])
+def test_logits_of_a_coarser_dtype_are_seen_and_those_of_the_claimed_one_are_not(dtype: str, coarser: str) -> None:
+    values = np.random.default_rng(3).standard_normal((8, 200))
+    reference = Reference(Claims(dtype=dtype), None, {}, None)  # type: ignore[arg-type]
+
+    def judged(kind: str) -> Any:
+        logits = values.astype(kind).astype(np.float32)
+        return judge_resolution({"probe": "p"}, {"logits": logits}, reference)
+
+    assert judged(dtype).ok
+    assert not coarser or not judged(coarser).ok
+    rounded = {"logits": np.round(values, DECIMALS[dtype]).astype(dtype).astype(np.float32)}
+    assert not judge_resolution({"probe": "p"}, rounded, reference).ok
+
+
 def test_honest_orders_stay_below_half_of_each_bound_on_real_models(tmp_path: object) -> None:
-    from pathlib import Path
-
-    from llmasos_conformance.probes import Library
-
     llmasos = pytest.importorskip("llmasos")
     library = Library(Path(str(tmp_path)), "numerics")
     for name in ("plain", "hot-attention", "near-constant", "overflow"):

@@ -7,7 +7,7 @@ sees another and its result does not depend on its company.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,8 @@ from llmasos.ops import Array
 from llmasos.orders import ORDERS
 from llmasos.tokenizer import Tokenizer, check_text, text_ids
 
-DTYPES = ("float64", "float32")
+HALF = ("float16", "bfloat16")
+DTYPES = ("float64", "float32", *HALF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,13 @@ class Model:
         self.order = order
         self._arithmetic = ORDERS[order]
         stored = bundle.weights if bundle.weights is not None else weights.initialise(bundle.config)
-        self._weights = weights.in_one_block(stored, dtype)
+        if dtype in HALF:
+            from llmasos import halves  # needs ml_dtypes, as the other dtypes do not
+
+            self._arithmetic = halves.arithmetic(ORDERS[order])
+            self._weights: Mapping[str, Any] = halves.loaded(stored, dtype)
+        else:
+            self._weights = weights.in_one_block(stored, dtype)
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> str:
         """Continue a text.
@@ -191,7 +198,7 @@ class Model:
         """
         watch = Watch()
         self._logits(ids, source=source, types=types, watch=watch)
-        return watch
+        return watch.map(np.asarray)
 
     def hidden_states(self, ids: Sequence[int], **beside: Sequence[int]) -> list[Array]:
         """What enters the first block of a row and what leaves each block, [T, D] each; of a Transformer the target's.
@@ -225,6 +232,8 @@ class Model:
         Raises:
             InvalidArgument, ContextOverflow: as `training.examples`.
         """
+        if self.dtype in HALF:
+            raise Unsupported(f"gradients are not computed in {self.dtype}", "dtype", "load the model in float32")
         rows = training.examples(self.config, batch, **beside)
         return training.gradients(self._weights, self.config, rows, self._arithmetic)
 
@@ -378,8 +387,7 @@ class Model:
             logits = self._architecture.forward(
                 self._weights, self.config, np.array([row]), np.array([kinds]), self._arithmetic, watch
             )
-            only: Array = logits[0]
-            return only
+            return np.asarray(logits[0])
         return self._run(ids, self._start(source, watch), watch)[0]
 
     def _start(self, source: Sequence[int] | None, watch: Watch | None = None) -> Any:
@@ -406,8 +414,7 @@ class Model:
         """Logits [T, V] of ids behind a cache, and the cache behind them."""
         row = np.array([self._row(ids)])
         logits, cache = self._architecture.forward(self._weights, self.config, row, cache, self._arithmetic, watch)
-        only: Array = logits[0]  # the batch has one row
-        return only, cache
+        return np.asarray(logits[0]), cache  # the batch has one row
 
     def _advance(self, cache: Any, ids: Sequence[int]) -> tuple[Array, Any]:
         """Logits [V] behind the last of ids, and the cache there."""
@@ -476,7 +483,8 @@ def load_model(path: str | os.PathLike[str], *, dtype: str = "float64", order: s
 
     Args:
         path: the bundle's directory or its model.json.
-        dtype: "float64" defines expected behaviour; "float32" is an honest ordinary computation.
+        dtype: "float64" defines expected behaviour; "float32" is an honest ordinary computation, "float16" and
+            "bfloat16" are honest ones that round after every operation.
         order: of computation, a name of `orders.ORDERS`.
 
     Raises:

@@ -172,8 +172,7 @@ def attention_online(q: Array, k: Array, v: Array, visible: Mask = None) -> Arra
     When a block raises the maximum from m to m', what was gathered so far is scaled by exp(m - m').
     """
     S = k.shape[-2]
-    # A finite start, because the first blocks of a narrow band hold no key that the query may see.
-    top = np.full((*q.shape[:-1], 1), np.finfo(q.dtype).min, dtype=q.dtype)  # [B, H, T, 1]
+    top = np.full((*q.shape[:-1], 1), -np.inf, dtype=q.dtype)  # [B, H, T, 1]
     mass = np.zeros_like(top)
     mixed = np.zeros_like(q)
     for low in range(0, S, KEY_BLOCK):
@@ -182,8 +181,10 @@ def attention_online(q: Array, k: Array, v: Array, visible: Mask = None) -> Arra
         if visible is not None:
             scores = np.where(visible[:, block], scores, -np.inf)
         new_top = np.maximum(top, np.max(scores, axis=-1, keepdims=True))
-        scale = np.exp(top - new_top)
-        e = np.exp(scores - new_top)
+        # The first blocks of a narrow band hold no key that the query may see, and so no maximum to take off.
+        taken_off = np.where(new_top == -np.inf, 0, new_top)
+        scale = np.exp(top - taken_off)
+        e = np.exp(scores - taken_off)
         mass = mass * scale + e.sum(axis=-1, keepdims=True)
         mixed = mixed * scale + e @ v[..., block, :]
         top = new_top

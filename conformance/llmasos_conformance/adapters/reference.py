@@ -19,6 +19,8 @@ from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import (
     ARCHITECTURES,
     CAPABILITIES,
+    HALF,
+    NOT_IN_HALF,
     ROUGE_PARTS,
     Array,
     Claims,
@@ -30,7 +32,7 @@ from llmasos_conformance.protocol import (
 
 T = TypeVar("T")
 BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
-DTYPES = ("float64", "float32")
+DTYPES = ("float64", "float32", *HALF)
 
 
 class ReferenceAdapter:
@@ -54,7 +56,7 @@ class ReferenceAdapter:
         return Description(
             name="llmasos",
             version=llmasos.__version__,
-            capabilities=frozenset(CAPABILITIES) - _absent(),
+            capabilities=frozenset(CAPABILITIES) - _absent() - (NOT_IN_HALF if self.dtype in HALF else set()),
             # Ids do not depend on company or cache, because each row is computed alone; sums over a cache run in
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),
@@ -217,13 +219,14 @@ class ReferenceModel:
         return loss, ReferenceModel(model)
 
     def export(self, **options: Any) -> dict[str, bytes]:
-        """model.onnx and what it needs, in the model's dtype."""
+        """model.onnx and what it needs, in the model's dtype, and in float32 where that is half precision."""
         _known(options, ("opset", "cached", "external"))
         if not self._path:
             raise Refusal("unsupported", "a model that was trained here lies in no bundle")
         with tempfile.TemporaryDirectory(prefix="llmasos-export-") as place:
             out = Path(place) / "model.onnx"
-            export_bundle(self._path, out, **{"dtype": self._model.dtype, "cached": False, **options})
+            dtype = "float32" if self._model.dtype in HALF else self._model.dtype
+            export_bundle(self._path, out, **{"dtype": dtype, "cached": False, **options})
             return {path.name: path.read_bytes() for path in Path(place).iterdir()}
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:

@@ -37,7 +37,7 @@ from llmasos_conformance.checks.numerics import FACTOR, louder
 from llmasos_conformance.checks.rows import LENGTH, PROBE, STEPS, counted, draw_ids, new_ids, told, unlike_greedy
 from llmasos_conformance.graphs import contract, making, running, spoiled
 from llmasos_conformance.graphs.asking import Asker, Row
-from llmasos_conformance.graphs.contract import DATA, FILE
+from llmasos_conformance.graphs.contract import DATA, FILE, WRITTEN
 from llmasos_conformance.graphs.proto import Model
 from llmasos_conformance.inputs import sequence, shuffled
 from llmasos_conformance.layout import safetensors_bytes, with_defaults
@@ -64,6 +64,12 @@ PIECES = {
     "description": "numbers of ids after which the row is cut",
 }
 
+
+def written(candidate: Candidate) -> str:
+    """The dtype of the files that this candidate runs and writes."""
+    return WRITTEN[candidate.description.claims.dtype]
+
+
 # ── what is asked about ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -86,7 +92,7 @@ def interchanged(candidate: Candidate, given: Given) -> LoadedModel:
     """A probe whose weights are in model.onnx alone."""
     architecture, sizes, weights = subject(candidate.probes, given)
     files = making.files(
-        architecture, sizes, weights, dtype=candidate.description.claims.dtype, opset=given["opset"],
+        architecture, sizes, weights, dtype=written(candidate), opset=given["opset"],
         cached=given["cached"], external=given["external"],
     )  # fmt: skip
     made = candidate.probes.parts(given["probe"]).document
@@ -279,7 +285,7 @@ def ask_variants(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     ids, logits = few_ids(draw, config(PLAIN)), []
     for name in given["variants"]:
-        files = spoiled.VARIANTS[name](sound(candidate.description.claims.dtype))
+        files = spoiled.VARIANTS[name](sound(written(candidate)))
         logits.append(candidate.model(candidate.probes.write(document(PLAIN), None, files=files)).forward([ids])[0])
     return {"ids": ids, "logits": logits}
 
@@ -318,7 +324,7 @@ def ask_refused(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the refusal's code with the one due.
     Bound: none, they are equal or they are not.
     """
-    model, probes = sound(candidate.description.claims.dtype), candidate.probes
+    model, probes = sound(written(candidate)), candidate.probes
     bundles = (probes.write(document(PLAIN), None, files=spoiled.FAULTS[fault](model)) for fault in given["faults"])
     return {"outcomes": [outcome(candidate, bundle) for bundle in bundles]}
 
@@ -350,7 +356,7 @@ def ask_outside(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the refusal's code with the one due.
     Bound: none, they are equal or they are not.
     """
-    model = sound(candidate.description.claims.dtype)
+    model = sound(written(candidate))
     data = making.apart(model, FILE)[FILE + DATA]
     outer = candidate.probes.write(document(PLAIN), None, files={"weights.data": data})
     return {"outcomes": [outcome(candidate, _led_out(outer, way, model)) for way in given["ways"]]}
@@ -407,7 +413,7 @@ def ask_weights_beside(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: none, they are equal or they are not.
     """
     sizes, made = config(PLAIN), document(PLAIN)
-    files = {FILE: making.files("GPT-3", sizes, tensors(sizes), dtype=candidate.description.claims.dtype)[FILE]}
+    files = {FILE: making.files("GPT-3", sizes, tensors(sizes), dtype=written(candidate))[FILE]}
     held = safetensors_bytes(tensors(sizes))
     others = safetensors_bytes(tensors(sizes, quiet=True))
     bundles = (candidate.probes.write(made, weights, files=files) for weights in (held, others, held[:-1]))
@@ -432,7 +438,10 @@ def ask_alone(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: the code of the refusal with the one due; of who runs ONNX, logits with the float64 reference.
     Bound: honest error of the claimed dtype.
     """
-    ids, files = few_ids(draw, config(PLAIN)), spoiled.VARIANTS["as it is"](sound(candidate.description.claims.dtype))
+    ids, files = (
+        few_ids(draw, config(PLAIN)),
+        spoiled.VARIANTS["as it is"](sound(written(candidate))),
+    )
     loaded = refusal_of(candidate.model, candidate.probes.write(document(PLAIN), None, files=files))
     asked = {"ids": ids, "runs": "onnx" in candidate.description.capabilities}
     if isinstance(loaded, Refused):
@@ -463,7 +472,11 @@ def ask_serves_on(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: after each refusal, logits of a model loaded before and of one loaded next with the float64 reference.
     Bound: honest error of the claimed dtype.
     """
-    model, probes, ids = sound(candidate.description.claims.dtype), candidate.probes, few_ids(draw, config(PLAIN))
+    model, probes, ids = (
+        sound(written(candidate)),
+        candidate.probes,
+        few_ids(draw, config(PLAIN)),
+    )
 
     def loaded(variant: str) -> LoadedModel:
         return candidate.model(probes.write(document(PLAIN), None, files=spoiled.VARIANTS[variant](model)))
@@ -602,10 +615,9 @@ def judge_export_form(given: Given, asked: Asked, reference: Reference) -> Findi
     found = opened(given, asked, reference)
     if isinstance(found, Finding):
         return found
-    if found.dtype != reference.claims.dtype:
-        return failed(
-            f"exported as {found.dtype}, {reference.claims.dtype} is claimed", expected=reference.claims.dtype
-        )
+    due_dtype = WRITTEN[reference.claims.dtype]
+    if found.dtype != due_dtype:
+        return failed(f"exported as {found.dtype}, {due_dtype} was due", expected=due_dtype)
     form = {"cached": "cached", "decoder": "cached"}.get(found.form, "whole")
     due = "cached" if given["cached"] else "whole"
     if form != due:

@@ -139,7 +139,14 @@ check(
 
 COARSE = 0.5
 """Share of logits on a grid from which on the grid is no accident. A float32 logit lies on the float16 grid by chance
-once in 2¹³, one below 1 on the grid of six decimals once in 16 at most; float64 logits lie on neither."""
+once in 2¹³, one below 1 on the grid of six decimals once in 16 at most; float64 logits lie on neither. Of float16 and
+bfloat16, four in ten of the numbers between 1/2 and 1 lie next to one of the decimals below, and fewer of smaller."""
+
+BITS: Mapping[str, int] = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+"""Significant bits."""
+
+DECIMALS: Mapping[str, int] = {"float64": 6, "float32": 6, "float16": 3, "bfloat16": 2}
+"""To so many decimals nobody rounds who delivers what he claims."""
 
 
 def ask_resolution(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -157,7 +164,7 @@ def judge_resolution(given: Given, asked: Asked, reference: Reference) -> Findin
     got, dtype = asked["logits"], reference.claims.dtype
     if got.dtype.itemsize < np.dtype(dtype).itemsize:
         return failed(f"logits are {got.dtype}, {dtype} is claimed", expected=dtype, got=got.dtype)
-    shares = {name: _share(got, grid) for name, grid in _grids(dtype).items()}
+    shares = {name: _share(got, grid, dtype) for name, grid in _grids(dtype).items()}
     name = max(shares, key=lambda name: shares[name])
     if shares[name] > COARSE:
         message = f"{shares[name]:.0%} of the logits are numbers of {name}, and {dtype} is claimed"
@@ -167,14 +174,10 @@ def judge_resolution(given: Given, asked: Asked, reference: Reference) -> Findin
 
 def _grids(dtype: str) -> dict[str, Any]:
     """Name of a coarser grid -> function that rounds float64 values to it."""
-    grids: dict[str, Any] = {
-        "bfloat16": lambda x: _significant(x, 8),
-        "float16": lambda x: _significant(x, 11),
-        "six decimals": lambda x: np.round(x, 6),
+    decimals = DECIMALS[dtype]
+    return {f"{decimals} decimals": lambda x: np.round(x, decimals)} | {
+        name: lambda x, bits=bits: _significant(x, bits) for name, bits in BITS.items() if bits < BITS[dtype]
     }
-    if dtype == "float64":
-        grids["float32"] = lambda x: _significant(x, 24)
-    return grids
 
 
 def _significant(x: Array, bits: int) -> Array:
@@ -184,13 +187,16 @@ def _significant(x: Array, bits: int) -> Array:
     return rounded
 
 
-def _share(got: Array, grid: Any) -> float:
-    """Share of the values in (-1, 1) but 0 that a grid holds; there, float32 is finer than six decimals."""
+def _share(got: Array, grid: Any, dtype: str) -> float:
+    """Share of the values in (-1, 1) but 0 that a grid holds, both as the dtype has them.
+
+    There, each dtype is finer than the decimals that go with it.
+    """
     small = got[(np.abs(got) < 1) & (got != 0)]
     if not small.size:
         return 1.0
-    held = grid(small.astype(np.float64)).astype(got.dtype)
-    return float(np.mean(held == small))
+    held = grid(small.astype(np.float64)).astype(dtype)
+    return float(np.mean(held == small.astype(dtype)))
 
 
 check(

@@ -40,6 +40,11 @@ OPSETS = (13, 21)
 MAX_FILE = 2**31 - 1
 """Bytes of a file; protobuf ends there."""
 FLOATS: Mapping[str, int] = {"float32": FLOAT, "float64": DOUBLE}
+WRITTEN: Mapping[str, str] = {
+    "float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32",
+}  # fmt: skip
+"""Claimed dtype -> dtype of the files. Half precision has no form of its own: a file states the model exactly, and who
+claims less may compute it in less."""
 KINDS: Mapping[int, str] = {FLOAT: "float32", DOUBLE: "float64", INT64: "int64"}
 
 _COMMON = (

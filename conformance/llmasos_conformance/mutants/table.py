@@ -291,7 +291,7 @@ class Workshop:
 
     def same(self, architecture: str, probes: Sequence[str]) -> Iterator[tuple[str, str]]:
         addresses = [f"honest:{name}" for name, kind in HONEST.items() if kind.architecture == architecture]
-        addresses += [f"reference:float32/{order}" for order in references.HONEST_ORDERS]
+        addresses += [f"reference:float32/{order}" for order in references.HONEST_ORDERS["float32"]]
         answers = {address: [rows for probe in probes for rows in self.bits(address, probe)] for address in addresses}
         yield from (pair for pair in itertools.combinations(addresses, 2) if answers[pair[0]] == answers[pair[1]])
 

@@ -44,7 +44,9 @@ PROFILES: Mapping[str, str] = {
 SHORTEST_CONTEXT = 64
 """Positions that the cases about a given bundle need: 24 ids and 24 more that are generated; 40 that are scored."""
 
-LARGEST_VOCABULARY: Mapping[str, int] = {"float32": 131_072, "float64": 65_536}
+LARGEST_VOCABULARY: Mapping[str, int] = {
+    "float16": 131_072, "bfloat16": 131_072, "float32": 131_072, "float64": 65_536,
+}  # fmt: skip
 """Ids of a given bundle, by claimed dtype. A case keeps the logits of 64 positions at most, in base64: 45 MB of a line
 of evidence, of which 64 MiB are read. The truth has 40 positions in one answer, 8 bytes a logit: 42 MB of 44 MiB."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from llmasos_conformance.canonical import digest_of, sha256
 from llmasos_conformance.errors import HarnessError, SuiteError
@@ -32,6 +34,7 @@ class Probe:
         digest: sha256 hex over file names and bytes, see `canonical.digest_of`.
         config: `parameters` of model.json with the standard's defaults; empty if model.json has none.
         facts: what the construction guarantees, as plain data; see the probe's docstring.
+        largest: magnitude of the largest weight of a probe; 0 of a bundle that a question made itself.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Probe:
     digest: str
     config: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    largest: float = 0.0
 
 
 class Library:
@@ -66,7 +70,8 @@ class Library:
         if name not in self._made:
             parts = self.parts(name)
             files = files_of(parts.document, parts.weights)
-            self._made[name] = self._store(name, files, parts.document, parts.facts)
+            largest = max((float(np.max(np.abs(array))) for array in parts.weights.values()), default=0.0)
+            self._made[name] = replace(self._store(name, files, parts.document, parts.facts), largest=largest)
         return self._made[name]
 
     def parts(self, name: str) -> Parts:

@@ -5,8 +5,9 @@ Letters as in `ops`. Weights stand right of the activations: x · W + b.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,14 @@ class Watch:
     source_hidden: list[Array] = field(default_factory=list)
     source_attention: list[Array] = field(default_factory=list)
     pooled: Array | None = None
+
+    def map(self, change: Callable[[Any], Array]) -> Watch:
+        """The same with every array changed."""
+        lists = {
+            name: [change(array) for array in getattr(self, name)]
+            for name in ("hidden", "attention", "cross", "source_hidden", "source_attention")
+        }
+        return Watch(**lists, pooled=None if self.pooled is None else change(self.pooled))
 
 
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ import numpy as np
 
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.errors import AddressError
-from llmasos_conformance.protocol import Claims, Description
+from llmasos_conformance.protocol import HALF, NOT_IN_HALF, Claims, Description
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported: nothing here asks a network
 try:
@@ -34,7 +34,7 @@ except ImportError as error:
 
 from llmasos_conformance.adapters.transformers import bert, gpt3, llama, transformer  # they need torch
 
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", *HALF)
 ATTENTION = ("sdpa", "eager")
 
 _MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str], Any]] = {
@@ -52,6 +52,7 @@ _NATIVE: Mapping[str, tuple[str, ...]] = {
     "float32": ("session", "score", "generate_ids", "batch", "beams"),
     # `generate` chooses on logits rounded to float32, which a claim of float64 does not allow.
     "float64": ("session", "score"),
+    **dict.fromkeys(HALF, ("session", "score", "generate_ids", "batch", "beams")),
 }
 
 
@@ -71,14 +72,14 @@ class TransformersAdapter:
         if self.dtype not in DTYPES or self.attention not in ATTENTION:
             known = f"transformers:DTYPE/ATTENTION with {', '.join(DTYPES)} and {', '.join(ATTENTION)}"
             raise AddressError(f"no such variant: {argument!r:.60}", where=f"transformers:{argument}", hint=known)
-        self.architectures = tuple(name for name in _MAKERS if self.dtype == "float32" or name != "Llama")
+        self.architectures = tuple(name for name in _MAKERS if self.dtype != "float64" or name != "Llama")
         torch.set_num_threads(1)  # sums then run in one order, whatever the machine
 
     def describe(self) -> Description:
         return Description(
             name="transformers",
             version=transformers.__version__,
-            capabilities=frozenset(_CAPABILITIES),
+            capabilities=frozenset(_CAPABILITIES) - (NOT_IN_HALF if self.dtype in HALF else set()),
             claims=Claims(dtype=self.dtype, determinism="D1"),
             emulated={
                 **kit.emulated(*_NATIVE[self.dtype]),

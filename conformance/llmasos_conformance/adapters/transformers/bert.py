@@ -10,7 +10,7 @@ import transformers
 
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.adapters.transformers.inside import Looking, Named
-from llmasos_conformance.adapters.transformers.runtime import ACTIVATIONS, PAD, both, turned, with_weights
+from llmasos_conformance.adapters.transformers.runtime import ACTIVATIONS, PAD, both, numbers, turned, with_weights
 from llmasos_conformance.protocol import Array, Encoding
 
 
@@ -57,7 +57,7 @@ class Bert(Looking, kit.KitEncoder):
         given, rows = self._given(batch, {"types": types})
         with torch.inference_mode():
             logits = self._module(**given).logits
-        return [row[: len(ids)].numpy() for row, ids in zip(logits, rows, strict=True)]
+        return [numbers(row[: len(ids)]) for row, ids in zip(logits, rows, strict=True)]
 
     def encode(self, batch: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None) -> list[Encoding]:
         """One padded call for all rows."""
@@ -67,7 +67,7 @@ class Bert(Looking, kit.KitEncoder):
         with torch.inference_mode():
             made = self._module.bert(**given)
         return [
-            Encoding(hidden=hidden[: len(ids)].numpy(), pooled=pooled.numpy())
+            Encoding(hidden=numbers(hidden[: len(ids)]), pooled=numbers(pooled))
             for hidden, pooled, ids in zip(made.last_hidden_state, made.pooler_output, rows, strict=True)
         ]
 

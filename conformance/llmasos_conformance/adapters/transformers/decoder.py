@@ -10,7 +10,7 @@ import transformers
 
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.adapters.transformers.inside import Looking, Named
-from llmasos_conformance.adapters.transformers.runtime import Generating, Session, log_probabilities, padded
+from llmasos_conformance.adapters.transformers.runtime import Generating, Session, log_probabilities, numbers, padded
 from llmasos_conformance.protocol import Array
 
 
@@ -31,7 +31,7 @@ class Decoder(Looking, Generating):
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         with torch.inference_mode():
             logits = self._module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-        return [row[-len(given) :].numpy() for row, given in zip(logits, rows, strict=True)]
+        return [numbers(row[-len(given) :]) for row, given in zip(logits, rows, strict=True)]
 
     def open(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Session:
         kit.refuse_beside(source=source)

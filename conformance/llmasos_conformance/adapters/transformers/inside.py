@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from llmasos_conformance.adapters import kit
-from llmasos_conformance.adapters.transformers.runtime import padded
+from llmasos_conformance.adapters.transformers.runtime import numbers, padded
 from llmasos_conformance.protocol import Array, Refusal
 
 Named = Callable[[kit.KitBundle], dict[str, Array]]
@@ -67,18 +67,18 @@ class Looking:
         with torch.inference_mode():
             made = self._module(**self._one(ids, beside), output_hidden_states=True)
         states = getattr(made, "decoder_hidden_states", None) or made.hidden_states
-        return [state[0].numpy() for state in states]
+        return [numbers(state[0]) for state in states]
 
     def attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
         """[H, T, T] of each layer."""
         made = self._watched(ids, beside)
-        return [each[0].numpy() for each in getattr(made, "decoder_attentions", None) or made.attentions]
+        return [numbers(each[0]) for each in getattr(made, "decoder_attentions", None) or made.attentions]
 
     def cross_attention(self, ids: Sequence[int], **beside: Any) -> list[Array]:
         """[H, T, S] of each layer."""
         if not hasattr(self._module, "get_encoder") or not self._module.config.is_encoder_decoder:
             raise Refusal("unsupported", "there is no source to look at")
-        return [each[0].numpy() for each in self._watched(ids, beside).cross_attentions]
+        return [numbers(each[0]) for each in self._watched(ids, beside).cross_attentions]
 
     def _watched(self, ids: Sequence[int], beside: Mapping[str, Any]) -> Any:
         with torch.inference_mode(), eager(self._module):

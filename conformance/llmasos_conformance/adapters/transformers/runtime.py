@@ -42,6 +42,12 @@ def with_weights(module: Any, weights: Mapping[str, Array], dtype: Any) -> Any:
     return module
 
 
+def numbers(tensor: Any) -> Array:
+    """A tensor as an array; NumPy has no bfloat16, and float32 holds all of its numbers."""
+    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    return array
+
+
 def both(theirs: str, ours: str, weights: Mapping[str, Array]) -> dict[str, Array]:
     """Weight and bias of a norm under the runtime's name."""
     return {f"{theirs}.{kind}": weights[f"{ours}.{kind}"] for kind in ("weight", "bias")}
@@ -91,7 +97,7 @@ class Session:
         new = kit.check_ids(self._config, ids, held=self._length)
         given = {self._name: torch.tensor([new]), **self._fixed, **behind(self._module, self._cache)}
         with torch.inference_mode():
-            logits: Array = self._module(**given, use_cache=True).logits[0].numpy()
+            logits = numbers(self._module(**given, use_cache=True).logits[0])
         self._length += len(new)
         self.logits = logits
         return logits
@@ -162,7 +168,7 @@ class Generating(kit.KitModel):
 
     def _native(self, request: kit.Request) -> bool:
         # `generate` chooses on logits rounded to float32, which a claim of float64 does not allow.
-        if self._module.dtype is not torch.float32:
+        if self._module.dtype is torch.float64:
             return False
         if request.beams == 1:
             return request.greedy

@@ -24,6 +24,7 @@ from llmasos_conformance.adapters.transformers.runtime import (
     Session,
     both,
     log_probabilities,
+    numbers,
     padded,
     turned,
     with_weights,
@@ -93,7 +94,7 @@ class Translator(Looking, Generating, kit.KitEncoderDecoder):
         ids, mask = padded(read)
         with torch.inference_mode():
             made = self._module(input_ids=ids, attention_mask=mask, decoder_input_ids=padded(rows)[0], use_cache=False)
-        return [row[: len(given)].numpy() for row, given in zip(made.logits, rows, strict=True)]
+        return [numbers(row[: len(given)]) for row, given in zip(made.logits, rows, strict=True)]
 
     def open(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Session:
         """The source is read once; the cache keeps what the decoder needs of it."""
