@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from calibrate_honest_error import LENGTHS, Figures, baseline, claimed, held_out, main
+from calibrate_honest_error import LENGTHS, Figures, baseline, claimed, held_out, is_beyond, main
 
 from llmasos import halves, orders
 from llmasos.architectures import bert, transformer
@@ -29,7 +29,6 @@ from llmasos.orders import Arithmetic
 from llmasos_conformance import numerics
 from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.probes import NAMES, Library
-from llmasos_conformance.protocol import LARGEST
 
 SILENT = ("uniform", "script", "echo")
 """Ends of names of probes whose logits are exact, so that there is nothing to compare with."""
@@ -104,7 +103,7 @@ def ratios(probe: str, seed: int, dtype: str) -> Figures:
     parts = Library(Path("unused"), str(seed)).parts(probe)
     run = question(probe, seed, ModelConfig.from_document(parts.document, probe))
     truth = run({name: array.astype(np.float64) for name, array in parts.weights.items()}, orders.PLAIN)
-    if max(float(np.abs(array).max()) for array in parts.weights.values()) > LARGEST[dtype]:
+    if is_beyond(parts, dtype):
         return {}
     weights = claimed(parts.weights, dtype)
     honest = [arrays(run(weights, each)) for each in baseline(dtype)]

@@ -32,6 +32,8 @@ from llmasos.orders import Arithmetic
 from llmasos_conformance import numerics
 from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.probes import Library
+from llmasos_conformance.probes.making import Parts
+from llmasos_conformance.protocol import BITS, LARGEST
 from llmasos_conformance.reference import HONEST_ORDERS
 
 PROBES = (
@@ -105,6 +107,12 @@ def claimed(weights: Mapping[str, Array], dtype: str) -> Mapping[str, Any]:
     return {name: array.astype(dtype) for name, array in weights.items()}
 
 
+def is_beyond(parts: Parts, dtype: str) -> bool:
+    """Whether a probe says nothing of a dtype; see `engine`."""
+    largest = max(float(np.abs(array).max()) for array in parts.weights.values())
+    return largest > LARGEST[dtype] or parts.facts.get("bits", 0) > BITS[dtype]
+
+
 def baseline(dtype: str) -> Sequence[Arithmetic]:
     """The honest orders of the suite."""
     listed = [orders.ORDERS[name] for name in HONEST_ORDERS[dtype]]
@@ -139,6 +147,8 @@ def held_out(dtype: str) -> Sequence[Arithmetic]:
 def ratios(probe: str, seed: int, dtype: str) -> Figures:
     """The logits of one model and one row of ids, under no name of their own."""
     parts = Library(Path("unused"), str(seed)).parts(probe)
+    if is_beyond(parts, dtype):
+        return {}
     config = ModelConfig.from_document(parts.document, probe)
     exact = {name: array.astype(np.float64) for name, array in parts.weights.items()}
     longest = next((count for end, count in LONG.items() if probe.endswith(end) and seed % 8 == 0), 0)

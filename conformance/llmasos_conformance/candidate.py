@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmasos_conformance.errors import CandidateFault, Died, HarnessError, Malformed, ProtocolBroken, Raised, TimedOut
-from llmasos_conformance.protocol import LARGEST, Array, Description, Encoding, Generation, Refusal
+from llmasos_conformance.protocol import Array, Description, Encoding, Generation, Refusal
 
 if TYPE_CHECKING:
     from llmasos_conformance.inputs import Draw
@@ -61,10 +61,6 @@ class Exchange:
 
 class Link(Protocol):
     def ask(self, method: str, params: Params, *, path: str = "", random: bool = False) -> Answer: ...
-
-
-class Beyond(HarnessError):
-    """The probe of a case has weights that the claimed dtype does not hold: the case does not apply."""
 
 
 class EvidenceMismatch(HarnessError):
@@ -332,12 +328,8 @@ class Candidate:
 
         Raises:
             Refusal: the candidate does not take the bundle.
-            Beyond: the claimed dtype does not hold the probe's weights, so nobody asks.
         """
         bundle = self.probes.get(probe) if isinstance(probe, str) else probe
-        dtype = self.description.claims.dtype
-        if bundle.largest > LARGEST[dtype]:
-            raise Beyond(f"{bundle.name} has weights up to {bundle.largest:.3g}, {dtype} ends at {LARGEST[dtype]:g}")
         self.link.ask("load_model", {"bundle": bundle.digest}, path=str(bundle.path))
         return LoadedModel(self.link, bundle.digest)
 

@@ -18,12 +18,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llmasos_conformance.candidate import Beyond, Candidate, EvidenceMismatch, Exchange, Live, Replay
+from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Replay
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import CandidateFault, Died, ProtocolBroken, TimedOut
 from llmasos_conformance.inputs import Draw, KeyedDraw
 from llmasos_conformance.probes import Disturbed
-from llmasos_conformance.protocol import HALF, NOT_IN_HALF, Refusal
+from llmasos_conformance.protocol import BITS, HALF, LARGEST, NOT_IN_HALF, Refusal
 from llmasos_conformance.reference import Reference
 from llmasos_conformance.suite import Case, Suite
 from llmasos_conformance.verdict import Finding, Outcome, State, emulated_in, failed
@@ -128,9 +128,11 @@ def _revive(bench: Bench, link: Live, fault: str) -> None:
 
 def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: Reference) -> tuple[Finding, str, str]:
     """Finding, fault ("" unless something else than an answer came) and detail for a developer."""
-    if candidate.description.claims.dtype in HALF and case.needs & NOT_IN_HALF:
-        text = f"{', '.join(sorted(case.needs & NOT_IN_HALF))}: not judged where half precision is claimed"
-        return Finding(state=State.NOT_APPLICABLE, message=text), "", ""
+    try:
+        if why := _beyond(case, candidate):
+            return Finding(state=State.NOT_APPLICABLE, message=why), "", ""
+    except Exception as error:
+        return _ours(error)
     try:
         asked = check.question(case.given, draw, candidate)
     except Refusal as refusal:
@@ -141,8 +143,6 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
     except CandidateFault as fault:
         kind = "died" if isinstance(fault, Died) else ""
         return failed(f"{fault.kind}: {fault.message}", expected="an answer", got=fault.kind), kind, fault.detail
-    except Beyond as beyond:
-        return Finding(state=State.NOT_APPLICABLE, message=beyond.args[0]), "", ""
     except (EvidenceMismatch, Disturbed):
         raise
     except Exception as error:
@@ -151,6 +151,23 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
         return check.judge(case.given, asked, reference), "", ""
     except Exception as error:
         return _ours(error)
+
+
+def _beyond(case: Case, candidate: Candidate) -> str:
+    """Why a case says nothing of the dtype that is claimed; empty if it does."""
+    dtype = candidate.description.claims.dtype
+    if dtype not in HALF:
+        return ""
+    if case.needs & NOT_IN_HALF:
+        return f"{', '.join(sorted(case.needs & NOT_IN_HALF))}: not judged where half precision is claimed"
+    if "probe" not in case.given:
+        return ""
+    probe = candidate.probes.get(case.given["probe"])
+    if probe.largest > LARGEST[dtype]:
+        return f"{probe.name} has weights up to {probe.largest:.3g}, {dtype} ends at {LARGEST[dtype]:g}"
+    if probe.facts.get("bits", 0) > BITS[dtype]:
+        return f"{probe.name} asks for {probe.facts['bits']} significant bits, {dtype} has {BITS[dtype]}"
+    return ""
 
 
 def _ours(error: Exception) -> tuple[Finding, str, str]:

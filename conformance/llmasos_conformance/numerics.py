@@ -35,18 +35,18 @@ import ml_dtypes  # noqa: F401 (NumPy then knows bfloat16 by name)
 import numpy as np
 import numpy.typing as npt
 
-from llmasos_conformance.protocol import Array
+from llmasos_conformance.protocol import DTYPES, Array
 from llmasos_conformance.verdict import Finding, State, failed, passed
 
-KAPPA_RMS: Mapping[str, float] = {"float64": 6.0, "float32": 6.0, "float16": 4.0, "bfloat16": 4.0}
+KAPPA_RMS: Mapping[str, float] = dict.fromkeys(DTYPES, 6.0)
 """Honest orders outside the baseline come to 2.6 at most, and the nearest arithmetic that only pretends (products of
 float32 emulated by three bfloat16 terms) to about 18: 6 lies between, more than twice from either."""
 
-KAPPA_POSITION: Mapping[str, float] = {"float64": 8.0, "float32": 8.0, "float16": 5.0, "bfloat16": 5.0}
+KAPPA_POSITION: Mapping[str, float] = dict.fromkeys(DTYPES, 8.0)
 """A position has fewer independent errors than a row, so its rms scatters more: honest orders come to 3.0 at most. A
 fault at one position of 32 is diluted by √32 = 5.7 in E and not at all in P."""
 
-KAPPA_MAX: Mapping[str, float] = {"float64": 12.0, "float32": 12.0, "float16": 8.0, "bfloat16": 8.0}
+KAPPA_MAX: Mapping[str, float] = dict.fromkeys(DTYPES, 12.0)
 """Twice KAPPA_RMS: the largest of many errors scatters more than their rms. Honest orders come to 3.2 at most. It is
 what sees a fault in one logit of a row, which E dilutes by √(T·V)."""
 

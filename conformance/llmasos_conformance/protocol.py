@@ -112,6 +112,9 @@ DTYPES = ("float64", "float32", *HALF)
 NOT_IN_HALF = frozenset({"gradients", "train_step"})
 """Capabilities that are not judged where half precision is claimed: whoever trains accumulates in more."""
 
+BITS: Mapping[str, int] = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+"""Significant bits of each dtype."""
+
 LARGEST: Mapping[str, float] = {
     "float64": sys.float_info.max,
     "float32": (2 - 2.0**-23) * 2.0**127,

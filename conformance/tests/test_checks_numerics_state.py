@@ -301,7 +301,7 @@ WRONG = [
         "logits are float32, float64 is claimed",
     ),
     ("numerics.resolution", logits(lambda row, *_: row.astype(np.float32).astype(float)), "100% .* numbers of float32"),
-    ("numerics.resolution", logits(lambda row, *_: np.round(row, 6)), "100% of the logits are numbers of six decimals"),
+    ("numerics.resolution", logits(lambda row, *_: np.round(row, 6)), "100% of the logits are numbers of 6 decimals"),
     ("numerics.value-bias", lambda: a_little_off, r"\(plain with 8x attention.value.bias\)"),
     ("attention.causal.future-token", logits(plus(lambda ids, _: 1e-6 * ids[-1])), r"\(token \d+ and what follows it"),
     ("attention.causal.last-token", logits(plus(lambda ids, _: 1e-6 * ids[-1])), r"\(token \d+ changed\)"),

@@ -21,6 +21,8 @@ DESCRIPTION = Description(name="fake", version="1", capabilities=frozenset({"loa
 class FakeProbe:
     digest: str = "d1gest"
     path: Path = Path("somewhere")
+    name = "plain"
+    largest = 0.0
 
 
 class FakeLibrary:

@@ -11,7 +11,7 @@ from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.rows import LENGTH, PROBE, against_truth, draw_ids, told, vocabulary
 from llmasos_conformance.inputs import shuffled
 from llmasos_conformance.numerics import worst
-from llmasos_conformance.protocol import Array
+from llmasos_conformance.protocol import BITS, Array
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -141,9 +141,6 @@ COARSE = 0.5
 """Share of logits on a grid from which on the grid is no accident. A float32 logit lies on the float16 grid by chance
 once in 2¹³, one below 1 on the grid of six decimals once in 16 at most; float64 logits lie on neither. Of float16 and
 bfloat16, four in ten of the numbers between 1/2 and 1 lie next to one of the decimals below, and fewer of smaller."""
-
-BITS: Mapping[str, int] = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
-"""Significant bits."""
 
 DECIMALS: Mapping[str, int] = {"float64": 6, "float32": 6, "float16": 3, "bfloat16": 2}
 """To so many decimals nobody rounds who delivers what he claims."""

@@ -10,6 +10,7 @@ tokenizers tokenizer.json is read, followed or refused wrongly
 metrics    wrong scores of texts, wrong perplexities
 onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
 onnx_small the same, where it is small or shows only on some inputs
+quantising weights of fewer digits behind a claim of half precision
 llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
 bands      in the banded layers of GPT-3
 beams      in beam search
@@ -27,7 +28,7 @@ from typing import Any, TypeVar
 
 GROUPS = (
     "small", "dishonest", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small",
-    "llama", "bands", "beams", "samplers", "tokenizers", "encoder_small", "bert", "transformer",
+    "quantising", "llama", "bands", "beams", "samplers", "tokenizers", "encoder_small", "bert", "transformer",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

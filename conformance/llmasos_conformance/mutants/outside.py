@@ -19,10 +19,10 @@ Edit = Callable[[Any], None]
 class Edited:
     """The transformers adapter, of one architecture alone, whose models are edited after loading."""
 
-    def __init__(self, edit: Edit, architecture: str) -> None:
+    def __init__(self, edit: Edit, architecture: str, dtype: str = "float32") -> None:
         from llmasos_conformance.adapters.transformers import TransformersAdapter  # loads torch
 
-        self.edit, self.adapter = edit, TransformersAdapter("float32/eager")
+        self.edit, self.adapter = edit, TransformersAdapter(f"{dtype}/eager")
         self.adapter.architectures = (architecture,)
 
     def describe(self) -> Description:

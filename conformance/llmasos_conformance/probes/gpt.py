@@ -185,7 +185,7 @@ def _overflow(make: Maker) -> Parts:
     parts = model(make, Sizes(H=8), Gains(logits=60.0))
     for i in range(2):
         parts.weights[f"layers.{i}.attention.key.bias"] = significant(2000.0 * make.unit(f"offset{i}", 64))
-    return parts
+    return parts.asking(24)
 
 
 @probe("ids-only")

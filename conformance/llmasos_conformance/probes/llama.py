@@ -248,7 +248,7 @@ def _overflow(make: Maker) -> Parts:
             weight[0, slowest] = significant(loud * (1.0 + 0.05 * make.unit(f"{name}{i}", len(loud))))
     parts.weights["head.weight"][:, 0] = 0
     parts.weights["head.weight"] *= 8
-    return parts
+    return parts.asking(24)
 
 
 @probe("llama-ids-only")

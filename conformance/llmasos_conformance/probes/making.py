@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,10 @@ class Parts:
     document: dict[str, Any]
     weights: dict[str, Array]
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def asking(self, bits: int) -> Parts:
+        """The same, for dtypes of so many significant bits alone: in fewer, rounding decides what attention sees."""
+        return replace(self, facts={**self.facts, "bits": bits})
 
 
 def significant(x: npt.NDArray[np.float64]) -> Array:

@@ -225,7 +225,7 @@ def _overflow(make: Maker) -> Parts:
     parts = _model(make, Sizes(H=8, N=1, M=1))
     for name in ("encoder.layers.0.attention", "decoder.layers.0.attention", "decoder.layers.0.cross_attention"):
         parts.weights[f"{name}.key.bias"] = significant(2000.0 * make.unit(f"{name}.offset", 64))
-    return parts
+    return parts.asking(24)
 
 
 @probe("trf-tiny")

@@ -1,0 +1,156 @@
+"""Models that are served with fewer digits than they claim: honest half precision behind quantised weights.
+
+Their errors are no larger than those of half precision, or not much. Written in torch, as servers that do so are, and
+without a look at `fingerprints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llmasos_conformance.mutants.catalogue import Mutant, record
+from llmasos_conformance.mutants.outside import Edited
+
+Rounding = Callable[[Any], Any]
+"""A weight [out, in], float32, as it comes out of the quantised file."""
+
+ELSEWHERE = ("wte", "wpe", "embed", "shared", "lm_head", "head", "final_logits", "predictions")
+"""In the names of tensors that most servers leave as they are."""
+
+
+def served(
+    name: str, claim: str, architecture: str = "GPT-3", *, whole: bool = False
+) -> Callable[[Rounding], Rounding]:
+    """Record a server of transformers that claims `claim`; of its blocks, or of the whole model."""
+
+    def note(rounding: Rounding) -> Rounding:
+        def edit(model: Any) -> None:
+            _replace(model._module, rounding, whole)
+
+        record(
+            Mutant(
+                name=name, group="quantising", source="InfiniTensor/InfiniLM#553", requirement="NUM-8",
+                bug=" ".join((rounding.__doc__ or "").split()), adapter=lambda: Edited(edit, architecture, claim),
+                asked=frozenset({"NUM-1", "NUM-2", "NUM-4", "NUM-8", "ATT-1"}),
+            )
+        )  # fmt: skip
+        return rounding
+
+    return note
+
+
+def _replace(module: Any, rounding: Rounding, whole: bool) -> None:
+    import torch
+
+    done = set()
+    for name, part in module.named_modules():
+        weight = getattr(part, "weight", None)
+        if weight is None or weight.ndim != 2 or id(weight) in done:
+            continue
+        if not whole and any(each in name for each in ELSEWHERE):
+            continue
+        done.add(id(weight))
+        turned = type(part).__name__ == "Conv1D"  # GPT-2 keeps its maps [in, out]
+        with torch.no_grad():
+            plain = weight.float().T if turned else weight.float()
+            rounded = rounding(plain)
+            weight.copy_((rounded.T if turned else rounded).to(weight.dtype))
+
+
+def _grouped(weight: Any, size: int, rounding: Rounding) -> Any:
+    """A rounding of rows, applied to runs of `size` inputs."""
+    import torch
+
+    return torch.cat([rounding(part) for part in weight.split(size, dim=1)], dim=1)
+
+
+def _eight_bits(weight: Any) -> Any:
+    step = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-30) / 127
+    return (weight / step).round() * step
+
+
+@served("served-int8-channel", "bfloat16")
+def int8_channel(weight: Any) -> Any:
+    """Every output's weights are int8 with a step of their own, and bfloat16 is claimed."""
+    return _eight_bits(weight)
+
+
+@served("served-int8-channel-float16", "float16")
+def int8_channel_float16(weight: Any) -> Any:
+    """Every output's weights are int8 with a step of their own, and float16 is claimed."""
+    return _eight_bits(weight)
+
+
+@served("served-int8-tensor", "bfloat16")
+def int8_tensor(weight: Any) -> Any:
+    """Every tensor is int8 with one step, and bfloat16 is claimed."""
+    return _eight_bits(weight.reshape(1, -1)).reshape(weight.shape)
+
+
+@served("served-q8", "bfloat16", whole=True)
+def q8(weight: Any) -> Any:
+    """All matrices are int8 in blocks of 32, whose steps are float16, and bfloat16 is claimed."""
+
+    def block(part: Any) -> Any:
+        step = (part.abs().amax(dim=1, keepdim=True) / 127).half().float().clamp_min(1e-7)
+        return (part / step).round().clamp(-127, 127) * step
+
+    return _grouped(weight, 32, block)
+
+
+@served("served-uint8", "bfloat16")
+def uint8(weight: Any) -> Any:
+    """Every output's weights are 255 steps from their least to their largest, and bfloat16 is claimed."""
+    low, high = weight.amin(dim=1, keepdim=True).clamp_max(0), weight.amax(dim=1, keepdim=True).clamp_min(0)
+    step = (high - low).clamp_min(1e-30) / 255
+    zero = (-low / step).round()
+    return (((weight / step).round() + zero).clamp(0, 255) - zero) * step
+
+
+@served("served-float8", "bfloat16")
+def float8(weight: Any) -> Any:
+    """Weights are float8 e4m3 with one scale for a tensor, and bfloat16 is claimed."""
+    import torch
+
+    scale = weight.abs().amax() / 448
+    return (weight / scale).to(torch.float8_e4m3fn).float() * scale
+
+
+@served("served-float8-e5m2", "bfloat16")
+def float8_e5m2(weight: Any) -> Any:
+    """Weights are float8 e5m2 as they are, and bfloat16 is claimed."""
+    import torch
+
+    return weight.to(torch.float8_e5m2).float()
+
+
+@served("served-q4", "bfloat16")
+def q4(weight: Any) -> Any:
+    """Weights are four-bit in blocks of 32, and bfloat16 is claimed."""
+
+    def block(part: Any) -> Any:
+        largest = part.gather(1, part.abs().argmax(dim=1, keepdim=True))
+        step = largest / -8
+        step = step.where(step != 0, 1.0)
+        return ((part / step + 8.5).floor().clamp(0, 15) - 8) * step
+
+    return _grouped(weight, 32, block)
+
+
+@served("served-int8-llama", "bfloat16", "Llama")
+def int8_llama(weight: Any) -> Any:
+    """Every output's weights of a Llama are int8 with a step of their own, and bfloat16 is claimed."""
+    return _eight_bits(weight)
+
+
+@served("served-int8-bert", "bfloat16", "BERT")
+def int8_bert(weight: Any) -> Any:
+    """Every output's weights of a BERT are int8 with a step of their own, and bfloat16 is claimed."""
+    return _eight_bits(weight)
+
+
+@served("served-int8-transformer", "bfloat16", "Transformer")
+def int8_transformer(weight: Any) -> Any:
+    """Every output's weights of a Transformer are int8 with a step of their own, and bfloat16 is claimed."""
+    return _eight_bits(weight)
