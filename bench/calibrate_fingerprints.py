@@ -29,7 +29,7 @@ from llmasos_conformance import fingerprints
 from llmasos_conformance.probes import Library
 
 PROBES = ("plain", "llama-plain", "bert-plain", "trf-plain")
-ROWS, LENGTH = 8, 16
+ROWS, LENGTH = 16, 16
 UNLISTED = fingerprints.in_blocks(fingerprints.COLUMN, fingerprints.symmetric(126.3, -127, 127))
 
 

@@ -129,8 +129,8 @@ def _revive(bench: Bench, link: Live, fault: str) -> None:
 def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: Reference) -> tuple[Finding, str, str]:
     """Finding, fault ("" unless something else than an answer came) and detail for a developer."""
     try:
-        if why := _beyond(case, candidate):
-            return Finding(state=State.NOT_APPLICABLE, message=why), "", ""
+        if finding := _beyond(case, candidate):
+            return finding, "", ""
     except Exception as error:
         return _ours(error)
     try:
@@ -153,21 +153,22 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
         return _ours(error)
 
 
-def _beyond(case: Case, candidate: Candidate) -> str:
-    """Why a case says nothing of the dtype that is claimed; empty if it does."""
+def _beyond(case: Case, candidate: Candidate) -> Finding | None:
+    """A finding without a question, where there is none to ask of the dtype that is claimed; None where there is."""
     dtype = candidate.description.claims.dtype
     if dtype not in HALF:
-        return ""
-    if case.needs & NOT_IN_HALF:
-        return f"{', '.join(sorted(case.needs & NOT_IN_HALF))}: not judged where half precision is claimed"
+        return None
+    if unjudged := ", ".join(sorted(case.needs & NOT_IN_HALF)):
+        message = f"{unjudged} cannot be judged where {dtype} is claimed; do not declare it, or claim float32"
+        return Finding(state=State.INCONCLUSIVE, message=message)
     if "probe" not in case.given:
-        return ""
-    probe = candidate.probes.get(case.given["probe"])
+        return None
+    probe, why = candidate.probes.get(case.given["probe"]), ""
     if probe.largest > LARGEST[dtype]:
-        return f"{probe.name} has weights up to {probe.largest:.3g}, {dtype} ends at {LARGEST[dtype]:g}"
-    if probe.facts.get("bits", 0) > BITS[dtype]:
-        return f"{probe.name} asks for {probe.facts['bits']} significant bits, {dtype} has {BITS[dtype]}"
-    return ""
+        why = f"{probe.name} has weights up to {probe.largest:.3g}, {dtype} ends at {LARGEST[dtype]:g}"
+    elif probe.facts.get("bits", 0) > BITS[dtype]:
+        why = f"{probe.name} asks for {probe.facts['bits']} significant bits, {dtype} has {BITS[dtype]}"
+    return Finding(state=State.NOT_APPLICABLE, message=why) if why else None
 
 
 def _ours(error: Exception) -> tuple[Finding, str, str]:

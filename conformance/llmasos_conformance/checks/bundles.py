@@ -25,7 +25,7 @@ from llmasos_conformance.candidate import Refused, refusal_of
 from llmasos_conformance.checks import vocabularies
 from llmasos_conformance.inputs import sequence
 from llmasos_conformance.layout import TensorFile, shapes, silent, with_defaults
-from llmasos_conformance.probes import MARGIN, sylvester, transformer
+from llmasos_conformance.probes import MARGIN, opposites, sylvester, transformer
 from llmasos_conformance.protocol import REFUSAL_CODES, Array
 from llmasos_conformance.verdict import Finding, failed, passed
 
@@ -288,9 +288,9 @@ def ids_of(items: Sequence[str | int], names: Mapping[str, int] | None = None) -
 def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     """A bundle that says what `model` demands.
 
-    Attention and feed-forward are zero; what remains is embedding, final norm and head. Embeddings are codes, rows of
-    a Hadamard matrix: orthogonal, of mean 0, entries ±1. The norm leaves such a row as it is but for a factor, and a
-    head row that is a sum of codes answers exactly those.
+    Attention and feed-forward are zero; what remains is embedding, final norm and head. Embeddings are codes,
+    orthogonal, of mean 0 and variance 1: rows of a Hadamard matrix, or `opposites`. The norm leaves such a row as it is
+    but for a factor, and a head row that is a sum of codes answers exactly those.
 
         says      each position has a code, so that the position alone decides
         follows   each left-hand token has a code, so that the last token alone decides; others say id 0
@@ -316,7 +316,8 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     links = [*model.get("follows", ()), *model.get("chain", ())]
     known = list(dict.fromkeys(ids_of([link[0]], names)[0] for link in links))
     count = context if "says" in model else max(31, len(known))
-    codes = sylvester(count + 1)[1:].astype(np.float32)  # the constant row has a mean
+    # The constant row has a mean. Probabilities are small beside what is never said, so theirs are kept apart.
+    codes = (opposites(max(16, len(known))) if "chain" in model else sylvester(count + 1)[1:]).astype(np.float32)
     D = codes.shape[1]
     parameters = {
         "vocab_size": V, "embedding_dim": D, "num_layers": 1, "num_heads": 1, "feed_forward_dim": 4,
@@ -366,7 +367,8 @@ def translator(library: Library, model: Mapping[str, Any]) -> Probe:
         "echoes": context + len(_echoed(model)),
     }  # fmt: skip
     count = counts[next(kind for kind in counts if kind in model)]
-    rows = sylvester(count + 1)[1 : count + 1]  # the first row has a mean
+    # The first row has a mean.
+    rows = opposites(max(16, count)) if "chain" in model else sylvester(count + 1)[1 : count + 1]
     sizes = replace(
         transformer.AUTOMATON, V=V, D=rows.shape[1], context=context, bos=model.get("bos"),
         eos=tuple(model.get("eos", ())), start=model.get("start", 0),

@@ -1,8 +1,8 @@
 """Who fails what: every honest variant, null candidate and mutant against every case.
 
     python -m llmasos_conformance.mutants.table [--only GLOB …] [--cases GLOB …] [--own] [--also ADDRESS …]
-                                                [--seed S] [--edges SHARE] [--jobs 2] [--resume FILE] [--json]
-                                                [--out FILE]
+                                                [--seed S] [--edges SHARE] [--claim DTYPE] [--jobs 2]
+                                                [--resume FILE] [--json] [--out FILE]
 
 The table is right when
 
@@ -32,13 +32,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import adapters, checks, engine, installed, numerics, suite
+from llmasos_conformance import adapters, checks, engine, fingerprints, installed, numerics, suite
 from llmasos_conformance import reference as references
 from llmasos_conformance.candidate import Candidate, Live
 from llmasos_conformance.canonical import sha256
@@ -49,7 +49,7 @@ from llmasos_conformance.mutants.catalogue import Mutant, mutants
 from llmasos_conformance.mutants.journal import Journal
 from llmasos_conformance.mutants.variants import HONEST, NULL
 from llmasos_conformance.probes import Library
-from llmasos_conformance.protocol import ARCHITECTURES, Claims, Refusal
+from llmasos_conformance.protocol import ARCHITECTURES, HALF, Claims, Refusal
 from llmasos_conformance.verdict import State
 
 SEED = "mutants"
@@ -198,13 +198,14 @@ class Workshop:
     Args:
         root: for the probes. patterns: globs of case ids or names of profiles; none means all cases.
         own: a mutant is asked only the requirement that it breaks. seed: of probes and of everything drawn.
-        edges: how often an edge is drawn; see `Edges`.
+        edges: how often an edge is drawn; see `Edges`. claim: dtype to which mutants are held, if theirs is finer.
     """
 
     def __init__(
-        self, root: Path, patterns: Sequence[str] = (), *, own: bool = False, seed: str = SEED, edges: float = 0.0
-    ) -> None:
-        self.own, self.seed, self.edges = own, seed, edges
+        self, root: Path, patterns: Sequence[str] = (), *, own: bool = False, seed: str = SEED, edges: float = 0.0,
+        claim: str = "",
+    ) -> None:  # fmt: skip
+        self.own, self.seed, self.edges, self.claim = own, seed, edges, claim
         self.suite = suite.load()
         self.checks = checks.registry()
         self.cases = chosen(self.suite, patterns)
@@ -222,6 +223,7 @@ class Workshop:
             "own": self.own,
             "seed": self.seed,
             "edges": self.edges,
+            "claim": self.claim,
         }
 
     def beside(self, claims: Claims) -> references.Reference:
@@ -232,7 +234,10 @@ class Workshop:
 
     def candidate(self, address: str) -> Candidate:
         connection = adapters.connect(address, timeout_s=TIMEOUT_S)
-        return Candidate(Live(connection), connection.description, self.probes)
+        described = connection.description
+        if self.claim and address.startswith("mutant:") and described.claims.dtype not in HALF:
+            described = replace(described, claims=replace(described.claims, dtype=self.claim))
+        return Candidate(Live(connection), described, self.probes)
 
     def row(self, kind: str, name: str, cases: Iterable[suite.Case] | None = None) -> Row:
         """Run one candidate against the cases."""
@@ -279,9 +284,10 @@ class Workshop:
                 got = answered(candidate.model(probe), [row])[0]
             except (Refusal, CandidateFault):
                 return None
+            claims = replace(Claims(), dtype=self.claim or "float32")
             truth = self.reference.logits(plain, row.ids, row.beside)
-            honest = self.reference.honest_logits(plain, row.ids, row.beside)
-            ratio = numerics.compare(got, truth, honest, "float32").ratio_rms
+            honest = self.beside(claims).honest_logits(plain, row.ids, row.beside)
+            ratio = numerics.compare(got, truth, honest, claims.dtype).ratio_rms
             worst = max(worst, ratio if math.isfinite(ratio) else math.inf)
         return worst
 
@@ -306,7 +312,7 @@ def used(figures: Mapping[str, float], dtype: str = "float32") -> float:
     """The largest part of a bound that an outcome's figures say was used; 0 if they say nothing of the kind."""
     bounds = {
         "ratio": numerics.KAPPA_RMS[dtype], "position": numerics.KAPPA_POSITION[dtype],
-        "peak": numerics.KAPPA_MAX[dtype], "rounding": 1.0,
+        "peak": numerics.KAPPA_MAX[dtype], "rounding": 1.0, "likeness": fingerprints.LIKENESS,
     }  # fmt: skip
     return max((figures[name] / bounds[name] for name in bounds if name in figures), default=0.0)
 
@@ -344,12 +350,14 @@ class Table:
         rows: one per candidate. cases: case -> requirement, all that were run.
         unfailed: cases that no mutant and no null candidate failed; None if not all of them ran.
         alike: honest computations that agree bit by bit.
+        claim: dtype to which mutants were held, if not to their own: then one that survives is no surprise.
     """
 
     rows: Sequence[Row]
     cases: Mapping[str, str]
     unfailed: Sequence[str] | None
     alike: Sequence[tuple[str, str]]
+    claim: str = ""
 
     @property
     def null_only(self) -> list[str]:
@@ -359,7 +367,8 @@ class Table:
 
     @property
     def ok(self) -> bool:
-        return not (any(row.trouble for row in self.rows) or self.unfailed or self.alike)
+        rows = [row for row in self.rows if not (self.claim and row.kind == "mutant") or row.undecided]
+        return not (any(row.trouble for row in rows) or self.unfailed or self.alike)
 
     def matrix(self) -> dict[str, Any]:
         """The kill matrix as JSON: rows without times, so that two runs compare equal."""
@@ -378,11 +387,12 @@ class Table:
             "unfailed": self.unfailed,
             "null_only": None if self.unfailed is None else self.null_only,
             "alike": self.alike,
+            "claim": self.claim,
             "ok": self.ok,
         }
 
 
-def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: float) -> None:
+def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: float, claim: str) -> None:
     """Build a worker's Workshop, and end the worker with the process that started it."""
     parent = os.getppid()
 
@@ -393,7 +403,7 @@ def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: floa
 
     threading.Thread(target=watch, daemon=True).start()
     global _workshop
-    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own, seed=seed, edges=edges)
+    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own, seed=seed, edges=edges, claim=claim)
 
 
 _workshop: Workshop | None = None
@@ -414,6 +424,7 @@ def run(
     seed: str = SEED,
     also: Sequence[str] = (),
     edges: float = 0.0,
+    claim: str = "",
     resume: Path | None = None,
 ) -> Table:
     """Run the table.
@@ -421,7 +432,7 @@ def run(
     Args:
         only: globs of candidates; none means all. patterns: see `chosen`. jobs: worker processes.
         progress: told of every row: how many are done, how many there are, and the row.
-        own, seed, edges: see `Workshop`. also: addresses of frameworks, asked first.
+        own, seed, edges, claim: see `Workshop`. also: addresses of frameworks, asked first.
         resume: a journal; rows that stand in it are taken from there, and others are added to it.
 
     Raises:
@@ -429,7 +440,7 @@ def run(
     """
     todo = [*(("framework", address) for address in also), *(entrants(only) if only or not also else [])]
     with tempfile.TemporaryDirectory(prefix="llmasos-mutants-") as root:
-        mine = Workshop(Path(root) / "main", patterns, own=own, seed=seed, edges=edges)
+        mine = Workshop(Path(root) / "main", patterns, own=own, seed=seed, edges=edges, claim=claim)
         journal = None if resume is None else Journal(resume, mine.terms())
         held = {key: Row.from_json(value) for key, value in journal.rows.items()} if journal else {}
         made = {entrant: held[entrant] for entrant in todo if entrant in held}
@@ -447,6 +458,7 @@ def run(
             cases={case.id: case.requirement for case in mine.cases},
             unfailed=[case.id for case in mine.cases if case.id not in failed] if whole else None,
             alike=mine.alike() if whole else [],
+            claim=claim,
         )
 
 
@@ -458,7 +470,7 @@ def _rows(
         return
     # Spawned, because torch, which some mutants load, does not survive a fork.
     with ProcessPoolExecutor(
-        jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.seed, mine.edges)
+        jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.seed, mine.edges, mine.claim)
     ) as pool:
         for done in as_completed([pool.submit(_row, entrant) for entrant in todo]):
             yield done.result()
@@ -474,14 +486,15 @@ def render(table: Table) -> str:
         shown = ", ".join(kinds[:6]) + (f" +{len(kinds) - 6}" if len(kinds) > 6 else "")
         if row.kind in RIGHT:
             shown = shown or f"largest share of a bound {row.share:.2f}, {row.at}"
-        verdict = f"unexpected: {row.trouble}" if row.trouble else "ok"
+        verdict = "ok" if not row.trouble else row.trouble if table.claim else f"unexpected: {row.trouble}"
         lines.append(
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
     small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in SMALL]
     killed = sum(1 for row in bugs if not row.trouble)
-    lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement; {len(small)} of them small"]
+    held = f" where {table.claim} is claimed" if table.claim else ""
+    lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement{held}; {len(small)} of them small"]
     sly = [row for row in bugs if row.group == "dishonest"]
     if sly:
         lines.append(f"{sum(not row.trouble for row in sly)} of {len(sly)} of them are dishonest, and caught")
@@ -510,6 +523,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="draw ends of ranges and ids that mean something this often, 0 to 1: whether a case ever fails what is "
         "right shows sooner",
     )  # fmt: skip
+    parser.add_argument(
+        "--claim", choices=HALF, default="",
+        help="hold mutants to this dtype, where they claim a finer one: what a lower claim lets pass",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
     parser.add_argument(
         "--resume", type=Path, metavar="FILE", help="keep rows in this file as they come, and take those that it holds"
@@ -530,7 +547,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         table = run(
             options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also,
-            edges=options.edges, resume=options.resume,
+            edges=options.edges, claim=options.claim, resume=options.resume,
         )  # fmt: skip
     except SuiteError as error:
         print(error.render(), file=sys.stderr)

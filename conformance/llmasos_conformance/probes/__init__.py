@@ -45,7 +45,7 @@ exactly those codes. What follows is known without computing, with a margin that
 from llmasos_conformance.probes import banded, bert, given, gpt, llama, transformer
 from llmasos_conformance.probes.given import GIVEN, Given
 from llmasos_conformance.probes.library import Disturbed, Library, Probe
-from llmasos_conformance.probes.making import MARGIN, PROBES, Parts, significant, sylvester
+from llmasos_conformance.probes.making import MARGIN, PROBES, Parts, opposites, significant, sylvester
 
 NAMES: tuple[str, ...] = tuple(PROBES)
 """All probes, of all architectures."""
@@ -64,6 +64,7 @@ __all__ = [
     "given",
     "gpt",
     "llama",
+    "opposites",
     "significant",
     "sylvester",
     "transformer",

@@ -90,6 +90,22 @@ def sylvester(count: int) -> npt.NDArray[np.float64]:
     return matrix
 
 
+def opposites(count: int) -> npt.NDArray[np.float64]:
+    """[count, D] codes of mean 0 and variance 1 that each have two channels for themselves, r and -r, and 0 elsewhere.
+
+    D is the first of 8, 32, 128, … that has room, so that r = √(D/2) is a power of two. In a sum of such codes times
+    logits each number holds one logit, which half precision rounds once; in a sum of rows of ±1 it holds all of them,
+    and the digits of the small ones are lost beside the large.
+    """
+    D = 8
+    while 2 * count > D:
+        D *= 4
+    codes = np.zeros((count, D))
+    for k, code in enumerate(codes):
+        code[2 * k], code[2 * k + 1] = np.sqrt(D / 2), -np.sqrt(D / 2)
+    return codes
+
+
 PROBES: dict[str, Callable[[Maker], Parts]] = {}
 
 
