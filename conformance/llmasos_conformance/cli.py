@@ -256,7 +256,11 @@ def _progress(*, silent: bool) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _done_json(done: Done) -> dict[str, Any]:
-    predicate = done.content["predicate"]
+    from dataclasses import asdict
+
+    from llmasos_conformance import report
+
+    predicate, measured = done.content["predicate"], report.precision(done.content)
     return {
         "schemaVersion": "1.0",
         "verdict": predicate["verdict"],
@@ -271,6 +275,7 @@ def _done_json(done: Done) -> dict[str, Any]:
         "mode": predicate["run"]["mode"],
         "summary": predicate["summary"],
         "emulated": predicate["emulated"],
+        "precision": None if measured is None else asdict(measured),
         "notRight": [
             {key: made[key] for key in ("id", "requirement", "level", "outcome", "message", "example") if key in made}
             for made in predicate["checks"]
@@ -297,6 +302,8 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
         say(f"… and {len(wrong) - _SHOWN} more in {done.directory / report.MARKDOWN_NAME}")
     colour = {Verdict.CONFORMANT: "green", Verdict.NON_CONFORMANT: "red"}.get(done.verdict, "yellow")
     say(report.headline(done.content), fg=colour, bold=True)
+    if measured := report.precision(done.content):
+        say(measured.sentence)
     if done.lost:
         say(f"the candidate did not come back: {done.lost}", fg="yellow")
     if done.hung:
@@ -390,6 +397,8 @@ def _print_result(result: Result, path: Path, *, rejudge: bool, trusted: bool) -
         say(f"note: {note}", fg="yellow")
     if result.content is not None:
         say(report.headline(result.content), bold=True)
+        if measured := report.precision(result.content):
+            say(measured.sentence)
     who = "signer unknown" if result.signer is None else f"signed by {result.signer.owner} ({result.signer.role})"
     words = {0: "accepted", 1: "REJECTED", 2: "MALFORMED", 3: "NOT ACCEPTED", 4: "authentic, but not conformant"}
     colour = "green" if result.exit_code == 0 else "red"

@@ -58,6 +58,18 @@ UNIT_ROUNDOFF: Mapping[str, float] = {
 }
 """Largest relative error of one rounding."""
 
+
+def found(ratio: float, dtype: str) -> str:
+    """The finest dtype whose honest error explains an error; empty if it is larger than any.
+
+    Args:
+        ratio: rms over a row, in honest errors of `dtype`; that of another dtype is as many times larger as its
+            roundoff is.
+    """
+    fits = (each for each in DTYPES if ratio * UNIT_ROUNDOFF[dtype] <= KAPPA_RMS[each] * UNIT_ROUNDOFF[each])
+    return next(fits, "")
+
+
 SLACK = 4.0
 """Of scores that are made of counts: how many times the roundings of one way to compute them any other way may cost. A
 library's logarithm or exponential errs by one or two units where the derivation has half of one; see `judge_score`."""

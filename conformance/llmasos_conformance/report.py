@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
+from llmasos_conformance import numerics
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
 from llmasos_conformance.verdict import Outcome, State, Verdict, decide
 
@@ -181,6 +182,42 @@ def statement(facts: Facts, profile: Mapping[str, Any], outcomes: Sequence[Outco
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """What the numbers of a run say of the precision that is claimed.
+
+    Attributes:
+        claimed, found: dtypes; what is found is the finest whose honest error explains every row of logits, or empty.
+        ratio: the largest error of a row, root mean square, in honest errors of the claimed dtype.
+    """
+
+    claimed: str
+    found: str
+    ratio: float
+
+    @property
+    def sentence(self) -> str:
+        came = self.found or "coarser than any dtype"
+        return (
+            f"precision: {self.claimed} claimed, {came} found; rows of logits err by {self.ratio:.3g} honest "
+            f"{self.claimed} errors at most, allowed {numerics.KAPPA_RMS[self.claimed]:g}"
+        )
+
+
+def precision(content: Mapping[str, Any]) -> Precision | None:
+    """Precision of a statement's candidate by the cases of numbers (NUM-…); None if none of them measured a row."""
+    predicate = content["predicate"]
+    ratios = [
+        float(made["figures"]["ratio"])
+        for made in predicate["checks"]
+        if made["requirement"].startswith("NUM-") and "ratio" in made["figures"]
+    ]
+    if not ratios:
+        return None
+    claimed, ratio = predicate["candidate"]["claims"]["dtype"], max(ratios)
+    return Precision(claimed=claimed, found=numerics.found(ratio, claimed), ratio=ratio)
+
+
 # ── projections: for people and for CI, made from a statement whose bytes were verified ──────────────────────────────
 
 
@@ -211,6 +248,7 @@ def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
         f"seed `{run['seed']}`, {run['mode']}, claimed {claims}.",
         f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}.",
         "",
+        *([f"{measured.sentence[0].upper()}{measured.sentence[1:]}.", ""] if (measured := precision(content)) else []),
         *_given(predicate.get("bundle")),
         "| " + " | ".join(predicate["summary"]) + " | emulated |",
         "|" + "---|" * (len(predicate["summary"]) + 1),

@@ -106,6 +106,24 @@ def test_the_same_run_gives_the_same_bytes_but_for_its_id_and_times():
     assert other == CONTENT
 
 
+@pytest.mark.parametrize(
+    ("ratio", "claimed", "found"),
+    [("0.9", "bfloat16", "bfloat16"), ("0.1", "bfloat16", "float16"), ("0.00001", "bfloat16", "float32"),
+     ("1.2", "float32", "float32"), ("1700", "float32", "float16"), ("60000", "float32", "bfloat16"),
+     ("900000", "float32", "")],
+)  # fmt: skip
+def test_the_precision_that_was_found_stands_beside_the_one_that_is_claimed(ratio, claimed, found):
+    content = parse(statement(), floats=False)
+    content["predicate"]["candidate"]["claims"]["dtype"] = claimed
+    assert report.precision(content) is None
+    made = {**content["predicate"]["checks"][0], "requirement": "NUM-1", "figures": {"ratio": "0.000001"}}
+    content["predicate"]["checks"] += [made, {**made, "figures": {"ratio": ratio}}, {**made, "requirement": "CAC-1"}]
+    measured = report.precision(content)
+    assert (measured.claimed, measured.found, measured.ratio) == (claimed, found, float(ratio))
+    said = f"Precision: {claimed} claimed, {found or 'coarser than any dtype'} found"
+    assert said in report.markdown(content, DIGEST)
+
+
 def test_an_outcome_comes_back_from_its_entry():
     for outcome in (OUTCOMES[0], OUTCOMES[2]):
         again = report.outcome_of(report.entry(outcome))
