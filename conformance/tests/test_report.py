@@ -109,8 +109,8 @@ def test_the_same_run_gives_the_same_bytes_but_for_its_id_and_times():
 @pytest.mark.parametrize(
     ("ratio", "claimed", "found"),
     [("0.9", "bfloat16", "bfloat16"), ("0.1", "bfloat16", "float16"), ("0.00001", "bfloat16", "float32"),
-     ("1.2", "float32", "float32"), ("1700", "float32", "float16"), ("60000", "float32", "bfloat16"),
-     ("900000", "float32", "")],
+     ("1.2", "float32", "float32"), ("5", "float32", "float32"), ("1700", "float32", "float16"),
+     ("60000", "float32", "bfloat16"), ("900000", "float32", "")],
 )  # fmt: skip
 def test_the_precision_that_was_found_stands_beside_the_one_that_is_claimed(ratio, claimed, found):
     content = parse(statement(), floats=False)
