@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
-from llmasos_conformance import numerics
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
 from llmasos_conformance.verdict import Outcome, State, Verdict, decide
 
@@ -197,6 +196,8 @@ class Precision:
 
     @property
     def sentence(self) -> str:
+        from llmasos_conformance import numerics  # NumPy, which a look at signatures does without
+
         came = self.found or "coarser than any dtype"
         return (
             f"precision: {self.claimed} claimed, {came} found; rows of logits err by {self.ratio:.3g} honest "
@@ -206,6 +207,8 @@ class Precision:
 
 def precision(content: Mapping[str, Any]) -> Precision | None:
     """Precision of a statement's candidate by the cases of numbers (NUM-…); None if none of them measured a row."""
+    from llmasos_conformance import numerics
+
     predicate = content["predicate"]
     ratios = [
         float(made["figures"]["ratio"])

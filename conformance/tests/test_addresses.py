@@ -140,7 +140,7 @@ def test_what_is_built_in_is_known_without_installation():
         ("cmd:nonsense-of-test", ["no program 'nonsense-of-test' on PATH"]),
         ("cmd:'unfinished", ["cannot be split into words"]),
         ("cmd:./adapter.py", ["cannot be started: Permission denied"]),
-        ("reference:float16", ["no such variant", "float64, float32"]),
+        ("reference:float8", ["no such variant", "float64, float32"]),
         ("reference:float32/sideways", ["no such variant", "split-k"]),
     ],
 )  # fmt: skip

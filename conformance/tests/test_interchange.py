@@ -94,7 +94,7 @@ def judged(workshop, check, given, **asked):
         ({"cached": True}, {}, "exported whole, cached was asked for"),
         ({"external": True}, {}, "has 0 tensors outside, and external is True"),
         ({}, {"external": True}, "tensors outside, and external is False"),
-        ({}, {"dtype": "float64"}, "exported as float64, float32 is claimed"),
+        ({}, {"dtype": "float64"}, "exported as float64, float32 was due"),
     ],
 )
 def test_a_form_that_was_not_asked_for_is_named(workshop, files, given, options, message):

@@ -360,7 +360,7 @@ def test_a_description_may_be_an_object_or_a_mapping():
     ("change", "words"),
     [
         ({"capabilities": ["forwards"]}, ["unknown capability 'forwards'", "did you mean forward"]),
-        ({"claims": {"dtype": "float16"}}, ["unknown dtype 'float16'", "float64, float32"]),
+        ({"claims": {"dtype": "float8"}}, ["unknown dtype 'float8'", "float64, float32"]),
         ({"claims": {"determinism": "D9"}}, ["unknown determinism level"]),
         ({"protocol": "9"}, ["speaks protocol '9'", "update the adapter"]),
         ({"nme": "x"}, ["unknown member 'nme'"]),
