@@ -37,12 +37,12 @@ from llmasos_conformance.protocol import BITS, LARGEST
 from llmasos_conformance.reference import HONEST_ORDERS
 
 PROBES = (
-    "plain", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long", "wide",
-    "overflow", "ids-only", "twins",
+    "plain", "unheard", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long",
+    "wide", "overflow", "ids-only", "twins",
     "banded", "banded-one", "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow",
-    "llama-plain", "llama-gqa", "llama-one-group", "llama-tied", "llama-small-embedding", "llama-near-zero",
-    "llama-hot-attention", "llama-hot-ffn", "llama-asymmetric", "llama-long", "llama-wide", "llama-theta",
-    "llama-window", "llama-window-one", "llama-window-long", "llama-overflow", "llama-ids-only",
+    "llama-plain", "llama-unheard", "llama-gqa", "llama-one-group", "llama-tied", "llama-small-embedding",
+    "llama-near-zero", "llama-hot-attention", "llama-hot-ffn", "llama-asymmetric", "llama-long", "llama-wide",
+    "llama-theta", "llama-window", "llama-window-one", "llama-window-long", "llama-overflow", "llama-ids-only",
     "llama-twins",
 )  # fmt: skip
 LENGTHS = (1, 1, 2, 3, 4, 8, 16, 32)

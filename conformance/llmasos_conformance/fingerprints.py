@@ -24,8 +24,8 @@ import numpy as np
 from llmasos_conformance.protocol import Array
 
 LIKENESS = 0.3
-"""Cosine beyond which two directions are one. Honest half precision comes to 0.09 at most, int8 behind it to 0.65 at
-least: 0.3 is three times the one and less than half the other (`bench/calibrate_fingerprints.py`)."""
+"""Cosine beyond which two directions are one. Honest half precision comes to 0.16 at most, a scheme behind it to 0.5 at
+least: 0.3 is about twice the one and less than two thirds of the other (`bench/calibrate_fingerprints.py`)."""
 
 NEGLIGIBLE = 2.0**-9
 """Of the spread of the logits: smaller errors are not those of quantised weights. The finest scheme moves the logits of

@@ -35,7 +35,7 @@ import ml_dtypes  # noqa: F401 (NumPy then knows bfloat16 by name)
 import numpy as np
 import numpy.typing as npt
 
-from llmasos_conformance.protocol import DTYPES, Array
+from llmasos_conformance.protocol import DTYPES, HALF, Array
 from llmasos_conformance.verdict import Finding, State, failed, passed
 
 KAPPA_RMS: Mapping[str, float] = dict.fromkeys(DTYPES, 6.0)
@@ -371,6 +371,9 @@ def judge_score(label: str, got: float, due: float, roundings: float, dtype: str
 
         |x - z| <= SLACK · roundings · u · z
 
+    u is that of the claimed dtype, and of float32 where half precision is claimed, which says something of models:
+    nobody counts words in it.
+
     A score that is 0 has no roundings: it is 0. Quotients of counts and F1 made of them take 8 roundings at most, their
     mean over S segments S more. BLEU of M orders takes 12 + (M + 3) · |ln z|: an error of u in an argument of the
     exponential is one of u in the result, and the logarithms of the precisions, their sum and its M-th part err
@@ -383,7 +386,7 @@ def judge_score(label: str, got: float, due: float, roundings: float, dtype: str
     Returns:
         A finding with figure `rounding`, the part of the bound that was used.
     """
-    bound = SLACK * roundings * UNIT_ROUNDOFF[dtype] * due
+    bound = SLACK * roundings * UNIT_ROUNDOFF["float32" if dtype in HALF else dtype] * due
     error = abs(got - due)
     if error <= bound:
         return passed(rounding=error / bound if bound else 0.0)
@@ -392,11 +395,15 @@ def judge_score(label: str, got: float, due: float, roundings: float, dtype: str
 
 
 def _law_in(logits: Array, dtype: str) -> Array:
-    """`log_softmax` with every step in one dtype; [..., V] -> [..., V] float64."""
-    z = np.asarray(logits, dtype=dtype)
+    """`log_softmax` with every step in one dtype; [..., V] -> [..., V] float64.
+
+    Of half precision in float32 and rounded once, as libraries compute it: a sum of thousands of terms in bfloat16
+    would be off by a nat.
+    """
+    z = np.asarray(logits, dtype="float32" if dtype in HALF else dtype)
     shifted = z - np.max(z, axis=-1, keepdims=True)
     law = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
-    return np.asarray(law, dtype=np.float64)
+    return np.asarray(law.astype(dtype), dtype=np.float64)
 
 
 def margin(truth: Array, honest: Sequence[Array], dtype: str) -> float:

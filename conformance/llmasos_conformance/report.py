@@ -200,8 +200,8 @@ class Precision:
 
         came = self.found or "coarser than any dtype"
         return (
-            f"precision: {self.claimed} claimed, {came} found; rows of logits err by {self.ratio:.3g} honest "
-            f"{self.claimed} errors at most, allowed {numerics.KAPPA_RMS[self.claimed]:g}"
+            f"precision: {self.claimed} claimed, arithmetic of {came} found; rows of logits err by {self.ratio:.3g} "
+            f"honest {self.claimed} errors at most, allowed {numerics.KAPPA_RMS[self.claimed]:g}"
         )
 
 

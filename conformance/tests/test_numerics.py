@@ -296,6 +296,19 @@ def test_honest_half_precision_stays_below_half_of_each_bound_and_what_is_coarse
             assert not judge_logits("logits", coarse, truth, honest, dtype).ok, name
 
 
+@pytest.mark.parametrize("V", [257, 50_000])
+def test_log_probabilities_of_bfloat16_are_held_to_the_rounding_of_their_logits(V: int) -> None:
+    truth = np.random.default_rng(2).standard_normal((1, V)) * 2.5
+    honest = [truth.astype("bfloat16").astype(np.float64)]
+    law = log_softmax(truth)[0]
+
+    def judged(change: Any) -> bool:
+        return judge_logprobs("l", [{0: float(change(law)[0]), 1: float(change(law)[1])}], truth, honest, "bfloat16").ok
+
+    assert judged(lambda law: law.astype("bfloat16"))
+    assert not judged(lambda law: law - 2.0)
+
+
 @pytest.mark.parametrize(("dtype", "coarser"), [("float16", "bfloat16"), ("float32", "float16"), ("bfloat16", "")])
 def test_logits_of_a_coarser_dtype_are_seen_and_those_of_the_claimed_one_are_not(dtype: str, coarser: str) -> None:
     values = np.random.default_rng(3).standard_normal((8, 200))

@@ -120,7 +120,7 @@ def test_the_precision_that_was_found_stands_beside_the_one_that_is_claimed(rati
     content["predicate"]["checks"] += [made, {**made, "figures": {"ratio": ratio}}, {**made, "requirement": "CAC-1"}]
     measured = report.precision(content)
     assert (measured.claimed, measured.found, measured.ratio) == (claimed, found, float(ratio))
-    said = f"Precision: {claimed} claimed, {found or 'coarser than any dtype'} found"
+    said = f"Precision: {claimed} claimed, arithmetic of {found or 'coarser than any dtype'} found"
     assert said in report.markdown(content, DIGEST)
 
 

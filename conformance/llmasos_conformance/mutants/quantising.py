@@ -138,6 +138,70 @@ def q4(weight: Any) -> Any:
     return _grouped(weight, 32, block)
 
 
+@served("served-q6", "bfloat16")
+def q6(weight: Any) -> Any:
+    """Weights are six-bit in blocks of 16, and bfloat16 is claimed."""
+
+    def block(part: Any) -> Any:
+        step = (part.abs().amax(dim=1, keepdim=True) / 32).clamp_min(1e-30)
+        return (part / step).round().clamp(-32, 31) * step
+
+    return _grouped(weight, 16, block)
+
+
+@served("served-affine", "bfloat16")
+def affine(weight: Any) -> Any:
+    """Weights are 255 steps from the least of 32 to their largest, the least being kept, and bfloat16 is claimed."""
+
+    def block(part: Any) -> Any:
+        low, high = part.amin(dim=1, keepdim=True), part.amax(dim=1, keepdim=True)
+        step = (high - low).clamp_min(1e-30) / 255
+        return ((part - low) / step).round() * step + low
+
+    return _grouped(weight, 32, block)
+
+
+@served("served-float8-240", "bfloat16")
+def float8_240(weight: Any) -> Any:
+    """Every output's weights are float8 e4m3 with 240 for the largest, and bfloat16 is claimed."""
+    import torch
+
+    scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-30) / 240
+    return (weight / scale).to(torch.float8_e4m3fn).float() * scale
+
+
+@served("served-int8-thrown", "bfloat16")
+def int8_thrown(weight: Any) -> Any:
+    """Every output's weights are int8, each rounded up or down by chance, and bfloat16 is claimed."""
+    import torch
+
+    step = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-30) / 127
+    chance = torch.rand(weight.shape, generator=torch.Generator().manual_seed(3))
+    return (weight / step + chance).floor().clamp(-127, 127) * step
+
+
+@served("served-int8-rows", "bfloat16")
+def int8_rows(weight: Any) -> Any:
+    """The weights of every input are int8 with a step of their own, and bfloat16 is claimed."""
+    return _eight_bits(weight.T).T
+
+
+@served("served-int8-turned", "bfloat16")
+def int8_turned(weight: Any) -> Any:
+    """Weights are turned before they are rounded to int8, and back after it, and bfloat16 is claimed."""
+    import torch
+
+    drawn = torch.randn(weight.shape[1], weight.shape[1], generator=torch.Generator().manual_seed(3))
+    turn = torch.linalg.qr(drawn)[0]
+    return _eight_bits(weight @ turn) @ turn.T
+
+
+@served("served-q6-llama", "bfloat16", "Llama")
+def q6_llama(weight: Any) -> Any:
+    """Weights of a Llama are six-bit in blocks of 16, and bfloat16 is claimed."""
+    return q6(weight)
+
+
 @served("served-int8-llama", "bfloat16", "Llama")
 def int8_llama(weight: Any) -> Any:
     """Every output's weights of a Llama are int8 with a step of their own, and bfloat16 is claimed."""

@@ -2,16 +2,16 @@
 
 GPT-3
 
-    numbers     plain tied small-embedding hot-attention hot-ffn near-constant asymmetric long wide overflow ids-only
-                tiny
+    numbers     plain unheard tied small-embedding hot-attention hot-ffn near-constant asymmetric long wide overflow
+                ids-only tiny
     ties        uniform uniform-bytes twins
     automata    script script-eos bos textless context-8
     bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow
 
 Llama, each name after "llama-"
 
-    numbers     plain gqa one-group tied small-embedding near-zero hot-attention hot-ffn asymmetric long wide theta
-                overflow ids-only tiny
+    numbers     plain unheard gqa one-group tied small-embedding near-zero hot-attention hot-ffn asymmetric long wide
+                theta overflow ids-only tiny
     windows     window window-one window-long
     ties        uniform twins
     automata    circle ends

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,67 @@ class Draft:
     def weights(self) -> dict[str, Array]:
         """All tensors, float32 with 8 significant bits."""
         return {name: significant(values) for name, values in self.raw.items()}
+
+
+LOUD = 2.0**14
+"""Magnitude of weights that meet nothing but zeros: beside them a scale of 8 bits has no step left for the others, and
+half precision holds them."""
+HEARD = 2.0**4
+"""Of weights whose results meet nothing but zeros: these are numbers of a computation, which must stay small enough for
+half precision."""
+EVERY = 16
+"""One in so many inputs or outputs; blocks of quantised formats are as long or longer."""
+
+
+def unheard(weights: dict[str, Array], layers: int, heads: int) -> None:
+    """Make some weights of a decoder loud where exact zeros take them away again; changes the arrays.
+
+    Numbers in floating point lose nothing beside a loud neighbour: 0 times anything is 0. Whatever keeps weights as
+    integers and a common scale loses the small ones, in tensors, rows, columns and blocks, whichever way it rounds.
+
+    In one of EVERY channels norms give 0, and so do value and up: the rows behind them are LOUD. Other columns are at
+    HEARD: of queries where keys are 0, of values and of up, or of gate, where what follows them is 0.
+
+    Args:
+        weights: of GPT-3, or of a Llama with as many key-value heads as heads; [D_in, D_out] each.
+    """
+    D = weights["final_norm.weight"].size
+    K = D // heads
+    silent = np.arange(0, D, EVERY)
+    pairs = np.concatenate([np.arange(K // 2 - 1, D, K), np.arange(K - 1, D, K)])  # a rotation keeps them together
+
+    def zero(name: str, index: npt.NDArray[np.int64]) -> None:
+        for part in (f"{name}.weight", f"{name}.bias"):
+            if part in weights:
+                weights[part][..., index] = 0
+
+    def loud(name: str, index: npt.NDArray[np.int64], size: float, *, columns: bool = False) -> None:
+        place: tuple[Any, ...] = (..., index) if columns else (index,)
+        weights[name][place] = np.where(weights[name][place] < 0, -size, size)
+
+    for layer in (f"layers.{i}" for i in range(layers)):
+        attention, block = f"{layer}.attention", f"{layer}.feed_forward"
+        first = f"{block}.gate" if f"{block}.gate.weight" in weights else f"{block}.up"
+        F = weights[f"{block}.down.weight"].shape[0]
+        hidden, others, values = np.arange(0, F, EVERY), np.arange(EVERY // 2, F, EVERY), silent + EVERY // 2
+        loud(f"{attention}.query.weight", pairs, HEARD, columns=True)
+        zero(f"{attention}.key", pairs)
+        loud(f"{attention}.value.weight", values, HEARD, columns=True)
+        weights[f"{attention}.output.weight"][values] = 0
+        loud(f"{first}.weight", others, HEARD, columns=True)
+        weights[f"{block}.down.weight"][others] = 0
+        for norm in (f"{layer}.attention_norm", f"{layer}.feed_forward_norm"):
+            zero(norm, silent)
+        for name in ("query", "key", "value"):
+            loud(f"{attention}.{name}.weight", silent, LOUD)
+        for name in {first, f"{block}.up"}:
+            loud(f"{name}.weight", silent, LOUD)
+        zero(f"{attention}.value", silent)
+        zero(f"{block}.up", hidden)
+        loud(f"{attention}.output.weight", silent, LOUD)
+        loud(f"{block}.down.weight", hidden, LOUD)
+    zero("final_norm", silent)
+    loud("head.weight", silent, LOUD, columns=True)
 
 
 def codes(make: Maker, count: int, D: int) -> npt.NDArray[np.float64]:

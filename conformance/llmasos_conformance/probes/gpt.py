@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import Draft, codes
+from llmasos_conformance.probes.draft import Draft, codes, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant
 from llmasos_conformance.protocol import Array
 
@@ -104,6 +104,15 @@ def model(make: Maker, sizes: Sizes, gains: Gains | None = None, **facts: Any) -
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model with logits of standard deviation about 2.5."""
     return model(make, Sizes())
+
+
+@probe("unheard")
+def _unheard(make: Maker) -> Parts:
+    """Weights that are kept as integers with a scale, however they were rounded; see `draft.unheard`."""
+    sizes = Sizes(D=128, F=256)
+    parts = model(make, sizes)
+    unheard(parts.weights, sizes.L, sizes.H)
+    return parts
 
 
 @probe("tied")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import Draft
+from llmasos_conformance.probes.draft import Draft, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant, sylvester
 from llmasos_conformance.protocol import Array
 
@@ -116,6 +116,15 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None, **facts: Any)
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model with logits of standard deviation about 2.5. No heads share keys."""
     return _model(make, Sizes())
+
+
+@probe("llama-unheard")
+def _unheard(make: Maker) -> Parts:
+    """Weights that are kept as integers with a scale, however they were rounded; see `draft.unheard`."""
+    sizes = Sizes(D=128, F=256)
+    parts = _model(make, sizes)
+    unheard(parts.weights, sizes.L, sizes.H)
+    return parts
 
 
 @probe("llama-gqa")
