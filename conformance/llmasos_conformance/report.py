@@ -210,15 +210,14 @@ def precision(content: Mapping[str, Any]) -> Precision | None:
     from llmasos_conformance import numerics
 
     predicate = content["predicate"]
-    ratios = [
-        float(made["figures"]["ratio"])
-        for made in predicate["checks"]
-        if made["requirement"].startswith("NUM-") and "ratio" in made["figures"]
-    ]
+    numbers = [made for made in predicate["checks"] if made["requirement"].startswith("NUM-")]
+    ratios = [float(made["figures"]["ratio"]) for made in numbers if "ratio" in made["figures"]]
     if not ratios:
         return None
     claimed, ratio = predicate["candidate"]["claims"]["dtype"], max(ratios)
-    return Precision(claimed=claimed, found=numerics.found(ratio, claimed), ratio=ratio)
+    # Rows that hold no numbers, or have another shape, have no error to speak of.
+    none = any(made["outcome"] == State.FAIL and not made["figures"] for made in numbers)
+    return Precision(claimed=claimed, found="" if none else numerics.found(ratio, claimed), ratio=ratio)
 
 
 # ── projections: for people and for CI, made from a statement whose bytes were verified ──────────────────────────────

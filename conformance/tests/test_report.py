@@ -122,6 +122,8 @@ def test_the_precision_that_was_found_stands_beside_the_one_that_is_claimed(rati
     assert (measured.claimed, measured.found, measured.ratio) == (claimed, found, float(ratio))
     said = f"Precision: {claimed} claimed, arithmetic of {found or 'coarser than any dtype'} found"
     assert said in report.markdown(content, DIGEST)
+    content["predicate"]["checks"].append({**made, "outcome": "fail", "figures": {}})
+    assert report.precision(content).found == ""
 
 
 def test_an_outcome_comes_back_from_its_entry():
