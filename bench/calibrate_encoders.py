@@ -101,10 +101,10 @@ def question(probe: str, seed: int, config: ModelConfig) -> Run:
 def ratios(probe: str, seed: int, dtype: str) -> Figures:
     """Logits, and of BERT hidden states and the pooled output."""
     parts = Library(Path("unused"), str(seed)).parts(probe)
-    run = question(probe, seed, ModelConfig.from_document(parts.document, probe))
-    truth = run({name: array.astype(np.float64) for name, array in parts.weights.items()}, orders.PLAIN)
     if is_beyond(parts, dtype):
         return {}
+    run = question(probe, seed, ModelConfig.from_document(parts.document, probe))
+    truth = run({name: array.astype(np.float64) for name, array in parts.weights.items()}, orders.PLAIN)
     weights = claimed(parts.weights, dtype)
     honest = [arrays(run(weights, each)) for each in baseline(dtype)]
     found: dict[str, list[tuple[float, float, float]]] = {part: [] for part in truth}

@@ -131,9 +131,6 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
     try:
         if finding := _beyond(case, candidate):
             return finding, "", ""
-    except Exception as error:
-        return _ours(error)
-    try:
         asked = check.question(case.given, draw, candidate)
     except Refusal as refusal:
         text = f"a valid request was refused: {refusal.code}: {refusal.message}"

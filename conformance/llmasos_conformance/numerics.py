@@ -47,7 +47,7 @@ KAPPA_POSITION: Mapping[str, float] = dict.fromkeys(DTYPES, 8.0)
 fault at one position of 32 is diluted by √32 = 5.7 in E and not at all in P."""
 
 KAPPA_MAX: Mapping[str, float] = dict.fromkeys(DTYPES, 12.0)
-"""Twice KAPPA_RMS: the largest of many errors scatters more than their rms. Honest orders come to 3.2 at most. It is
+"""Twice KAPPA_RMS: the largest of many errors scatters more than their rms. Honest orders come to 3.7 at most. It is
 what sees a fault in one logit of a row, which E dilutes by √(T·V)."""
 
 UNIT_ROUNDOFF: Mapping[str, float] = {
@@ -62,6 +62,10 @@ UNIT_ROUNDOFF: Mapping[str, float] = {
 OWN = 2.0
 """In honest errors of a dtype, what computations in it come to on ordinary rows. float16 and bfloat16 are a factor of
 eight apart, so that the bounds of the one hold much of the other."""
+
+SLACK = 4.0
+"""Of scores that are made of counts: how many times the roundings of one way to compute them any other way may cost. A
+library's logarithm or exponential errs by one or two units where the derivation has half of one; see `judge_score`."""
 
 
 def found(ratio: float, dtype: str) -> str:
@@ -78,11 +82,6 @@ def found(ratio: float, dtype: str) -> str:
         if ratio * UNIT_ROUNDOFF[dtype] <= allowed * UNIT_ROUNDOFF[each]:
             return each
     return ""
-
-
-SLACK = 4.0
-"""Of scores that are made of counts: how many times the roundings of one way to compute them any other way may cost. A
-library's logarithm or exponential errs by one or two units where the derivation has half of one; see `judge_score`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

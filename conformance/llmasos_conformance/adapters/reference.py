@@ -16,9 +16,11 @@ import numpy as np
 import llmasos
 from llmasos.orders import ORDERS
 from llmasos_conformance.errors import AddressError
+from llmasos_conformance.graphs.contract import WRITTEN
 from llmasos_conformance.protocol import (
     ARCHITECTURES,
     CAPABILITIES,
+    DTYPES,
     HALF,
     NOT_IN_HALF,
     ROUGE_PARTS,
@@ -32,7 +34,6 @@ from llmasos_conformance.protocol import (
 
 T = TypeVar("T")
 BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
-DTYPES = ("float64", "float32", *HALF)
 
 
 class ReferenceAdapter:
@@ -225,8 +226,7 @@ class ReferenceModel:
             raise Refusal("unsupported", "a model that was trained here lies in no bundle")
         with tempfile.TemporaryDirectory(prefix="llmasos-export-") as place:
             out = Path(place) / "model.onnx"
-            dtype = "float32" if self._model.dtype in HALF else self._model.dtype
-            export_bundle(self._path, out, **{"dtype": dtype, "cached": False, **options})
+            export_bundle(self._path, out, **{"dtype": WRITTEN[self._model.dtype], "cached": False, **options})
             return {path.name: path.read_bytes() for path in Path(place).iterdir()}
 
     def fill_mask(self, ids: Sequence[int], **options: Any) -> list[dict[int, float]]:

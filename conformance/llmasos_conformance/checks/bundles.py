@@ -368,7 +368,7 @@ def translator(library: Library, model: Mapping[str, Any]) -> Probe:
     }  # fmt: skip
     count = counts[next(kind for kind in counts if kind in model)]
     # The first row has a mean.
-    rows = opposites(max(16, count)) if "chain" in model else sylvester(count + 1)[1 : count + 1]
+    rows = opposites(max(16, count))[:count] if "chain" in model else sylvester(count + 1)[1 : count + 1]
     sizes = replace(
         transformer.AUTOMATON, V=V, D=rows.shape[1], context=context, bos=model.get("bos"),
         eos=tuple(model.get("eos", ())), start=model.get("start", 0),

@@ -13,12 +13,12 @@ from llmasos_conformance.checks.rows import told
 from llmasos_conformance.fingerprints import LIKENESS, NEGLIGIBLE
 from llmasos_conformance.verdict import Finding, failed, passed
 
-ROWS = {"type": "integer", "minimum": 1, "description": "rows of one batch"}
-
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Candidate
     from llmasos_conformance.inputs import Draw
     from llmasos_conformance.reference import Reference
+
+ROWS = {"type": "integer", "minimum": 1, "description": "rows of one batch"}
 
 
 def ask_weights_as_given(given: Given, draw: Draw, candidate: Candidate) -> Asked:

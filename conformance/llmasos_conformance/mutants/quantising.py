@@ -31,7 +31,8 @@ def served(
         record(
             Mutant(
                 name=name, group="quantising", source="InfiniTensor/InfiniLM#553", requirement="NUM-8",
-                bug=" ".join((rounding.__doc__ or "").split()), adapter=lambda: Edited(edit, architecture, claim),
+                bug=f"{' '.join((rounding.__doc__ or '').split())} {claim} is claimed.",
+                adapter=lambda: Edited(edit, architecture, claim),
                 asked=frozenset({"NUM-1", "NUM-2", "NUM-4", "NUM-8", "ATT-1"}),
             )
         )  # fmt: skip
@@ -70,27 +71,25 @@ def _eight_bits(weight: Any) -> Any:
     return (weight / step).round() * step
 
 
+@served("served-int8-transformer", "bfloat16", "Transformer")
+@served("served-int8-bert", "bfloat16", "BERT")
+@served("served-int8-llama", "bfloat16", "Llama")
+@served("served-int8-channel-float16", "float16")
 @served("served-int8-channel", "bfloat16")
 def int8_channel(weight: Any) -> Any:
-    """Every output's weights are int8 with a step of their own, and bfloat16 is claimed."""
-    return _eight_bits(weight)
-
-
-@served("served-int8-channel-float16", "float16")
-def int8_channel_float16(weight: Any) -> Any:
-    """Every output's weights are int8 with a step of their own, and float16 is claimed."""
+    """Every output's weights are int8 with a step of their own."""
     return _eight_bits(weight)
 
 
 @served("served-int8-tensor", "bfloat16")
 def int8_tensor(weight: Any) -> Any:
-    """Every tensor is int8 with one step, and bfloat16 is claimed."""
+    """Every tensor is int8 with one step."""
     return _eight_bits(weight.reshape(1, -1)).reshape(weight.shape)
 
 
 @served("served-q8", "bfloat16", whole=True)
 def q8(weight: Any) -> Any:
-    """All matrices are int8 in blocks of 32, whose steps are float16, and bfloat16 is claimed."""
+    """All matrices are int8 in blocks of 32, whose steps are float16."""
 
     def block(part: Any) -> Any:
         step = (part.abs().amax(dim=1, keepdim=True) / 127).half().float().clamp_min(1e-7)
@@ -101,7 +100,7 @@ def q8(weight: Any) -> Any:
 
 @served("served-uint8", "bfloat16")
 def uint8(weight: Any) -> Any:
-    """Every output's weights are 255 steps from their least to their largest, and bfloat16 is claimed."""
+    """Every output's weights are 255 steps from their least to their largest."""
     low, high = weight.amin(dim=1, keepdim=True).clamp_max(0), weight.amax(dim=1, keepdim=True).clamp_min(0)
     step = (high - low).clamp_min(1e-30) / 255
     zero = (-low / step).round()
@@ -110,7 +109,7 @@ def uint8(weight: Any) -> Any:
 
 @served("served-float8", "bfloat16")
 def float8(weight: Any) -> Any:
-    """Weights are float8 e4m3 with one scale for a tensor, and bfloat16 is claimed."""
+    """Weights are float8 e4m3 with one scale for a tensor."""
     import torch
 
     scale = weight.abs().amax() / 448
@@ -119,7 +118,7 @@ def float8(weight: Any) -> Any:
 
 @served("served-float8-e5m2", "bfloat16")
 def float8_e5m2(weight: Any) -> Any:
-    """Weights are float8 e5m2 as they are, and bfloat16 is claimed."""
+    """Weights are float8 e5m2 as they are."""
     import torch
 
     return weight.to(torch.float8_e5m2).float()
@@ -127,7 +126,7 @@ def float8_e5m2(weight: Any) -> Any:
 
 @served("served-q4", "bfloat16")
 def q4(weight: Any) -> Any:
-    """Weights are four-bit in blocks of 32, and bfloat16 is claimed."""
+    """Weights are four-bit in blocks of 32."""
 
     def block(part: Any) -> Any:
         largest = part.gather(1, part.abs().argmax(dim=1, keepdim=True))
@@ -138,9 +137,10 @@ def q4(weight: Any) -> Any:
     return _grouped(weight, 32, block)
 
 
+@served("served-q6-llama", "bfloat16", "Llama")
 @served("served-q6", "bfloat16")
 def q6(weight: Any) -> Any:
-    """Weights are six-bit in blocks of 16, and bfloat16 is claimed."""
+    """Weights are six-bit in blocks of 16."""
 
     def block(part: Any) -> Any:
         step = (part.abs().amax(dim=1, keepdim=True) / 32).clamp_min(1e-30)
@@ -151,7 +151,7 @@ def q6(weight: Any) -> Any:
 
 @served("served-affine", "bfloat16")
 def affine(weight: Any) -> Any:
-    """Weights are 255 steps from the least of 32 to their largest, the least being kept, and bfloat16 is claimed."""
+    """Weights are 255 steps from the least of 32 to their largest, the least being kept."""
 
     def block(part: Any) -> Any:
         low, high = part.amin(dim=1, keepdim=True), part.amax(dim=1, keepdim=True)
@@ -163,7 +163,7 @@ def affine(weight: Any) -> Any:
 
 @served("served-float8-240", "bfloat16")
 def float8_240(weight: Any) -> Any:
-    """Every output's weights are float8 e4m3 with 240 for the largest, and bfloat16 is claimed."""
+    """Every output's weights are float8 e4m3 with 240 for the largest."""
     import torch
 
     scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-30) / 240
@@ -172,7 +172,7 @@ def float8_240(weight: Any) -> Any:
 
 @served("served-int8-thrown", "bfloat16")
 def int8_thrown(weight: Any) -> Any:
-    """Every output's weights are int8, each rounded up or down by chance, and bfloat16 is claimed."""
+    """Every output's weights are int8, each rounded up or down by chance."""
     import torch
 
     step = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-30) / 127
@@ -182,39 +182,15 @@ def int8_thrown(weight: Any) -> Any:
 
 @served("served-int8-rows", "bfloat16")
 def int8_rows(weight: Any) -> Any:
-    """The weights of every input are int8 with a step of their own, and bfloat16 is claimed."""
+    """The weights of every input are int8 with a step of their own."""
     return _eight_bits(weight.T).T
 
 
 @served("served-int8-turned", "bfloat16")
 def int8_turned(weight: Any) -> Any:
-    """Weights are turned before they are rounded to int8, and back after it, and bfloat16 is claimed."""
+    """Weights are turned before they are rounded to int8, and back after it."""
     import torch
 
     drawn = torch.randn(weight.shape[1], weight.shape[1], generator=torch.Generator().manual_seed(3))
     turn = torch.linalg.qr(drawn)[0]
     return _eight_bits(weight @ turn) @ turn.T
-
-
-@served("served-q6-llama", "bfloat16", "Llama")
-def q6_llama(weight: Any) -> Any:
-    """Weights of a Llama are six-bit in blocks of 16, and bfloat16 is claimed."""
-    return q6(weight)
-
-
-@served("served-int8-llama", "bfloat16", "Llama")
-def int8_llama(weight: Any) -> Any:
-    """Every output's weights of a Llama are int8 with a step of their own, and bfloat16 is claimed."""
-    return _eight_bits(weight)
-
-
-@served("served-int8-bert", "bfloat16", "BERT")
-def int8_bert(weight: Any) -> Any:
-    """Every output's weights of a BERT are int8 with a step of their own, and bfloat16 is claimed."""
-    return _eight_bits(weight)
-
-
-@served("served-int8-transformer", "bfloat16", "Transformer")
-def int8_transformer(weight: Any) -> Any:
-    """Every output's weights of a Transformer are int8 with a step of their own, and bfloat16 is claimed."""
-    return _eight_bits(weight)

@@ -313,7 +313,7 @@ def chained(rows: Codes, sizes: Sizes, links: Sequence[tuple[int, int, float]]) 
         rows: a code for each token that begins a link. links: a token, one behind it, and its probability.
     """
     weights = silent(sizes.document()["parameters"], "Transformer")
-    codes = dict(zip(dict.fromkeys(before for before, _, _ in links), rows, strict=False))
+    codes = dict(zip(dict.fromkeys(before for before, _, _ in links), rows, strict=True))
     head = np.tile(-100 * sum(codes.values()), (sizes.V, 1))  # [V, D]
     for before, then, mass in links:
         weights["token_embedding"][before] = codes[before]

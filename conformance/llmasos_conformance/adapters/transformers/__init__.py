@@ -49,10 +49,9 @@ _CAPABILITIES = (
     *("hidden_states", "attention", "gradients", "train_step"),
 )
 _NATIVE: Mapping[str, tuple[str, ...]] = {
-    "float32": ("session", "score", "generate_ids", "batch", "beams"),
+    **dict.fromkeys(("float32", *HALF), ("session", "score", "generate_ids", "batch", "beams")),
     # `generate` chooses on logits rounded to float32, which a claim of float64 does not allow.
     "float64": ("session", "score"),
-    **dict.fromkeys(HALF, ("session", "score", "generate_ids", "batch", "beams")),
 }
 
 
