@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import engine
+from llmasos_conformance import engine, killmatrix
 from llmasos_conformance.adapters import connect
+from llmasos_conformance.candidate import Exchange
 from llmasos_conformance.errors import AddressError, SuiteError
 from llmasos_conformance.mutants import table
 from llmasos_conformance.mutants.catalogue import GROUPS, mutants
@@ -95,7 +96,7 @@ def test_a_null_candidate_that_opens_anything_fails_the_format(workshop):
 
 
 def row(kind="mutant", **given):
-    return table.Row(**{"kind": kind, "name": "x", "expected": "A-1" if kind == "mutant" else "", **given})
+    return killmatrix.Row(**{"kind": kind, "name": "x", "expected": "A-1" if kind == "mutant" else "", **given})
 
 
 @pytest.mark.parametrize(
@@ -116,26 +117,54 @@ def test_what_is_not_as_it_must_be_is_named(made, trouble):
     assert made.trouble == trouble
 
 
+def matrix(*rows, claim=""):
+    columns = {
+        name: killmatrix.Column(requirement=requirement, level="MUST", interface="text")
+        for name, requirement in {"a.b": "A-1", "c.d": "A-0", "e": "A-9"}.items()
+    }
+    return killmatrix.KillMatrix(terms={"claim": claim}, columns=columns, rows=rows)
+
+
 def test_the_table_is_right_only_without_trouble_unfailed_cases_and_twins():
     good = row(failed={"a.b": "A-1"}, size=math.inf)
-    cases = {"a.b": "A-1"}
-    assert table.Table(rows=[good], cases=cases, unfailed=[], alike=[]).ok
-    assert table.Table(rows=[good], cases=cases, unfailed=None, alike=[]).ok
-    assert not table.Table(rows=[good, row()], cases=cases, unfailed=[], alike=[]).ok
-    assert not table.Table(rows=[good], cases=cases, unfailed=["a.b"], alike=[]).ok
-    assert not table.Table(rows=[good], cases=cases, unfailed=[], alike=[("one", "other")]).ok
+    assert table.Table(matrix=matrix(good), unfailed=[]).ok
+    assert table.Table(matrix=matrix(good)).ok
+    assert not table.Table(matrix=matrix(good, row()), unfailed=[]).ok
+    assert not table.Table(matrix=matrix(good), unfailed=["a.b"]).ok
+    assert not table.Table(matrix=matrix(good), unfailed=[], alike=[("one", "other")]).ok
 
 
-def test_the_matrix_is_plain_json_and_the_rendering_shows_the_expected_requirement_first():
-    made = table.Table(
-        rows=[row(failed={"c.d": "A-0", "a.b": "A-1"}, size=math.inf)], cases={"a.b": "A-1"}, unfailed=["e"], alike=[]
-    )
-    matrix = json.loads(json.dumps(made.matrix(), allow_nan=False))
-    assert matrix["rows"][0]["size"] == "infinite"
-    assert matrix["ok"] is False
-    made = table.Table(rows=made.rows, cases={"e": "A-9"}, unfailed=["e"], alike=[])
-    assert "A-1, A-0" in table.render(made)
-    assert "  e (A-9)" in table.render(made)
+def test_a_mutant_that_survives_a_lower_claim_is_no_trouble():
+    assert table.Table(matrix=matrix(row(), claim="bfloat16")).ok
+    assert not table.Table(matrix=matrix(row("honest", failed={"a.b": "A-1"}), claim="bfloat16")).ok
+
+
+def test_the_rendering_shows_the_expected_requirement_first_and_cases_that_nobody_fails():
+    made = row(failed={"c.d": "A-0", "a.b": "A-1"}, size=math.inf)
+    shown = table.render(table.Table(matrix=matrix(made), unfailed=["e"]))
+    assert "A-1, A-0" in shown
+    assert "  e (A-9)" in shown
+
+
+def test_what_a_case_takes_is_counted_in_ids_and_bytes():
+    def taken(method, params, result=None):
+        return table.tokens(Exchange(method, params, result=result))
+
+    assert taken("forward", {"model": "m", "ids": [[1, 2], [3]]}, {"logits": []}) == 3
+    assert taken("generate_text", {"prompt": "aé"}, {"text": "xy", "completion_tokens": 2}) == 5
+    assert taken("generate_ids", {"ids": [1]}, {"ids": [4, 5, 6]}) == 4
+    assert taken("generate_batch", {"ids": [[1], [2]]}, {"generations": [{"ids": [1, 2]}, {"ids": [3]}]}) == 5
+    assert taken("generate_text", {"prompt": "a"}, {"sample": 3}) == 1
+    assert taken("generate_text", {"prompt": 7}) == 0
+
+
+def test_the_reference_is_asked_to_see_what_cases_take(tmp_path):
+    made = table.run(["mutant:epsilon-doubled"], ["numerics.plain", "beams.*"], 1, measured=True).matrix
+    plain = made.columns["numerics.plain"]
+    assert (plain.requirement, plain.level, plain.interface) == ("NUM-1", "MUST", "logits")
+    assert plain.tokens > 100
+    assert plain.seconds > 0
+    assert list(made.rows[0].asked) == ["numerics.plain"]
 
 
 def test_entrants_are_chosen_by_glob_of_name_or_address():
@@ -167,7 +196,7 @@ def test_what_is_known_to_be_right_is_held_to_what_an_honest_variant_is_held_to(
     workshop = table.Workshop(tmp_path, ["numerics.plain", "metrics.bleu.paper"], seed="another")
     row = workshop.row("framework", "honest:sequential")
     assert (row.kind, row.failed, row.trouble, row.at) == ("framework", {}, "", "numerics.plain")
-    assert 0 < row.share <= table.HONEST_SHARE
+    assert 0 < row.share <= killmatrix.HONEST_SHARE
     wrong = workshop.row("framework", "mutant:epsilon-doubled")
     assert wrong.trouble == "what is right fails numerics.plain"
 
@@ -225,14 +254,14 @@ def test_rows_of_a_run_that_was_ended_are_taken_from_its_journal(tmp_path):
     journal.write_text("".join([first, *rows[:2], rows[2][:10]]))  # ended while it wrote the third
     again = run()
     assert asked == [row.name for row in whole.rows[2:]]
-    assert again.matrix() == whole.matrix()
+    assert again.matrix == whole.matrix
     run()
     assert asked == []
 
 
 def test_an_infinite_size_survives_the_journal():
     made = row(failed={"a.b": "A-1"}, size=math.inf)
-    assert table.Row.from_json(json.loads(json.dumps(made.as_json(), allow_nan=False))) == made
+    assert killmatrix.Row.from_json(json.loads(json.dumps(made.as_json(), allow_nan=False))) == made
 
 
 def test_a_journal_of_something_else_is_not_gone_on_with(tmp_path, capsys):

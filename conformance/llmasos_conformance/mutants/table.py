@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import os
 import sys
@@ -32,19 +31,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import adapters, checks, engine, fingerprints, installed, numerics, suite
+from llmasos_conformance import adapters, checks, engine, fingerprints, installed, killmatrix, numerics, suite
 from llmasos_conformance import reference as references
-from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.candidate import Candidate, Exchange, Live
 from llmasos_conformance.canonical import sha256
 from llmasos_conformance.checks.beside import answered, drawn_row
+from llmasos_conformance.engine import Trial
 from llmasos_conformance.errors import CandidateFault, SuiteError
 from llmasos_conformance.inputs import KeyedDraw
+from llmasos_conformance.killmatrix import RIGHT, SMALL_SIZE, Column, KillMatrix, Row
 from llmasos_conformance.mutants.catalogue import Mutant, mutants
 from llmasos_conformance.mutants.journal import Journal
 from llmasos_conformance.mutants.variants import HONEST, NULL
@@ -54,12 +55,6 @@ from llmasos_conformance.verdict import State
 
 SEED = "mutants"
 TIMEOUT_S = 60.0
-HONEST_SHARE = 0.5
-"""Part of a bound that an honest variant may use: what is left is for machines that we have not seen."""
-
-RIGHT = ("honest", "framework")
-"""Kinds of candidates that may fail nothing."""
-
 OTHERS = frozenset(ARCHITECTURES) | {
     "onnx",
     "export",
@@ -84,71 +79,12 @@ SIZED: Mapping[str, Sequence[str]] = {
 SMALL = ("small", "llama", "bands", "encoder_small", "onnx_small")
 """Groups whose small faults are counted."""
 
-
 GRAPHS = ("interchange.*", "onnx.*", "export.*")
 ONLY: Mapping[str, Sequence[str]] = {
     "metrics": ("metrics.*",), "inside": ("inside.*",), "lookers": ("inside.*",), "beams": ("beams.*",),
     "onnx": GRAPHS, "onnx_small": GRAPHS,
 }  # fmt: skip
 """Group of mutants -> cases that they are asked, where the fault sits in code that no other case reaches."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One candidate of the table.
-
-    Attributes:
-        kind: honest, framework (an adapter that is known to be right), null or mutant. name: in its address; of a
-            framework, its address. group, source, expected: of a mutant.
-        size: error on the plain probe of its architecture in honest errors, root mean square; infinite if it is not
-            finite, None if the candidate does not load it.
-        failed: case -> requirement, for cases that it failed.
-        undecided: case -> message, for cases with neither a pass nor a fail; a fault of ours.
-        share: largest part of a bound that it used in a case that it passed. at: that case.
-        seconds: of wall clock.
-    """
-
-    kind: str
-    name: str
-    group: str = ""
-    source: str = ""
-    expected: str = ""
-    size: float | None = None
-    failed: Mapping[str, str] = field(default_factory=dict)
-    undecided: Mapping[str, str] = field(default_factory=dict)
-    share: float = 0.0
-    at: str = ""
-    seconds: float = 0.0
-
-    @property
-    def requirements(self) -> list[str]:
-        """Requirements that were failed, the expected one first."""
-        return sorted(set(self.failed.values()), key=lambda name: (name != self.expected, name))
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it as JSON, which knows no infinity."""
-        size = "infinite" if self.size is not None and math.isinf(self.size) else self.size
-        return {**asdict(self), "size": size}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Row:
-        """The inverse of `as_json`."""
-        return cls(**{**value, "size": math.inf if value["size"] == "infinite" else value["size"]})
-
-    @property
-    def trouble(self) -> str:
-        """What is not as it must be; empty if all is well."""
-        if self.undecided:
-            return f"undecided: {', '.join(list(self.undecided)[:3])}"
-        if self.kind in RIGHT:
-            if self.failed:
-                return f"what is right fails {', '.join(list(self.failed)[:3])}"
-            return f"uses {self.share:.2f} of a bound in {self.at}" if self.share > HONEST_SHARE else ""
-        if not self.failed:
-            return "survives"
-        if self.kind == "mutant" and self.expected not in self.failed.values():
-            return f"does not fail {self.expected}"
-        return ""
 
 
 TELLING = (0, 1, 2, 97, 256, 257, 258)
@@ -239,15 +175,25 @@ class Workshop:
             described = replace(described, claims=replace(described.claims, dtype=self.claim))
         return Candidate(Live(connection), described, self.probes)
 
-    def row(self, kind: str, name: str, cases: Iterable[suite.Case] | None = None) -> Row:
-        """Run one candidate against the cases."""
+    def row(
+        self,
+        kind: str,
+        name: str,
+        cases: Iterable[suite.Case] | None = None,
+        told: Callable[[suite.Case, Trial, float], None] = lambda case, trial, seconds: None,
+    ) -> Row:
+        """Run one candidate against the cases.
+
+        Args:
+            cases: all of the workshop's if None. told: of every case, its trial and its seconds.
+        """
         started = time.monotonic()
         candidate = self.candidate(name if kind == "framework" else f"{kind}:{name}")
         made = mutants().get(name) if kind == "mutant" else None
         size = self.size(candidate)
         reference = self.beside(candidate.description.claims)
         bench = EdgeBench(self.suite, self.checks, candidate, reference, self.seed, edges=self.edges)
-        failed, undecided, share, at = dict[str, str](), dict[str, str](), 0.0, ""
+        asked, failed, undecided, share, at = list[str](), dict[str, str](), dict[str, str](), 0.0, ""
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
             lacking = case.needs - offers
@@ -259,7 +205,11 @@ class Workshop:
                 continue
             if made is not None and not any(fnmatchcase(case.id, glob) for glob in ONLY.get(made.group, ("*",))):
                 continue
-            outcome = engine.run_case(bench, case).outcome
+            asked.append(case.id)
+            begun = time.monotonic()
+            trial = engine.run_case(bench, case)
+            told(case, trial, time.monotonic() - begun)
+            outcome = trial.outcome
             if outcome.state is State.FAIL:
                 failed[case.id] = case.requirement
             elif outcome.ok:
@@ -269,9 +219,27 @@ class Workshop:
                 undecided[case.id] = f"{outcome.state}: {outcome.message}"
         return Row(
             kind=kind, name=name, group=made.group if made else "", source=made.source if made else "",
-            expected=made.requirement if made else "", size=size, failed=failed, undecided=undecided, share=share,
-            at=at, seconds=time.monotonic() - started,
+            bug=made.bug if made else "", expected=made.requirement if made else "", size=size, asked=tuple(asked),
+            failed=failed, undecided=undecided, share=share, at=at, seconds=time.monotonic() - started,
         )  # fmt: skip
+
+    def columns(self, *, measured: bool) -> dict[str, Column]:
+        """Every case, and where measured is true what asking the reference takes."""
+        taken = dict[str, tuple[int, float]]()
+
+        def told(case: suite.Case, trial: Trial, seconds: float) -> None:
+            taken[case.id] = sum(tokens(exchange) for each in trial.examples for exchange in each), round(seconds, 4)
+
+        if measured:
+            self.row("framework", "reference", told=told)
+        columns = {}
+        for case in self.cases:
+            cost, seconds = taken.get(case.id, (0, 0.0))
+            columns[case.id] = Column(
+                requirement=case.requirement, level=self.suite.level(case),
+                interface=killmatrix.interface(case.needs), tokens=cost, seconds=seconds,
+            )  # fmt: skip
+        return columns
 
     def size(self, candidate: Candidate) -> float | None:
         """Error on the plain probe in honest errors, over eight sequences of 24 ids."""
@@ -306,6 +274,22 @@ class Workshop:
         draw, made = KeyedDraw("", self.seed, "alike", 0), self.probes.get(probe)
         rows = [drawn_row(draw, made.config, (length, length), None, "any") for length in (5, 13, 16)]
         return [logits.astype("<f4").tobytes() for logits in answered(self.candidate(address).model(probe), rows)]
+
+
+def tokens(exchange: Exchange) -> int:
+    """Ids that went in and came out; bytes of text where no ids are shown, which are the ids of most probes."""
+    made = exchange.result or {}
+    generated = [made, *made.get("generations", ())] if "sample" not in made else []
+    counted = sum(int(each.get("completion_tokens") or len(each.get("ids") or ())) for each in generated)
+    return counted + sum(_ids_in(exchange.params.get(name)) for name in ("ids", "prompt", "text"))
+
+
+def _ids_in(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, list | tuple):
+        return sum(_ids_in(each) if isinstance(each, list | tuple) else 1 for each in value)
+    return 0
 
 
 def used(figures: Mapping[str, float], dtype: str = "float32") -> float:
@@ -347,49 +331,34 @@ class Table:
     """All rows and what follows from them.
 
     Attributes:
-        rows: one per candidate. cases: case -> requirement, all that were run.
+        matrix: one row per candidate, and all cases that were run.
         unfailed: cases that no mutant and no null candidate failed; None if not all of them ran.
         alike: honest computations that agree bit by bit.
-        claim: dtype to which mutants were held, if not to their own: then one that survives is no surprise.
     """
 
-    rows: Sequence[Row]
-    cases: Mapping[str, str]
-    unfailed: Sequence[str] | None
-    alike: Sequence[tuple[str, str]]
-    claim: str = ""
+    matrix: KillMatrix
+    unfailed: Sequence[str] | None = None
+    alike: Sequence[tuple[str, str]] = ()
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return self.matrix.rows
+
+    @property
+    def claim(self) -> str:
+        """Dtype to which mutants were held, if not to their own: then one that survives is no surprise."""
+        return self.matrix.terms["claim"]
 
     @property
     def null_only(self) -> list[str]:
         """Cases that null candidates fail and no mutant does: they ask something, but nobody has shown how much."""
         shown = {case for row in self.rows if row.kind == "mutant" for case in row.failed}
-        return [case for case in self.cases if case not in shown and case not in (self.unfailed or ())]
+        return [case for case in self.matrix.columns if case not in shown and case not in (self.unfailed or ())]
 
     @property
     def ok(self) -> bool:
         rows = [row for row in self.rows if not (self.claim and row.kind == "mutant") or row.undecided]
         return not (any(row.trouble for row in rows) or self.unfailed or self.alike)
-
-    def matrix(self) -> dict[str, Any]:
-        """The kill matrix as JSON: rows without times, so that two runs compare equal."""
-        rows = []
-        for row in self.rows:
-            entry = row.as_json()
-            del entry["seconds"]
-            if isinstance(entry["size"], float):
-                entry["size"] = round(entry["size"], 2)
-            entry["share"] = round(row.share, 4)
-            entry["trouble"] = row.trouble
-            rows.append(entry)
-        return {
-            "cases": dict(self.cases),
-            "rows": rows,
-            "unfailed": self.unfailed,
-            "null_only": None if self.unfailed is None else self.null_only,
-            "alike": self.alike,
-            "claim": self.claim,
-            "ok": self.ok,
-        }
 
 
 def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: float, claim: str) -> None:
@@ -426,6 +395,7 @@ def run(
     edges: float = 0.0,
     claim: str = "",
     resume: Path | None = None,
+    measured: bool = False,
 ) -> Table:
     """Run the table.
 
@@ -434,6 +404,7 @@ def run(
         progress: told of every row: how many are done, how many there are, and the row.
         own, seed, edges, claim: see `Workshop`. also: addresses of frameworks, asked first.
         resume: a journal; rows that stand in it are taken from there, and others are added to it.
+        measured: ask the reference every case too, to see what each takes.
 
     Raises:
         SuiteError: the journal is of another suite, or of anything else that a row depends on.
@@ -453,12 +424,11 @@ def run(
         rows = [made[entrant] for entrant in todo]
         failed = {case for row in rows if row.kind not in RIGHT for case in row.failed}
         whole = set(entrants()) <= set(todo) and not own
+        terms = {name: str(value) for name, value in mine.terms().items() if name not in ("cases", "edges")}
         return Table(
-            rows=rows,
-            cases={case.id: case.requirement for case in mine.cases},
+            matrix=KillMatrix(terms=terms, columns=mine.columns(measured=measured), rows=rows),
             unfailed=[case.id for case in mine.cases if case.id not in failed] if whole else None,
             alike=mine.alike() if whole else [],
-            claim=claim,
         )
 
 
@@ -491,18 +461,19 @@ def render(table: Table) -> str:
             f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
-    small = [row for row in bugs if row.size is not None and row.size < 100 and row.group in SMALL]
+    small = [row for row in bugs if row.size is not None and row.size < SMALL_SIZE and row.group in SMALL]
     killed = sum(1 for row in bugs if not row.trouble)
     held = f" where {table.claim} is claimed" if table.claim else ""
     lines += ["", f"{killed} of {len(bugs)} mutants killed by their requirement{held}; {len(small)} of them small"]
     sly = [row for row in bugs if row.group == "dishonest"]
     if sly:
         lines.append(f"{sum(not row.trouble for row in sly)} of {len(sly)} of them are dishonest, and caught")
+    cases = table.matrix.columns
     if table.unfailed is not None:
-        lines.append(f"cases that nobody fails: {len(table.unfailed)} of {len(table.cases)}")
-        lines += [f"  {case} ({table.cases[case]})" for case in table.unfailed]
+        lines.append(f"cases that nobody fails: {len(table.unfailed)} of {len(cases)}")
+        lines += [f"  {case} ({cases[case].requirement})" for case in table.unfailed]
         lines.append(f"cases that only null candidates fail: {len(table.null_only)}")
-        lines += [f"  {case} ({table.cases[case]})" for case in table.null_only]
+        lines += [f"  {case} ({cases[case].requirement})" for case in table.null_only]
     lines += [f"honest computations that are one and the same: {one} and {other}" for one, other in table.alike]
     return "\n".join(lines)
 
@@ -548,14 +519,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         table = run(
             options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also,
             edges=options.edges, claim=options.claim, resume=options.resume,
+            measured=options.json or options.out is not None,
         )  # fmt: skip
     except SuiteError as error:
         print(error.render(), file=sys.stderr)
         return error.exit_code
-    matrix = json.dumps(table.matrix(), indent=1, ensure_ascii=False, sort_keys=True)
     if options.out is not None:
-        options.out.write_text(matrix + "\n", encoding="utf-8")
-    print(matrix if options.json else render(table))
+        options.out.write_text(table.matrix.as_text(), encoding="utf-8")
+    print(table.matrix.as_text() if options.json else render(table))
     return 0 if table.ok else 1
 
 
