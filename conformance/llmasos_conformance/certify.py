@@ -288,7 +288,8 @@ def _finish(
         bundle=None if given_bundle is None else given_bundle.record(),
     )
     payload = report.statement(facts, profile, outcomes, loop.store.close())
-    content = _write(place.path, payload, order if signed else None)
+    sentences = {name: each.sentence for name, each in loop.bench.suite.requirements.items()}
+    content = _write(place.path, payload, order if signed else None, sentences)
     return Done(
         verdict=Verdict(content["predicate"]["verdict"]),
         directory=place.keep(),
@@ -303,7 +304,9 @@ def _finish(
     )
 
 
-def _write(place: Path, payload: bytes, order: Order | None) -> Mapping[str, Any]:
+def _write(
+    place: Path, payload: bytes, order: Order | None, sentences: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, Any]:
     """The files of a report beside its evidence. Projections are made from the very bytes that are signed."""
     content: Mapping[str, Any] = parse(payload, floats=False)
     if order is None or order.key is None:
@@ -312,7 +315,7 @@ def _write(place: Path, payload: bytes, order: Order | None) -> Mapping[str, Any
         key = signing.read_key(order.key, order.passphrase())
         (place / report.ENVELOPE_NAME).write_bytes(signing.sign(payload, key))
         (place / report.SIGNER_NAME).write_bytes(signing.public_pem(signing.public_bytes(key)))
-    report.write_text(place / report.MARKDOWN_NAME, report.markdown(content, sha256(payload)))
+    report.write_text(place / report.MARKDOWN_NAME, report.markdown(content, sha256(payload), sentences))
     report.write_text(place / report.JUNIT_NAME, report.junit(content))
     return content
 

@@ -276,6 +276,7 @@ def _done_json(done: Done) -> dict[str, Any]:
         "summary": predicate["summary"],
         "emulated": predicate["emulated"],
         "precision": None if measured is None else asdict(measured),
+        "causes": [cause.as_json() for cause in report.likely_causes(done.content)[0]],
         "notRight": [
             {key: made[key] for key in ("id", "requirement", "level", "outcome", "message", "example") if key in made}
             for made in predicate["checks"]
@@ -288,18 +289,25 @@ _SHOWN = 8
 
 
 def _print_done(done: Done, order: Order, *, brief: bool) -> None:
-    from llmasos_conformance import report, suite
+    from llmasos_conformance import causes, report, suite
     from llmasos_conformance.verdict import State, Verdict
 
     seed = done.content["predicate"]["run"]["seed"]
     wrong = [outcome for outcome in done.outcomes if outcome.state in (State.FAIL, State.ERROR, State.INCONCLUSIVE)]
     if wrong:
         loaded = suite.load(order.suites)
+        found, rest = report.likely_causes(done.content)
+        first = {cause.begin[0]: number for number, cause in enumerate(found)}
+        wrong.sort(key=lambda outcome: first.get(outcome.case, len(first)))  # what to read first comes first
         for outcome in wrong[:_SHOWN]:
             bundle = str(order.bundle or "")
             say(report.explain_outcome(outcome, loaded, adapter=order.adapter, seed=seed, bundle=bundle))
     if len(wrong) > _SHOWN:
         say(f"… and {len(wrong) - _SHOWN} more in {done.directory / report.MARKDOWN_NAME}")
+    if wrong and found:
+        sentences = {name: each.sentence for name, each in loaded.requirements.items()}
+        for line in causes.told(found, rest, sentences):
+            say(line)
     colour = {Verdict.CONFORMANT: "green", Verdict.NON_CONFORMANT: "red"}.get(done.verdict, "yellow")
     say(report.headline(done.content), fg=colour, bold=True)
     if measured := report.precision(done.content):
@@ -524,7 +532,7 @@ def explain(name: str, lang: str, as_json: bool) -> None:
 
     \b
     case         requirement, level, sentence, check, asks, needs, given,
-                 examples, effect, where, withdrawn, document, run
+                 examples, effect, bugs, where, withdrawn, document, run
     requirement  level, chapter, sentence, source, untestable, withdrawn,
                  errata, cases, document
     chapter      title, requirements, document
@@ -564,6 +572,7 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
 
 def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
     """A case; run is "" for one that is withdrawn, and effect where the suite says none."""
+    from llmasos_conformance import causes
     from llmasos_conformance.checks import registry
     from llmasos_conformance.report import reproduce_command
 
@@ -574,6 +583,7 @@ def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
         "sentence": requirement.sentence[lang], "check": case.check,
         "asks": inspect.cleandoc(check.doc) if check else case.check, "needs": sorted(case.needs),
         "given": dict(case.given), "examples": case.examples, "effect": case.effect.get(lang, ""),
+        "bugs": causes.bugs_of(case.id, case.requirement),
         "where": case.where, "withdrawn": _told_withdrawn(case.withdrawn, lang),
         "document": _in_document(loaded, case.id, lang),
         "run": "" if case.withdrawn else reproduce_command(case, "ADDRESS"),
@@ -618,16 +628,18 @@ def _explain_reason(told: Mapping[str, Any], lang: str) -> None:
 
 def _explain_case(told: Mapping[str, Any], lang: str) -> None:
     label = {
-        "en": ("asks", "needs", "given", "examples", "if it fails", "where", "in the document", "run it"),
-        "zh": ("检查自身的说明(英文)", "需要", "给定", "示例数", "若未通过", "位置", "在文档中", "运行"),
-    }[lang]
+        "en": ("asks", "needs", "given", "examples", "if it fails", "known bugs that fail it", "where",
+               "in the document", "run it"),
+        "zh": ("检查自身的说明(英文)", "需要", "给定", "示例数", "若未通过", "未通过此用例的已知缺陷", "位置",
+               "在文档中", "运行"),
+    }[lang]  # fmt: skip
     say(told["id"], bold=True)
     say(f"  {told['requirement']} ({told['level']}): {told['sentence']}")
     _say_withdrawn(told["withdrawn"], lang)
     given = json.dumps(told["given"], ensure_ascii=False, default=str)
     rows = (
         told["asks"], ", ".join(told["needs"]), given if told["given"] else "", str(told["examples"]),
-        told["effect"], told["where"], told["document"], told["run"],
+        told["effect"], "\n".join(told["bugs"]), told["where"], told["document"], told["run"],
     )  # fmt: skip
     for name, text in zip(label, rows, strict=True):
         if text:

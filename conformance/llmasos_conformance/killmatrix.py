@@ -42,8 +42,23 @@ RIGHT = ("honest", "framework")
 SMALL_SIZE = 100.0
 """A fault is small if its error on the plain probe is under so many honest errors."""
 
+LOUDEST = 40.0
+"""Errors are told apart up to two to this."""
+
 SPECIFIC = 0.8
 """A mutant shows that a requirement stands for itself if so large a part of the other requirements still passes."""
+
+
+def loudness(figures: Mapping[str, float]) -> float | None:
+    """Binary logarithm of an error in honest errors, a tenth rounded; None where none was measured.
+
+    Args:
+        figures: of an outcome. An error that is no number is as loud as the loudest that is told apart.
+    """
+    ratio = figures.get("ratio")
+    if ratio is None or ratio <= 0:
+        return None
+    return round(min(math.log2(ratio), LOUDEST), 1) if math.isfinite(ratio) else LOUDEST
 
 
 def interface(needs: Iterable[str]) -> str:
@@ -79,6 +94,7 @@ class Row:
             finite, None if the candidate does not load it.
         asked: cases that it was asked.
         failed: case -> requirement, for cases that it failed.
+        loud: case -> binary logarithm of its error in honest errors, for failed cases that measured one.
         undecided: case -> message, for cases with neither a pass nor a fail; a fault of ours.
         share: largest part of a bound that it used in a case that it passed. at: that case.
         seconds: of wall clock; two runs of one candidate are equal without it.
@@ -93,6 +109,7 @@ class Row:
     size: float | None = None
     asked: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    loud: Mapping[str, float] = field(default_factory=dict)
     undecided: Mapping[str, str] = field(default_factory=dict)
     share: float = 0.0
     at: str = ""
@@ -185,6 +202,46 @@ class KillMatrix:
                     best[name] = (row.name, share)
         return best
 
+    def page(self, lang: str = "en") -> str:
+        """What follows from the matrix, as Markdown tables.
+
+        Args:
+            lang: "en" or "zh".
+        """
+        words = _WORDS[lang]
+        groups: dict[str, list[Row]] = {}
+        for row in self.mutants:
+            groups.setdefault(row.group, []).append(row)
+        lines = [_line(words["groups"]), _line(["---", *["--:"] * (len(words["groups"]) - 1)])]
+        for name, rows in [*groups.items(), (words["all"], list(self.mutants))]:
+            small = sum(row.size is not None and row.size < SMALL_SIZE for row in rows)
+            kills = [str(self.killed(rows, at)) for at in ORDER]
+            spent = [self.first_kill(row, ORDER[-1]) for row in rows]
+            tokens = sorted(each for each in spent if each is not None)
+            middle = str(tokens[len(tokens) // 2]) if tokens else "-"
+            lines.append(_line([name, str(len(rows)), str(small), *kills, middle]))
+        specific = self.specific()
+        weak = {name: found for name, found in specific.items() if found is None or found[1] < SPECIFIC}
+        lines += [
+            "",
+            words["specific"].format(good=len(specific) - len(weak), of=len(specific), share=f"{SPECIFIC:.0%}"),
+        ]
+        if weak:
+            lines += ["", _line(words["weak"]), _line(["---", "---", "--:"])]
+            lines += [
+                _line([name, "-", "-"] if found is None else [name, found[0], f"{found[1]:.0%}"])
+                for name, found in sorted(weak.items())
+            ]
+        alive = [row.name for row in self.mutants if not row.failed]
+        lines += ["", words["alive"].format(names=", ".join(alive) or words["none"])]
+        asked = [column for column in self.columns.values() if column.seconds]
+        lines += ["", words["cost"].format(
+            cases=len(asked), tokens=sum(column.tokens for column in asked),
+            seconds=round(sum(column.seconds for column in asked)), rows=len(self.rows),
+            minutes=round(sum(row.seconds for row in self.rows) / 60),
+        )]  # fmt: skip
+        return "\n".join(lines) + "\n"
+
     def as_text(self) -> str:
         """The file: a JSON object with one case and one row per line."""
         number = {case: i for i, case in enumerate(self.columns)}
@@ -197,6 +254,7 @@ class KillMatrix:
                 **row.as_json(),
                 "asked": scope,
                 "failed": sorted(number[case] for case in row.failed),
+                "loud": [[number[case], loud] for case, loud in sorted(row.loud.items())],
                 "seconds": round(row.seconds, 1),
                 "share": round(row.share, 4),
             }
@@ -204,7 +262,8 @@ class KillMatrix:
                 entry["size"] = float(f"{entry['size']:.3g}")
             rows.append(
                 json.dumps(
-                    {key: value for key, value in entry.items() if value not in ("", {}, None)}, ensure_ascii=False
+                    {key: value for key, value in entry.items() if value not in ("", {}, [], None) or key == "failed"},
+                    ensure_ascii=False,
                 )
             )
         head = {"format": FORMAT, **self.terms, "case": [column.name for column in fields(Column)]}
@@ -220,6 +279,40 @@ class KillMatrix:
                 "\n]}\n",
             ]
         )
+
+
+_WORDS: Mapping[str, Mapping[str, Any]] = {
+    "en": {
+        "groups": [
+            "group", "mutants", "small", "text", "+ ids", "+ logprobs", "+ logits", "+ inside", "tokens to a kill",
+        ],
+        "all": "**all**",
+        "specific": "{good} of {of} MUST requirements have a mutant that their cases kill while at least {share} of "
+        "the other requirements asked of it still pass.",
+        "weak": ["requirement without one", "mutant that comes nearest", "others that pass"],
+        "alive": "Mutants that no case kills: {names}.",
+        "none": "none",
+        "cost": "Asking the reference all {cases} cases once takes {tokens} tokens and {seconds} s; the {rows} rows "
+        "took {minutes} minutes of one core.",
+    },
+    "zh": {
+        "groups": [
+            "组", "变异体", "微小", "文本", "+ 编号", "+ 对数概率", "+ logits", "+ 内部", "杀死所需记号数",
+        ],
+        "all": "**合计**",
+        "specific": "{of} 条 MUST 要求中，有 {good} 条存在这样的变异体："
+        "其用例杀死该变异体，而向它提出的其他要求至少有 {share} 仍然通过。",
+        "weak": ["没有这种变异体的要求", "最接近的变异体", "仍通过的其他要求"],
+        "alive": "没有任何用例能杀死的变异体：{names}。",
+        "none": "无",
+        "cost": "对参考实现提问全部 {cases} 个用例一次需要 {tokens} 个记号、{seconds} 秒；"
+        "{rows} 行共用去单核 {minutes} 分钟。",
+    },
+}  # fmt: skip
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _ranges(numbers: Sequence[int]) -> list[list[int]]:
@@ -249,7 +342,9 @@ def from_text(text: str, where: str | Path = "") -> KillMatrix:
         rows = []
         for row in made["rows"]:
             failed = {names[i]: columns[names[i]].requirement for i in row["failed"]}
-            rows.append(Row.from_json({"size": None, **row, "asked": scopes[row["asked"]], "failed": failed}))
+            loud = {names[i]: loud for i, loud in row.get("loud", ())}
+            asked = scopes[row["asked"]]
+            rows.append(Row.from_json({"size": None, **row, "asked": asked, "failed": failed, "loud": loud}))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise SuiteError(
             f"no kill matrix: {error}", where=where, hint="llmasos selftest --out FILE writes one"

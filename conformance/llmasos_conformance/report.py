@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
+from llmasos_conformance import causes
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
 from llmasos_conformance.verdict import Outcome, State, Verdict, decide
 
@@ -238,8 +239,21 @@ def headline(content: Mapping[str, Any]) -> str:
     return f"{predicate['verdict']}: {name}, profile {profile}{bundle} ({counts})"
 
 
-def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
-    """A page about a statement: verdict, what was not right, what was isolated, and all checks in a table."""
+def likely_causes(content: Mapping[str, Any]) -> tuple[list[causes.Cause], list[str]]:
+    """What known bugs explain of a statement's failures, and what none explains; see `causes`."""
+    decided = {State.PASS: True, State.FAIL: False}
+    made = {check["id"]: decided.get(check["outcome"]) for check in content["predicate"]["checks"]}
+    return causes.likely({case: passed for case, passed in made.items() if passed is not None})
+
+
+def markdown(
+    content: Mapping[str, Any], payload_digest: str, sentences: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
+    """A page about a statement: verdict, what was not right, what was isolated, and all checks in a table.
+
+    Args:
+        sentences: requirement -> its sentence, "en" and "zh", for the likely causes.
+    """
     predicate = content["predicate"]
     suite, run, candidate = predicate["suite"], predicate["run"], predicate["candidate"]
     claims = f"{candidate['claims']['dtype']} {candidate['claims']['determinism']}"
@@ -263,6 +277,11 @@ def markdown(content: Mapping[str, Any], payload_digest: str) -> str:
         lines += [f"- **{made['outcome']}** `{made['id']}` ({made['requirement']}, {made['level']}): "
                   f"{_cell(made.get('message', ''))}" for made in wrong]  # fmt: skip
         lines.append("")
+    found, rest = likely_causes(content)
+    if found:
+        sentences = sentences or {}
+        lines += ["## Likely causes", "", *(f"- {_cell(line.strip())}" for line in causes.told(found, rest, sentences))]
+        lines += ["", *(f"- {_cell(line.strip())}" for line in causes.told(found, rest, sentences, "zh")), ""]
     if candidate["emulated"]:
         lines += ["## What the adapter does for the runtime", ""]
         lines += [f"- `{name}`: {_cell(text)}" for name, text in candidate["emulated"].items()] + [""]
@@ -321,8 +340,17 @@ def junit(content: Mapping[str, Any]) -> str:
 # ── one outcome, explained ────────────────────────────────────────────────────────────────────────────────────────
 
 _LABELS = {
-    "en": ("requirement", "expected", "got", "where", "what it means for users", "reproduce", "no more is known"),
-    "zh": ("要求", "应为", "实为", "位置", "对使用者的影响", "重现", "没有更多信息"),
+    "en": (
+        "requirement",
+        "expected",
+        "got",
+        "where",
+        "what it means for users",
+        "known bugs like it",
+        "reproduce",
+        "no more is known",
+    ),
+    "zh": ("要求", "应为", "实为", "位置", "对使用者的影响", "类似的已知缺陷", "重现", "没有更多信息"),
 }
 STATES_ZH = {
     "pass": "通过", "fail": "未通过", "error": "出错", "not_declared": "未声明", "not_applicable": "不适用",
@@ -340,7 +368,7 @@ def explain_outcome(
         outcome: of any state. suite: that the case is from. lang: "en" or "zh".
         adapter, seed, bundle: for the command that reproduces it.
     """
-    requirement, expected, got, where, effect, reproduce, nothing = _LABELS[lang]
+    requirement, expected, got, where, effect, like, reproduce, nothing = _LABELS[lang]
     case = suite.cases.get(outcome.case)
     sentence = (
         suite.requirements[outcome.requirement].sentence[lang] if outcome.requirement in suite.requirements else ""
@@ -354,6 +382,7 @@ def explain_outcome(
         (got, outcome.got),
         (where, case.where if case else ""),
         (effect, case.effect.get(lang, "") if case else ""),
+        (like, "\n    ".join(causes.bugs_of(outcome.case, outcome.requirement)) if outcome.state is State.FAIL else ""),
         (reproduce, reproduce_command(case, adapter, seed, bundle) if case else ""),
     ]
     lines += [f"  {label}: {clean(text, 1000)}" for label, text in rows if text]

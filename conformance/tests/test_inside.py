@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmasos_conformance.checks.inside import _same_loss
+from llmasos_conformance.checks.inside import _same_loss, _same_tensors
 from llmasos_conformance.mutants.catalogue import mutants
 from llmasos_conformance.mutants.honest import HONEST
 from llmasos_conformance.mutants.table import Workshop
@@ -52,3 +52,35 @@ def test_a_trained_model_has_a_name_of_ours_and_goes_with_the_example(workshop):
     candidate.link.begin()
     with pytest.raises(KeyError):
         first.forward([[1, 2]])
+
+
+def judged(bias_error, weight_error=1e-8):
+    """A layer's gradients, in which that by the keys' bias is exactly nothing, off by so much."""
+    draw = np.random.default_rng(0)
+    truth = {"key.bias": draw.normal(size=32) * 1e-17, "key.weight": draw.normal(size=(32, 32))}
+    errors = draw.normal(size=32), draw.normal(size=(32, 32))
+
+    def off(bias, weight):
+        return {
+            "key.bias": (truth["key.bias"] + bias * errors[0]).astype("f4"),
+            "key.weight": (truth["key.weight"] + weight * errors[1]).astype("f4"),
+        }
+
+    honest = [off(size * 1e-9, 5e-8) for size in (1.0, 0.3)]
+    return _same_tensors("gradient", off(bias_error, weight_error), truth, honest, "float32")
+
+
+def test_a_gradient_that_cancels_to_nothing_may_err_as_the_others_do():
+    assert judged(4e-8).ok  # forty times as much as the honest orders have left of it
+
+
+def test_a_gradient_that_should_cancel_and_does_not_fails():
+    finding = judged(1e-5)
+    assert not finding.ok
+    assert "key.bias" in finding.message
+
+
+def test_what_cancels_widens_no_bound_of_the_others():
+    finding = judged(0.0, 1e-6)
+    assert not finding.ok
+    assert "key.weight" in finding.message

@@ -330,6 +330,14 @@ def judge_gradients(given: Given, asked: Asked, reference: Reference) -> Finding
     return _same_tensors("gradient", asked["gradients"], truth, [each for _, each in honest], reference.claims.dtype)
 
 
+CANCELLED = 16.0
+"""A tensor of this many roundoffs of the largest one holds nothing but what a cancellation left."""
+
+
+def _rms(tensor: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64)))) if tensor.size else 0.0
+
+
 def _same_tensors(
     label: str,
     got: Mapping[str, Array],
@@ -338,18 +346,25 @@ def _same_tensors(
     dtype: str,
     other: Mapping[str, Array] | None = None,
 ) -> Finding:
-    """Whether tensors are the reference's, or those of another answer of the candidate, tensor by tensor."""
+    """Whether tensors are the reference's, or those of another answer of the candidate, tensor by tensor.
+
+    Where everything cancels, as in the gradient by the keys' bias, which moves all scores of a row alike, what is left
+    is rounding, and an honest order may have little of it by luck. Such a tensor may err as the others do.
+    """
     if got.keys() != truth.keys():
         missing, unknown = sorted(truth.keys() - got.keys()), sorted(got.keys() - truth.keys())
         named = f"lacks {missing[0]}" if missing else f"has {unknown[0]:.80}, which is no tensor of the bundle"
         return failed(f"{label} {named}", expected=len(truth), got=len(got))
-    findings = []
+    findings, largest = [], max(_rms(due) for due in truth.values())
+    rounding = max(_rms(order[name] - truth[name]) for order in honest for name in truth)
     for name, due in truth.items():
         if got[name].shape != due.shape:
             message = f"{label} of {name} has shape {list(got[name].shape)}, {list(due.shape)} was due"
             return failed(message, expected=list(due.shape), got=list(got[name].shape))
         rows, exact = np.atleast_2d(got[name]), np.atleast_2d(due)
         baseline = [np.atleast_2d(order[name]) for order in honest]
+        if _rms(due) <= CANCELLED * numerics.UNIT_ROUNDOFF[dtype] * largest:
+            baseline.append(exact + rounding)
         title = f"{label} of {name}"
         if other is None:
             findings.append(numerics.judge_logits(title, rows, exact, baseline, dtype))

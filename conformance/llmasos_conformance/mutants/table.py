@@ -194,6 +194,7 @@ class Workshop:
         reference = self.beside(candidate.description.claims)
         bench = EdgeBench(self.suite, self.checks, candidate, reference, self.seed, edges=self.edges)
         asked, failed, undecided, share, at = list[str](), dict[str, str](), dict[str, str](), 0.0, ""
+        loud = dict[str, float]()
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
             lacking = case.needs - offers
@@ -212,6 +213,8 @@ class Workshop:
             outcome = trial.outcome
             if outcome.state is State.FAIL:
                 failed[case.id] = case.requirement
+                if (measured := killmatrix.loudness(outcome.figures)) is not None:
+                    loud[case.id] = measured
             elif outcome.ok:
                 part = used(outcome.figures, candidate.description.claims.dtype)
                 share, at = max((share, at), (part, case.id), key=lambda pair: pair[0])
@@ -220,7 +223,7 @@ class Workshop:
         return Row(
             kind=kind, name=name, group=made.group if made else "", source=made.source if made else "",
             bug=made.bug if made else "", expected=made.requirement if made else "", size=size, asked=tuple(asked),
-            failed=failed, undecided=undecided, share=share, at=at, seconds=time.monotonic() - started,
+            failed=failed, loud=loud, undecided=undecided, share=share, at=at, seconds=time.monotonic() - started,
         )  # fmt: skip
 
     def columns(self, *, measured: bool) -> dict[str, Column]:
@@ -502,9 +505,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--resume", type=Path, metavar="FILE", help="keep rows in this file as they come, and take those that it holds"
     )
+    parser.add_argument(
+        "--show", type=Path, metavar="FILE", help="run nothing; print what a kill matrix says, as Markdown"
+    )
+    parser.add_argument("--lang", choices=["en", "zh"], default="en", help="of --show")
     parser.add_argument("--json", action="store_true", help="print the kill matrix instead of the table")
     parser.add_argument("--out", type=Path, help="write the kill matrix to this file")
     options = parser.parse_args(argv)
+    if options.show is not None:
+        try:
+            print(killmatrix.read(options.show).page(options.lang), end="")
+        except SuiteError as error:
+            print(error.render(), file=sys.stderr)
+            return error.exit_code
+        return 0
     if not 0 <= options.edges <= 1:
         parser.error(f"--edges {options.edges:g} is not a share between 0 and 1")
     if not entrants(options.only):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmasos_conformance import verdict
+from llmasos_conformance import causes, verdict
 from llmasos_conformance.explore import NO_ANSWER
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import Outcome, State
@@ -71,6 +71,7 @@ def failure(outcome: Outcome, case: Case, requirement: Requirement, again: str) 
         ("", "\n".join(more)),
         (f"{requirement.id} {requirement.level}", sentence),
         ("effect", "" if unanswered(outcome.message) or outcome.state is not State.FAIL else case.effect.get("en", "")),
+        ("like", "\n".join(causes.bugs_of(case.id, requirement.id))),
         ("example", example),
         ("expected", outcome.expected),
         ("got", outcome.got),
@@ -115,7 +116,9 @@ def summarise(
         chapter = suite.requirements[suite.cases[name].requirement].chapter
         table.setdefault(chapter, Counter())[state] += 1
     lines = _table({chapter: row for chapter, row in table.items() if set(row) != {"not_run"}})
-    lines += _failing(suite, ranked(records))
+    found, rest = causes.likely({name: made.state is not State.FAIL for name, made in worst.items() if judged(made)})
+    lines += causes.told(found, rest, {name: each.sentence for name, each in suite.requirements.items()})
+    lines += _failing(suite, ranked(records), explained=bool(found))
     if len(outcomes) > len(worst):
         lines.append("some cases ran more than once; a verdict needs one answer to each")
     if names := sorted({name for record in records for name in record["missing"]}):
@@ -164,6 +167,11 @@ def next_step(
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
 
 
+def judged(outcome: Outcome) -> bool:
+    """Whether it is a pass or a fail."""
+    return outcome.state in (State.PASS, State.FAIL)
+
+
 def unanswered(message: str) -> bool:
     """Whether a failure is no wrong answer but none: raised, malformed, died, refused."""
     return message.startswith(NO_ANSWER)
@@ -193,11 +201,11 @@ def ranked(records: Sequence[Record]) -> list[Record]:
     return [*first, *rest]
 
 
-def _failing(suite: Suite, failing: Sequence[Record]) -> list[str]:
-    """The failing requirements with their cases, as many as a person reads."""
+def _failing(suite: Suite, failing: Sequence[Record], *, explained: bool) -> list[str]:
+    """The failing requirements with their cases, as many as a person reads; explained if a cause was told of."""
     lines = []
     numeric = [record for record in failing if loudness(record) is not None]
-    if len(numeric) > MANY:
+    if len(numeric) > MANY and not explained:
         loudest = numeric[0]
         sentence = suite.requirements[loudest["requirement"]].sentence.get("en", "").rstrip(".")
         lines.append(
