@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import mean, median
 from typing import Any
 
 from llmasos_conformance import killmatrix
@@ -25,11 +26,26 @@ FAITHFUL = 0.75
 BESIDE = 0.9
 """Known bugs that explain at least this part of what the likeliest does are named beside it."""
 
+LEAST = 0.3
+"""A known bug less alike than this says nothing."""
+
 NAMED = 3
 """Known bugs that a cause names at most."""
 
 CAUSES = 4
 """Causes that are told apart at most: after that, what is left is one heap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What became of one case that has a verdict.
+
+    Attributes:
+        passed: or failed. loud: see `killmatrix.loudness`.
+    """
+
+    passed: bool
+    loud: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +84,16 @@ class _Fit:
     likeness: float
 
 
-def causes(outcomes: Mapping[str, bool], matrix: KillMatrix) -> tuple[list[Cause], list[str]]:
+def causes(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> tuple[list[Cause], list[str]]:
     """Likely causes of the failures of a run.
 
     Args:
-        outcomes: case -> whether it passed, for cases with a verdict. matrix: known bugs.
+        outcomes: cases with a verdict. matrix: known bugs.
 
     Returns:
         Causes, the one that explains most first, and the failing cases that none explains.
     """
-    failed = [case for case, passed in outcomes.items() if not passed]
+    failed = [case for case, seen in outcomes.items() if not seen.passed]
     left, found = list(failed), list[Cause]()
     while left and len(found) < CAUSES:
         fits = _fits(matrix.mutants, outcomes, frozenset(left))
@@ -99,19 +115,39 @@ def causes(outcomes: Mapping[str, bool], matrix: KillMatrix) -> tuple[list[Cause
     return found, left
 
 
-def _fits(rows: Sequence[Row], outcomes: Mapping[str, bool], left: frozenset[str]) -> list[_Fit]:
+def _fits(rows: Sequence[Row], outcomes: Mapping[str, Seen], left: frozenset[str]) -> list[_Fit]:
     """Known bugs that may be behind what is left, and what each explains."""
     fits = []
     for row in rows:
         both = outcomes.keys() & row.failed.keys()
-        shown = {case for case in both if not outcomes[case]}
+        shown = {case for case in both if not outcomes[case].passed}
         explains = frozenset(shown & left)
         if not explains or len(shown) < FAITHFUL * len(both):
             continue
         asked = left & {*row.asked}
-        likeness = len(explains) / len(asked | (both - shown) | explains)
-        fits.append(_Fit(row, explains, likeness))
+        likeness = len(explains) / len(asked | (both - shown) | explains) * _as_loud(row, outcomes, explains)
+        if likeness >= LEAST:
+            fits.append(_Fit(row, explains, likeness))
     return fits
+
+
+def _as_loud(row: Row, outcomes: Mapping[str, Seen], cases: Collection[str]) -> float:
+    """How well the errors of a known bug go up and down with those of the candidate, 0 to 1.
+
+    The size of a fault is its own; which models make it loud is of its kind. So what counts is how far the ratios
+    between both scatter about their median, in powers of two, and in how many cases both or neither measured an error.
+    """
+    ratios, alike = list[float](), 0
+    for case in cases:
+        here, there = outcomes[case].loud, row.loud.get(case)
+        if here is not None and there is not None:
+            ratios.append(there - here)
+        alike += (here is None) == (there is None)
+    scatter = 0.0
+    if len(ratios) > 1:
+        middle = median(ratios)
+        scatter = mean(abs(ratio - middle) for ratio in ratios)
+    return alike / len(cases) / (1 + scatter)
 
 
 def _close(fit: _Fit, best: _Fit) -> bool:
@@ -128,10 +164,10 @@ def known() -> KillMatrix | None:
         return None
 
 
-def likely(outcomes: Mapping[str, bool]) -> tuple[list[Cause], list[str]]:
+def likely(outcomes: Mapping[str, Seen]) -> tuple[list[Cause], list[str]]:
     """`causes` by the published matrix; none without one."""
     matrix = known()
-    return causes(outcomes, matrix) if matrix else ([], [case for case, passed in outcomes.items() if not passed])
+    return causes(outcomes, matrix) if matrix else ([], [case for case, seen in outcomes.items() if not seen.passed])
 
 
 def bugs_of(case: str, requirement: str) -> list[str]:
@@ -156,7 +192,7 @@ def told(
         names = ", ".join(f"{row.name} ({row.source})" for row in cause.bugs)
         if lang == "zh":
             lines += [
-                f"可能的原因 {number}：{cause.requirement} {sentence}",
+                f"可能的原因 {number}：{cause.requirement} {sentence}".rstrip(),
                 f"  可解释 {of} 个未通过的用例；其失败方式与已知缺陷相似（相似度 {cause.likeness:.2f}）：{names}",
                 f"  {bug.bug}",
                 f"  先看 {cause.begin[0]}",
@@ -164,7 +200,7 @@ def told(
         else:
             failures = "1 failure" if of == 1 else f"{of} failures"
             lines += [
-                f"likely cause {number}: {cause.requirement} {sentence}",
+                f"likely cause {number}: {cause.requirement} {sentence}".rstrip(),
                 f"  explains {failures}; they are those of known bugs (likeness {cause.likeness:.2f}): {names}",
                 f"  {bug.bug}",
                 f"  begin with {cause.begin[0]}",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
-from llmasos_conformance import causes
+from llmasos_conformance import causes, killmatrix
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
 from llmasos_conformance.verdict import Outcome, State, Verdict, decide
 
@@ -241,9 +241,12 @@ def headline(content: Mapping[str, Any]) -> str:
 
 def likely_causes(content: Mapping[str, Any]) -> tuple[list[causes.Cause], list[str]]:
     """What known bugs explain of a statement's failures, and what none explains; see `causes`."""
-    decided = {State.PASS: True, State.FAIL: False}
-    made = {check["id"]: decided.get(check["outcome"]) for check in content["predicate"]["checks"]}
-    return causes.likely({case: passed for case, passed in made.items() if passed is not None})
+    seen = {}
+    for check in content["predicate"]["checks"]:
+        if check["outcome"] in (State.PASS, State.FAIL):
+            loud = killmatrix.loudness({name: float(text) for name, text in check["figures"].items()})
+            seen[check["id"]] = causes.Seen(passed=check["outcome"] == State.PASS, loud=loud)
+    return causes.likely(seen)
 
 
 def markdown(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmasos_conformance import causes, verdict
+from llmasos_conformance import causes, killmatrix, verdict
 from llmasos_conformance.explore import NO_ANSWER
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import Outcome, State
@@ -116,7 +116,7 @@ def summarise(
         chapter = suite.requirements[suite.cases[name].requirement].chapter
         table.setdefault(chapter, Counter())[state] += 1
     lines = _table({chapter: row for chapter, row in table.items() if set(row) != {"not_run"}})
-    found, rest = causes.likely({name: made.state is not State.FAIL for name, made in worst.items() if judged(made)})
+    found, rest = causes.likely(seen(records))
     lines += causes.told(found, rest, {name: each.sentence for name, each in suite.requirements.items()})
     lines += _failing(suite, ranked(records), explained=bool(found))
     if len(outcomes) > len(worst):
@@ -167,9 +167,14 @@ def next_step(
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
 
 
-def judged(outcome: Outcome) -> bool:
-    """Whether it is a pass or a fail."""
-    return outcome.state in (State.PASS, State.FAIL)
+def seen(records: Sequence[Record]) -> dict[str, causes.Seen]:
+    """Cases that passed or failed; one that did both has failed."""
+    made = {}
+    for record in sorted(records, key=lambda record: record["state"] == "fail"):
+        if record["state"] in ("pass", "fail"):
+            loud = killmatrix.loudness(record["figures"])
+            made[record["case"]] = causes.Seen(passed=record["state"] == "pass", loud=loud)
+    return made
 
 
 def unanswered(message: str) -> bool:
