@@ -225,7 +225,7 @@ def test_an_unknown_name_gets_near_ones(llmasos):
 
 EXPLAINED = {
     "case": {
-        *("requirement", "level", "sentence", "check", "asks", "needs", "given", "examples", "effect", "where"),
+        *("requirement", "level", "sentence", "check", "asks", "needs", "given", "examples", "effect", "bugs", "where"),
         *("withdrawn", "document", "run"),
     },
     "requirement": {

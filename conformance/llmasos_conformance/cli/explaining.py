@@ -1,0 +1,374 @@
+"""Commands that tell: list, explain, standard, coverage, doctor."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmasos_conformance.cli.terminal import next_step, now, print_json, say
+from llmasos_conformance.errors import HarnessError
+from llmasos_conformance.verdict import EXIT_ADAPTER, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from llmasos_conformance.coverage import Table
+    from llmasos_conformance.suite import Case, Suite, Withdrawal
+
+
+@click.command("list")
+@click.option("--adapters", "what", flag_value="adapters", help="installed adapters")
+@click.option("--cases", "what", flag_value="cases", help="cases with requirement and check")
+@click.option("--requirements", "what", flag_value="requirements", help="the standard's sentences")
+@click.option("--profiles", "what", flag_value="profiles", default=True, help="frozen lists of cases (default)")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="print as JSON")
+def list_(what: str, lang: str, as_json: bool) -> None:
+    """List what is installed."""
+    rows = _LISTS[what](lang)
+    if as_json:
+        return print_json(rows)
+    if not rows:
+        return say(f"no {what} are installed")
+    widths = [max(len(str(row[key])) for row in rows) for key in rows[0]]
+    for row in rows:
+        say("  ".join(str(text).ljust(width) for text, width in zip(row.values(), widths, strict=True)).rstrip(),
+            wrap=False)  # fmt: skip
+    return next_step({"adapters": "llmasos doctor --adapter NAME", "profiles": "llmasos certify --profile NAME …"}.get(
+        what, "llmasos explain ID"))  # fmt: skip
+
+
+def _suite() -> Suite:
+    from llmasos_conformance import suite
+
+    return suite.load()
+
+
+def _list_adapters(lang: str) -> list[dict[str, Any]]:
+    from llmasos_conformance import adapters
+
+    return [{"name": name, "leads to": target} for name, target in sorted(adapters.known().items())]
+
+
+def _list_cases(lang: str) -> list[dict[str, Any]]:
+    loaded = _suite()
+    return [
+        {"id": case.id, "requirement": case.requirement, "level": loaded.level(case), "check": case.check,
+         "examples": case.examples, "needs": ",".join(sorted(case.needs))}
+        for case in loaded.cases.values()
+    ]  # fmt: skip
+
+
+def _list_requirements(lang: str) -> list[dict[str, Any]]:
+    return [
+        {"id": each.id, "level": each.level, "chapter": each.chapter, "sentence": each.sentence[lang]}
+        for each in _suite().requirements.values()
+    ]
+
+
+def _list_profiles(lang: str) -> list[dict[str, Any]]:
+    from llmasos_conformance import installed
+
+    directory = installed.suites()
+    found = [(name, installed.frozen_profile(directory, name)) for name in installed.profile_names(directory)]
+    return [
+        {"name": name, "cases": len(profile["cases"]), "requires": ",".join(profile["requires"])}
+        for name, profile in found
+    ]
+
+
+_LISTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
+    "adapters": _list_adapters, "cases": _list_cases, "requirements": _list_requirements, "profiles": _list_profiles,
+}  # fmt: skip
+
+
+@click.command(short_help="Explain a chapter, requirement, case or reason code.")
+@click.argument("name", metavar="ID")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="print as JSON")
+def explain(name: str, lang: str, as_json: bool) -> None:
+    """Explain a chapter of the standard, a requirement, a case, or a reason code of verify.
+
+    With --json, every answer has schemaVersion, kind, id and lang, and by its kind:
+
+    \b
+    case         requirement, level, sentence, check, asks, needs, given,
+                 examples, effect, bugs, where, withdrawn, document, run
+    requirement  level, chapter, sentence, source, untestable, withdrawn,
+                 errata, cases, document
+    chapter      title, requirements, document
+    reason       text, exitCode
+    """
+    kind, told = _explained(name, lang)
+    if as_json:
+        return print_json({"schemaVersion": "1.0", "kind": kind, "id": told["id"], "lang": lang, **told})
+    return _EXPLAIN[kind](told, lang)
+
+
+def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
+    """The kind of what has this name, and all that is told of it; keys are stable.
+
+    Raises:
+        HarnessError: nothing has the name.
+    """
+    from llmasos_conformance.reasons import REASONS
+
+    if name.upper() in REASONS:
+        code, *texts = REASONS[name.upper()]
+        return "reason", {"id": name.upper(), "text": texts[lang == "zh"], "exitCode": code}
+    loaded, name = _suite(), name.rpartition("::")[2]  # pytest prints llmasos::chapter::case
+    if name in loaded.cases or name in loaded.withdrawn:
+        return "case", _told_of_case(loaded, {**loaded.cases, **loaded.withdrawn}[name], lang)
+    if name.upper() in loaded.requirements:
+        return "requirement", _told_of_requirement(loaded, name.upper(), lang)
+    if name in loaded.chapters:
+        return "chapter", _told_of_chapter(loaded, name, lang)
+    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *REASONS]
+    near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
+    raise HarnessError(
+        f"nothing is called {name!r:.100}",
+        hint=f"{', '.join(near)}" if near else "llmasos list --cases, or llmasos list --requirements",
+    )
+
+
+def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
+    """A case; run is "" for one that is withdrawn, and effect where the suite says none."""
+    from llmasos_conformance import causes
+    from llmasos_conformance.checks import registry
+    from llmasos_conformance.report import reproduce_command
+
+    requirement = loaded.requirements[case.requirement]
+    check = registry().get(case.check)  # that of a withdrawn case may be gone
+    return {
+        "id": case.id, "requirement": requirement.id, "level": requirement.level,
+        "sentence": requirement.sentence[lang], "check": case.check,
+        "asks": inspect.cleandoc(check.doc) if check else case.check, "needs": sorted(case.needs),
+        "given": dict(case.given), "examples": case.examples, "effect": case.effect.get(lang, ""),
+        "bugs": causes.bugs_of(case.id, case.requirement),
+        "where": case.where, "withdrawn": _told_withdrawn(case.withdrawn, lang),
+        "document": _in_document(loaded, case.id, lang),
+        "run": "" if case.withdrawn else reproduce_command(case, "ADDRESS"),
+    }  # fmt: skip
+
+
+def _told_of_requirement(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    """A requirement; untestable is None for one that cases test."""
+    requirement = loaded.requirements[name]
+    return {
+        "id": requirement.id, "level": requirement.level, "chapter": requirement.chapter,
+        "sentence": requirement.sentence[lang], "source": requirement.source.get(lang, requirement.source["en"]),
+        "untestable": requirement.untestable.get(lang, requirement.untestable.get("en")),
+        "withdrawn": _told_withdrawn(requirement.withdrawn, lang),
+        "errata": [{"since": each.since, "was": each.was[lang], "why": each.why[lang]} for each in requirement.errata],
+        "cases": [case.id for case in loaded.cases.values() if case.requirement == name],
+        "document": _in_document(loaded, name, lang),
+    }  # fmt: skip
+
+
+def _told_of_chapter(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "title": loaded.chapters[name][lang],
+        "requirements": [
+            {"id": each.id, "level": each.level, "sentence": each.sentence[lang], "withdrawn": bool(each.withdrawn)}
+            for each in loaded.requirements.values()
+            if each.chapter == name
+        ],
+        "document": _in_document(loaded, name, lang),
+    }
+
+
+def _told_withdrawn(said: Withdrawal | None, lang: str) -> dict[str, Any] | None:
+    return None if said is None else {"since": said.since, "why": said.why[lang], "instead": list(said.instead)}
+
+
+def _explain_reason(told: Mapping[str, Any], lang: str) -> None:
+    say(f"{told['id']}: {told['text']}")
+    say({"en": "llmasos verify exits with ", "zh": "llmasos verify 的退出码为 "}[lang] + str(told["exitCode"]))
+
+
+def _explain_case(told: Mapping[str, Any], lang: str) -> None:
+    label = {
+        "en": ("asks", "needs", "given", "examples", "if it fails", "known bugs that fail it", "where",
+               "in the document", "run it"),
+        "zh": ("检查自身的说明(英文)", "需要", "给定", "示例数", "若未通过", "未通过此用例的已知缺陷", "位置",
+               "在文档中", "运行"),
+    }[lang]  # fmt: skip
+    say(told["id"], bold=True)
+    say(f"  {told['requirement']} ({told['level']}): {told['sentence']}")
+    _say_withdrawn(told["withdrawn"], lang)
+    given = json.dumps(told["given"], ensure_ascii=False, default=str)
+    rows = (
+        told["asks"], ", ".join(told["needs"]), given if told["given"] else "", str(told["examples"]),
+        told["effect"], "\n".join(told["bugs"]), told["where"], told["document"], told["run"],
+    )  # fmt: skip
+    for name, text in zip(label, rows, strict=True):
+        if text:
+            say(f"  {name}: " + text.replace("\n", "\n    "))
+
+
+def _explain_requirement(told: Mapping[str, Any], lang: str) -> None:
+    say(f"{told['id']} ({told['level']}), {told['chapter']}", bold=True)
+    say(f"  {told['sentence']}")
+    say({"en": "  source: ", "zh": "  来源:"}[lang] + told["source"])
+    _say_withdrawn(told["withdrawn"], lang)
+    for erratum in told["errata"]:
+        say({"en": "  reworded in ", "zh": "  改写于 "}[lang] + f"{erratum['since']}: {erratum['why']}")
+    if told["untestable"]:
+        say({"en": "  untestable: ", "zh": "  不可测试:"}[lang] + told["untestable"])
+    say({"en": "  cases: ", "zh": "  用例:"}[lang] + (", ".join(told["cases"]) or "-"))
+    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + told["document"])
+    next_step(f"llmasos explain {told['cases'][0] if told['cases'] else told['chapter']}")
+
+
+def _explain_chapter(told: Mapping[str, Any], lang: str) -> None:
+    say(f"{told['id']}: {told['title']}", bold=True)
+    for each in told["requirements"]:
+        mark = {"en": ", withdrawn", "zh": ",已撤回"}[lang] if each["withdrawn"] else ""
+        say(f"  {each['id']} ({each['level']}{mark}): {each['sentence']}")
+    say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + told["document"])
+    next_step(f"llmasos explain {told['requirements'][0]['id']}")
+
+
+_EXPLAIN: Mapping[str, Callable[[Mapping[str, Any], str], None]] = {
+    "case": _explain_case, "requirement": _explain_requirement, "chapter": _explain_chapter, "reason": _explain_reason,
+}  # fmt: skip
+
+
+def _in_document(loaded: Suite, name: str, lang: str) -> str:
+    from llmasos_conformance import standard
+
+    return standard.address(loaded, name, lang)
+
+
+def _say_withdrawn(said: Mapping[str, Any] | None, lang: str) -> None:
+    if said is not None:
+        instead = {"en": "; instead: ", "zh": ";替代:"}[lang] + ", ".join(said["instead"]) if said["instead"] else ""
+        say(
+            {"en": "  withdrawn in ", "zh": "  撤回于 "}[lang] + f"{said['since']}: {said['why']}{instead}", fg="yellow"
+        )
+
+
+@click.command(short_help="Write the standard as pages that one can read.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="directory, made or replaced by this command"
+)
+@click.option("--lang", type=click.Choice(["en", "zh", "both"]), default="both", show_default=True)
+@click.option(
+    "--coverage",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="REPORT",
+    help="show what this report says beside each case; may be given several times",
+)
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file for the reports")
+@click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
+@click.option("--json", "as_json", is_flag=True, help="print what was written as JSON")
+def standard(
+    out: Path, lang: str, reports: tuple[Path, ...], trust_file: Path | None, suites: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """Write the standard as HTML pages: every chapter with its requirements and cases, an index and the words.
+
+    The pages need no script and no network. Nothing but earlier pages of this command is ever overwritten.
+    """
+    from llmasos_conformance import standard as rooms
+    from llmasos_conformance import suite
+
+    loaded = suite.load(suites)
+    table = _coverage(loaded, reports, trust_file, suites) if reports else None
+    langs = ("en", "zh") if lang == "both" else (lang,)
+    files = rooms.write(out, loaded, langs, table)
+    levels = Counter(each.level for each in loaded.requirements.values() if each.withdrawn is None)
+    numbers = {
+        "requirements": levels.total(),
+        "levels": {level: levels[level] for level in ("MUST", "SHOULD", "MAY")},
+        "untestable": sum(bool(each.untestable) for each in loaded.requirements.values() if each.withdrawn is None),
+        "cases": len(loaded.cases),
+        "chapters": rooms.chapters(loaded),
+    }
+    if as_json:
+        head = {"schemaVersion": "1.0", "out": str(out), "version": loaded.version, "suite": loaded.digest}
+        print_json(
+            {**head, "languages": list(langs), **numbers, "totals": table.totals if table else None, "files": files}
+        )
+        return
+    counts = ", ".join(f"{count} {level}" for level, count in levels.items())
+    say(f"{levels.total()} requirements ({counts}; {numbers['untestable']} untestable), {len(loaded.cases)} cases")
+    say(f"{len(files)} files in {out}")
+    next_step(f"open {shlex.quote(str(out / 'index.html'))} in a browser")
+
+
+@click.command(
+    short_help="Say which requirements runs have exercised.",
+    epilog="Exit codes: 0 every requirement that can be tested was judged in these runs, 1 a report does not hold "
+    "together, 2 usage or a malformed report, 3 some requirement was not judged.",
+)
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REPORT...")
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file: whose reports to believe")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
+@click.option("--json", "as_json", is_flag=True, help="print the table as JSON")
+def coverage(reports: tuple[Path, ...], trust_file: Path | None, lang: str, suites: Path | None, as_json: bool) -> int:
+    """Say for every requirement which cases exercised it in these runs, and what came out.
+
+    A REPORT is a directory that certify wrote, signed or not. What is checked of it, and what is not, is said.
+    """
+    from llmasos_conformance import coverage as rooms
+    from llmasos_conformance import suite
+
+    loaded = suite.load(suites)
+    table = _coverage(loaded, reports, trust_file, suites)
+    if as_json:
+        print_json(rooms.as_json(table))
+        return table.exit_code
+    for line in rooms.lines(table, lang):
+        say(line)
+    failed = [name for name, line in table.lines.items() if line.standing is rooms.Standing.FAILED]
+    if failed:
+        next_step(f"llmasos explain {failed[0]}")
+    elif rest := rooms.profile_with_the_rest(loaded, table):
+        next_step(f"llmasos certify --adapter … --profile {rest} --out report, and its report beside these")
+    else:
+        next_step(f"llmasos standard --out standard --coverage {shlex.quote(str(reports[0]))}")
+    return table.exit_code
+
+
+def _coverage(loaded: Suite, reports: Sequence[Path], trust_file: Path | None, suites: Path | None) -> Table:
+    from llmasos_conformance import coverage as rooms
+    from llmasos_conformance import policy
+    from llmasos_conformance.verify import Installed
+
+    trust = None if trust_file is None else policy.read_trust(trust_file)
+    return rooms.table(loaded, rooms.read_all(reports, now=now(), own=Installed.here(suites), trust=trust))
+
+
+@click.command(short_help="Say what is wrong with this installation.")
+@click.option("--adapter", metavar="ADDRESS", help="also start this adapter and shake hands")
+@click.option("--json", "as_json", is_flag=True, help="print as JSON, for a bug report")
+def doctor(adapter: str | None, as_json: bool) -> int:
+    """Look at this installation, and at an adapter, and say what is wrong."""
+    from llmasos_conformance import doctor as rooms
+
+    rows = rooms.examine(adapter)
+    bad = [row for row in rows if row.state == "bad"]
+    code = 0 if not bad else EXIT_ADAPTER if all(row.name == "adapter" for row in bad) else EXIT_USAGE
+    if as_json:
+        found = [{"name": row.name, "state": row.state, "text": row.text, "try": row.hint} for row in rows]
+        print_json({"schemaVersion": "1.0", "ok": not bad, "exitCode": code, "rows": found})
+        return code
+    for row in rows:
+        say(f"{row.state:<5}{row.name:<18} {row.text}", fg={"ok": None, "warn": "yellow", "bad": "red"}[row.state])
+        if row.hint:
+            say(f"{'':<24}try: {row.hint}")
+    if bad:
+        next_step(bad[0].hint or "see above")
+    else:
+        next_step("llmasos demo" if adapter is None else f"pytest --adapter={adapter}")
+    return code
