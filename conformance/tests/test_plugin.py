@@ -386,6 +386,49 @@ def test_the_reproduce_line_reproduces(vendor, wrong):
     assert "--llmasos-seed=tuesday" in line[1]
 
 
+KNOWN = """
+import pytest
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.endswith("demo.dotted.again"):
+            item.add_marker(pytest.mark.xfail({condition}strict=True, reason="acme/engine#7"))
+"""
+COUNTING = """
+class Counting(Wrong):
+    def wrong(self, text):
+        with open("calls", "a") as stream:
+            stream.write(".")
+        return super().wrong(text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "options", "smaller"),
+    [
+        ("", (), False),
+        ("condition=False, ", (), True),
+        ("", ("--runxfail",), True),
+    ],
+)
+def test_a_known_failure_is_reported_and_never_made_smaller_again(vendor, condition, options, smaller):
+    vendor.write("conftest.py", KNOWN.replace("{condition}", condition))
+    vendor.write("adapter.py", ADAPTER + COUNTING)
+    ran = vendor.pytest("--adapter=./adapter.py:Counting", "llmasos:demo::demo.dotted.again", *options, "-rx", *BARE)
+    assert "failing: TXT-2 (SHOULD) in demo.dotted.again" in ran.out
+    calls = len((vendor.root / "calls").read_text())
+    assert (calls > 20) == smaller, calls  # 20 examples of the case at most, then those that make it smaller
+    assert ran.code == (1 if smaller else 0)
+    assert ("acme/engine#7" in ran.out) == (not smaller)
+
+
+def test_a_known_failure_that_passes_fails_the_run(vendor):
+    vendor.write("conftest.py", KNOWN.replace("{condition}", ""))
+    ran = vendor.pytest(MINE, "llmasos:demo::demo.dotted.again", *BARE)
+    assert ran.code == 1
+    assert "XPASS(strict)" in ran.out
+
+
 def test_a_judge_that_breaks_could_not_be_judged_and_is_no_failure_of_the_candidate(wrong):
     assert "could not be judged: the harness failed: ZeroDivisionError: oops (TXT-1)" in wrong.out
     assert "ERROR at call of more.judge-breaks" in wrong.out

@@ -190,8 +190,13 @@ class Run:
 
         return Bench(self.suite, checks.registry(), candidate, truth, self.seed, bring_back)
 
-    def judge(self, case: Case) -> tuple[Outcome, str, list[str]]:
-        """What came of a case, what a developer may want to see of it, and the capabilities that it lacked."""
+    def judge(self, case: Case, *, known: bool = False) -> tuple[Outcome, str, list[str]]:
+        """What came of a case, what a developer may want to see of it, and the capabilities that it lacked.
+
+        Args:
+            known: the vendor expects the case to fail. Its failure is reported as any other and not made smaller:
+                that would cost the same seconds in every run, for what has been read.
+        """
         bench = self.bench()
         missing = sorted(case.needs - bench.candidate.description.offers)
         if self._silences >= SILENCES and not missing:
@@ -205,7 +210,7 @@ class Run:
             warnings.simplefilter("default")  # a vendor's `filterwarnings = error` is no rule of the standard
             trial = engine.run_case(bench, case)
             outcome = trial.outcome
-            if outcome.state == "fail" and outcome.got != "died":  # each smaller example would cost a process
+            if outcome.state == "fail" and outcome.got != "died" and not known:  # of "died" each one costs a process
                 outcome = explore.shrink(bench, case, trial, draws=self.draws)
             elif outcome.state == "pass" and self.explore > 0:
                 outcome = explore.beyond(bench, case, trial, self.explore, draws=self.draws)
@@ -338,7 +343,7 @@ class CaseItem(pytest.Item):
         self.extra_keyword_matches.update((case.requirement, case.check))
 
     def runtest(self) -> None:
-        outcome, detail, missing = self.run.judge(self.case)
+        outcome, detail, missing = self.run.judge(self.case, known=self.known_to_fail())
         self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != RECORD]  # of an earlier try
         self.user_properties.append((RECORD, summary.record(outcome, missing)))
         if detail:
@@ -347,6 +352,18 @@ class CaseItem(pytest.Item):
             pytest.skip(outcome.message or outcome.state.value.replace("_", " "))
         if outcome.state != "pass":
             raise NotRight(outcome)
+
+    def known_to_fail(self) -> bool:
+        """Whether the vendor's repository marks the case `xfail`, and the mark counts in this run.
+
+        A mark whose conditions are all plainly false says nothing; a condition in words is pytest's to read, and is
+        taken for true here, where a wrong guess costs a smaller example and nothing else.
+        """
+        if self.config.getoption("runxfail"):
+            return False
+        conditions = [[*mark.args, *(mark.kwargs[key] for key in ("condition",) if key in mark.kwargs)]
+                      for mark in self.iter_markers("xfail")]  # fmt: skip
+        return any(not each or any(each) for each in conditions)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, NotRight):
