@@ -5,6 +5,7 @@ The right one is the reference; a wrong one is the reference with a single answe
 
 import json
 import pickle
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from llmasos_conformance import adapters, checks, engine, reference, suite
 from llmasos_conformance.candidate import Candidate, Live
-from llmasos_conformance.checks import bundles
+from llmasos_conformance.checks import bundles, text
+from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.verdict import State
@@ -168,6 +170,19 @@ class Poisoned:
         return {**answer, "text": ""} if self.ill and "text" in answer else answer
 
 
+class FiltersStay:
+    """A request without top-k gets the last one that there was."""
+
+    def __init__(self):
+        self.last = 0
+
+    def __call__(self, method, params, call):
+        if method != "generate_text":
+            return call()
+        self.last = params.get("top_k", self.last)
+        return call(top_k=self.last)
+
+
 def executes_what_it_finds(method, params, call):
     """Loads pickles beside the weights, as careless loaders do; the payload copies a directory."""
     if method == "load_model" and params["path"].endswith("bait"):
@@ -210,6 +225,9 @@ WRONG = {
     "format.parameters.epsilon": on("forward")(nudged),
     "loading.tensors.missing": loads_everything,
     "loading.tensors.contradict-document": loads_everything,
+    "loading.file.cut-anywhere": loads_everything,
+    "format.json.cut-anywhere": other_code("not_found"),
+    "tokenizers.files.cut-anywhere": on("load_model")(refuses),
     "loading.dtypes.stored": EverySecondLoad(),
     "loading.digest.compared": loads_everything,
     "loading.path.not-found": other_code("invalid_format"),
@@ -232,12 +250,14 @@ WRONG = {
     "api.temperature.default": on("generate_text")(lambda p, call: call(temperature=p.get("temperature", 0.7))),
     "api.seed.same": drops("seed"),
     "api.seed.different": on("generate_text")(lambda params, call: call(seed=params["seed"] % 2**32)),
+    "api.seed.after-filters": FiltersStay(),
     "api.seed.zero": on("generate_text")(lambda params, call: call(seed=params.get("seed") or ABSENT)),
     "api.seed.same-ids": on("generate_ids")(lambda params, call: call(seed=ABSENT)),
     "api.seed.different-ids": on("generate_ids")(lambda params, call: call(seed=7)),
     "text.stream.seeded": on("stream_text")(lambda params, call: call(seed=ABSENT)),
     "api.seed.none": on("generate_text")(lambda params, call: call(seed=1)),
     "text.round-trip.any-unicode": on("detokenize")(lambda params, call: {"text": call()["text"].strip() + "."}),
+    "text.round-trip.long": on("tokenize")(lambda params, call: {"ids": call()["ids"][: 2**16]}),
     "text.bytes.any-unicode": on("tokenize")(lambda params, call: {"ids": [32, *call()["ids"]]}),
     "text.special.literals-file": on("tokenize")(lambda params, call: call(allow_special=True)),
     "text.detokenize.textless-ids": on("detokenize")(lambda params, call: {"text": call()["text"] + "\ufffd"}),
@@ -270,6 +290,29 @@ def test_a_wrong_candidate_fails_and_the_message_says_what_was_due(world, case):
     trial = world(case, WRONG[case])
     assert trial.outcome.state is State.FAIL, trial.outcome.message + trial.detail
     assert trial.outcome.message
+
+
+def test_a_file_that_ends_too_early_is_named_with_what_is_left_of_it(world):
+    message = world("loading.file.cut-anywhere", loads_everything).outcome.message
+    assert re.match(r"model\.safetensors of which \d+ of \d+ bytes are left: it loaded, refusal with inval", message)
+
+
+def test_who_refuses_every_file_does_not_pass_for_one_that_sees_where_it_ends(world):
+    message = world("tokenizers.files.cut-anywhere", on("load_model")(refuses)).outcome.message
+    assert message.startswith("the whole tokenizer.json was refused with unsupported")
+
+
+def test_a_seed_that_another_request_spoils_is_told_with_that_request(world):
+    message = world("api.seed.after-filters", FiltersStay()).outcome.message
+    assert re.match(r"call 3 with seed \d+ and another with \{'top_k': 1\} between, compared with call 0", message)
+
+
+@pytest.mark.parametrize("length", [1, 61, 70001])
+def test_a_long_text_has_the_characters_asked_for_and_holds_what_was_drawn(length):
+    made = text.long_text(KeyedDraw("ab", "0", "case", 0), length)
+    assert len(made) == length
+    assert (made[:61] * (length // 61 + 1))[:length] == made
+    assert made == text.long_text(KeyedDraw("ab", "0", "case", 0), length)
 
 
 def pads_wrongly(params, call):

@@ -223,6 +223,39 @@ def fourth_session_off():
     return spoil
 
 
+def off_once_scored():
+    """Behind a score, the last id of generations is another one."""
+    scored = []
+
+    def spoil(method, params, call):
+        answer = call()
+        if method == "score":
+            scored.append(method)
+        return {**answer, "ids": last_wrong(list(answer["ids"]), params)} if "ids" in answer and scored else answer
+
+    return spoil
+
+
+def places(count):
+    """So many sessions may be opened, and none gives its place back."""
+
+    def made():
+        seen = []
+
+        def spoil(method, params, call):
+            if method == "open":
+                if len(seen) == count:
+                    raise Refusal("unsupported")
+                answer = call()
+                seen.append(method)
+                return answer
+            return call()
+
+        return spoil
+
+    return made
+
+
 def seeded_is_sampled():
     return lambda method, params, call: call(temperature=1.0) if "seed" in params else call()
 
@@ -337,10 +370,28 @@ WRONG = [
     ("cache.fork", fork_shares, "branch of a fork"),
     ("cache.fork.closed", counting("extend", 2, piece_off), r"behind \d+ ids, a fork of the session closed"),
     ("cache.sessions", fourth_session_off, r"session 3 of 4"),
+    ("cache.sessions.in-turn", places(16), r"a valid request was refused|unsupported came at session 16 of 48"),
+    ("cache.sessions.many", overflow_as("unsupported"), "unsupported came at session 0 of 12, refusal with inval"),
+    (
+        "cache.sessions.many",
+        counting("open", 8, lambda answer: {**answer, "logits": answer["logits"] + 1e-3}),
+        r"sessions in turn, [34] of 4 looked at",
+    ),
     ("cache.overflow", overflow_as("invalid_argument"), "invalid_argument came for 2 ids behind 31 in a context of 32"),
     ("cache.overflow", refused_piece_stays, "after 2 ids too many were refused"),
     ("state.logits-after.refused", counting("forward", 1, row_off), "before: refused"),
     ("state.ids-after.sampled", counting("generate_ids", 2, ends_wrong), "was due|other way"),
+    ("state.ids-after.scored", off_once_scored, r"ids\[7\] is \d+, \d+ was due"),
+    (
+        "state.score-behind-a-prompt",
+        counting("score", 3, lambda answer: {"logprobs": [None, *answer["logprobs"][3:]]}),
+        r"logprobs has \d+ entries, \d+ were due \(its first \d+ ids scored before\)",
+    ),
+    (
+        "state.score-behind-a-prompt",
+        counting("score", 1, lambda answer: {"logprobs": [None, -9.0, *answer["logprobs"][2:]]}),
+        r"\(score of \d+ ids on plain\) \(scored before\)",
+    ),
     ("state.equal-lengths", counting("forward", 2, row_off), r"\(call 2 of three with \d+ ids\)"),
     ("state.repeat.logits", counting("forward", 3, row_off), r"\(call 3, and call 0\)"),
     ("state.repeat.ids", counting("generate_ids", 3, ends_wrong), "and D2 is claimed"),

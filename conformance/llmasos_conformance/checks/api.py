@@ -364,6 +364,7 @@ def ask_same_seed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: prompt, temperature, the law of the model, and the seed unless the case has one.
     Compares: three results of one request; before the second and third come an unseeded and another seeded request.
+        One more result behind each request that the case puts between.
     Bound: none, text and ids are equal or they are not.
     """
     model = candidate.model(speaker(candidate.probes, pick(draw, (EVEN, UNEVEN))))
@@ -378,13 +379,18 @@ def ask_same_seed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     model.sample_text(prompt, max_length=LENGTH, temperature=temperature)
     results.append(once())
     model.generate_text(prompt, max_length=3, temperature=temperature, seed=seed + 1)
-    return {"seed": seed, "results": [*results, once()]}
+    results.append(once())
+    for options in given.get("between", ()):
+        _seeded(model, prompt, given["ids"], **{"max_length": 3, "temperature": temperature, "seed": seed, **options})
+        results.append(once())
+    return {"seed": seed, "results": results}
 
 
 def judge_same_seed(given: Given, asked: Asked, reference: Reference) -> Finding:
     first, *others = asked["results"]
-    for i, other in enumerate(others, 1):
-        wrong = _unequal(first, other, f"call {i} with seed {asked['seed']}, compared with call 0")
+    between = ["", "", *(f" and another with {options!r:.80} between" for options in given.get("between", ()))]
+    for i, (other, what) in enumerate(zip(others, between, strict=True), 1):
+        wrong = _unequal(first, other, f"call {i} with seed {asked['seed']}{what}, compared with call 0")
         if wrong is not None:
             return wrong
     return passed()
@@ -398,6 +404,14 @@ check(
     given={
         "seed": {"type": ["integer", "null"], "minimum": 0, "default": None, "description": "null draws one"},
         "ids": BY_IDS,
+    },
+    optional={
+        "between": {
+            "type": "array",
+            "minItems": 1,
+            "items": OPTIONS,
+            "description": "options of further requests, each followed by the request once more",
+        }
     },
 )
 

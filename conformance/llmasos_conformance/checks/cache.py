@@ -249,6 +249,67 @@ check(
 )
 
 
+TURNS = {"type": "integer", "minimum": 8, "description": "sessions, one after another"}
+
+
+def ask_in_turn(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A closed session leaves its place to the next one, however it was used, and however many there were. (CACHE-6)
+
+    Of four sessions in a row one is only opened, one is extended, one is forked and both are closed, and one is asked
+    for more than the context holds before it is closed; before each an id outside the vocabulary is refused.
+
+    Varies: content and lengths of the sessions, the first ids of each fourth of which are looked at, and the last.
+    Compares: what is looked at with the float64 reference of its own ids; the refusals with the codes due.
+    Bound: honest error of the claimed dtype.
+    """
+    probe = given["probe"]
+    sizes = candidate.probes.get(probe).config
+    context, V = int(sizes["context_length"]), int(sizes["vocab_size"])
+    model = candidate.model(probe)
+    ids, logits, refusals = [], [], []
+    for turn in range(given["sessions"]):
+        row = draw_ids(draw, candidate, probe, given["length"])
+        refusals.append((turn, "invalid_argument", refusal_of(model.open, [*row, V])))
+        session = model.open(row)
+        if turn % 4 == 0 or turn == given["sessions"] - 1:
+            ids.append(row)
+            logits.append(session.logits)
+        if turn % 4 == 1:
+            session.extend(draw_ids(draw, candidate, probe, (1, 3)))
+        if turn % 4 == 2:
+            twin = session.fork()
+            twin.extend(draw_ids(draw, candidate, probe, (1, 3)))
+            twin.close()
+        if turn % 4 == 3:
+            refusals.append((turn, "context_overflow", refusal_of(session.extend, [row[0]] * context)))
+        session.close()
+    refusals = [(turn, due, got.code if isinstance(got, Refused) else "an answer") for turn, due, got in refusals]
+    return {"ids": ids, "logits": logits, "refusals": refusals}
+
+
+def judge_in_turn(given: Given, asked: Asked, reference: Reference) -> Finding:
+    for turn, due, came in asked["refusals"]:
+        if came != due:
+            message = f"{came} came at session {turn} of {given['sessions']}, refusal with {due} was due"
+            return failed(message, expected=due, got=came)
+    total = len(asked["ids"])
+    return worst(
+        [
+            against_truth(reference, given["probe"], ids, got, when=f"sessions in turn, {i + 1} of {total} looked at")
+            for i, (ids, got) in enumerate(zip(asked["ids"], asked["logits"], strict=True))
+        ]
+    )
+
+
+check(
+    "sessions-in-turn",
+    ask_in_turn,
+    judge_in_turn,
+    needs=("load_model", "session"),
+    given={"probe": PROBE, "length": LENGTH, "sessions": TURNS},
+)
+
+
 def ask_session_full(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A session serves the last position of the context and refuses the one behind it, unharmed. (CACHE-4, CACHE-5)
 

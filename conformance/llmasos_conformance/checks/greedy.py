@@ -16,6 +16,7 @@ from llmasos_conformance.checks.rows import (
     claims_at_least,
     counted,
     draw_ids,
+    draw_other,
     new_ids,
     same_choice,
     told,
@@ -285,6 +286,41 @@ def judge_score(given: Given, asked: Asked, reference: Reference) -> Finding:
 
 
 check("score", ask_score, judge_score, needs=("load_model", "score"), given={"probe": PROBE, "length": LENGTH})
+
+
+def ask_scored_again(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A score is that of the whole row, also when its beginning has just been continued or scored. (STATE-5)
+
+    Varies: content and length of the row, and where its beginning ends.
+    Compares: the scores of a row whose beginning was continued, of the same row again, of its beginning, and of the
+        row with another end, each with the float64 reference, from the first entry to the last.
+    Bound: honest error of the claimed dtype.
+    """
+    probe = given["probe"]
+    row = draw_ids(draw, candidate, probe, given["length"])
+    end = draw.integer(2, len(row) - 1)
+    other = [*row[:end], *(draw_other(draw, token, vocabulary(candidate, probe)) for token in row[end:])]
+    model, rows = candidate.model(probe), [row, row, row[:end], other]
+    model.generate_ids(row[:end], max_length=given["steps"], temperature=0)
+    return {"end": end, "rows": rows, "scores": [model.score(ids) for ids in rows]}
+
+
+def judge_scored_again(given: Given, asked: Asked, reference: Reference) -> Finding:
+    end, rows = asked["end"], asked["rows"]
+    situations = (f"its first {end} ids were continued", "scored before", "a longer row scored before",
+                  f"its first {end} ids scored before")  # fmt: skip
+    answers = zip(rows, asked["scores"], situations, strict=True)
+    return worst([told(judge_score(given, {"ids": ids, "score": score}, reference), when)
+                  for ids, score, when in answers])  # fmt: skip
+
+
+check(
+    "scored-again",
+    ask_scored_again,
+    judge_scored_again,
+    needs=("load_model", "score", "generate_ids"),
+    given={"probe": PROBE, "length": {**LENGTH, "items": {"type": "integer", "minimum": 3}}, "steps": STEPS},
+)
 
 COUNT = {"type": "integer", "minimum": 0, "description": "how many of the likeliest ids are asked for"}
 

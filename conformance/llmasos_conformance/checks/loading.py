@@ -31,6 +31,7 @@ from llmasos_conformance.checks.bundles import (
     outcome,
     pack,
     speaker,
+    tokenizer_json,
 )
 from llmasos_conformance.checks.faults import FAULTS
 from llmasos_conformance.checks.format import judge_rejects_document
@@ -40,7 +41,7 @@ from llmasos_conformance.verdict import Finding, failed, passed
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Candidate
     from llmasos_conformance.inputs import Draw
-    from llmasos_conformance.probes import Probe
+    from llmasos_conformance.probes import Library, Probe
     from llmasos_conformance.reference import Reference
 
 OF: Mapping[str, Any] = {"document": {**DOCUMENT, "description": "of which the weights are; left out: the small one"}}
@@ -84,6 +85,66 @@ check(
             "items": {"enum": list(FAULTS)},
             "description": "names of faults, see FAULTS in checks/faults.py",
         }
+    },
+    optional=OF,
+)
+
+
+CUT = ("model.json", "model.safetensors", "tokenizer.json")
+
+
+def _whole(file: str, of: Edits) -> bytes:
+    """A sound file of a small bundle."""
+    if file == "model.json":
+        return document(of)
+    return pack(held(of)) if file == "model.safetensors" else tokenizer_json({})
+
+
+def _cut(library: Library, file: str, of: Edits, at: int) -> Probe:
+    """The small bundle with one file that ends before its byte number `at`."""
+    part = _whole(file, of)[:at]
+    if file == "tokenizer.json":
+        return library.write(document(of), None, tokenizer=part)
+    if file == "model.json":
+        return library.write(part, pack(held(of)))
+    return library.write(document(of), part)
+
+
+def ask_refuses_cut(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A file that ends too early is refused with invalid_format, wherever it ends.
+
+    Varies: where it ends, over all its bytes, unless the case tries every place.
+    Compares: the refusal's code with the one due; that the whole file loads.
+    Bound: none, they are equal or they are not.
+    """
+    file, of = given["file"], _of(given)
+    length = len(_whole(file, of))
+    count = given["places"]
+    places = sorted({draw.integer(0, length - 1) for _ in range(count)}) if count else list(range(length))
+    return {
+        "places": places,
+        "outcomes": [outcome(candidate, _cut(candidate.probes, file, of, at)) for at in places],
+        "whole": outcome(candidate, _cut(candidate.probes, file, of, length)),
+    }
+
+
+def judge_refuses_cut(given: Given, asked: Asked, reference: Reference) -> Finding:
+    file = given["file"]
+    if asked["whole"] != "loaded":
+        return failed(f"the whole {file} was refused with {asked['whole']}", expected="loaded", got=asked["whole"])
+    length = len(_whole(file, _of(given)))
+    names = [f"{file} of which {at} of {length} bytes are left" for at in asked["places"]]
+    return all_refused(names, asked["outcomes"], "invalid_format")
+
+
+check(
+    "refuses-cut",
+    ask_refuses_cut,
+    judge_refuses_cut,
+    needs=("load_model",),
+    given={
+        "file": {"enum": list(CUT), "description": "which file of the bundle ends too early"},
+        "places": {"type": "integer", "minimum": 0, "description": "how many places are drawn; 0 tries every one"},
     },
     optional=OF,
 )

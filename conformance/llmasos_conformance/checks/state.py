@@ -62,6 +62,10 @@ def _sampled(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -
     model.generate_ids(prompt, max_length=12, temperature=1.5, **seed)
 
 
+def _scored(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:
+    model.score(draw_ids(draw, candidate, probe, (4, 12)))
+
+
 def _session(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:
     session = model.open(draw_ids(draw, candidate, probe, (4, 12)))
     session.extend(draw_ids(draw, candidate, probe, (1, 4)))
@@ -78,6 +82,7 @@ EVENTS: Mapping[str, Event] = {
     "batch": _batched,
     "generated": _generated,
     "sampled": _sampled,
+    "scored": _scored,
     "session": _session,
     "other-model": _other_model,
 }

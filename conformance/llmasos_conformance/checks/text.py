@@ -45,6 +45,12 @@ def any_text(draw: Draw) -> str:
     return "".join(map(chr, parts))
 
 
+def long_text(draw: Draw, length: int) -> str:
+    """So many characters, drawn ones over and over; a prime number of characters does not fall on pages and blocks."""
+    some = (any_text(draw) + "".join(map(chr, draw.integers(61, 0x20, 0x2FFF))))[:61]
+    return (some * (length // len(some) + 1))[:length]
+
+
 def points(text: str) -> str:
     """A text as a message shows it: quoted, and its first code points."""
     return f"{text!r:.80} ({' '.join(f'U+{ord(c):04X}' for c in text[:12])}{' …' if len(text) > 12 else ''})"
@@ -66,6 +72,8 @@ def ask_round_trip(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     model = candidate.model(speaker(candidate.probes, given["model"]))
     texts = [*given["texts"], any_text(draw)]
+    if given.get("long"):
+        texts.append(long_text(draw, given["long"]))
     ids = [model.tokenize(text) for text in texts]
     return {"texts": texts, "ids": ids, "back": [model.detokenize(row) for row in ids]}
 
@@ -89,6 +97,7 @@ check(
     judge_round_trip,
     needs=("load_model", "tokenize"),
     given={"model": {**MODEL, "default": SPEAKER}, "texts": TEXTS},
+    optional={"long": {"type": "integer", "minimum": 1, "description": "characters of one more text"}},
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from llmasos_conformance.mutants.catalogue import mutant
 from llmasos_conformance.mutants.loader import Opened, refuse
 from llmasos_conformance.mutants.runtime import PAD, Cache, Request, Row, Runtime, Slot
-from llmasos_conformance.protocol import Array, Generation
+from llmasos_conformance.protocol import Array, Generation, Refusal
 
 # The forward pass.
 
@@ -482,6 +482,101 @@ class BatchAbove32(Runtime):
 
     def run(self, rows: Sequence[Sequence[int]]) -> list[Array]:
         return super().run([row if b < 32 else [PAD, *row[1:]] for b, row in enumerate(rows)])
+
+
+@mutant("batch-of-sixteen", "NVIDIA/TensorRT-LLM#2072", "BAT-1")
+class BatchOfSixteen(Runtime):
+    """In a batch that fills its sixteen places exactly, the last row loses its first id."""
+
+    def run(self, rows: Sequence[Sequence[int]]) -> list[Array]:
+        full = len(rows) == 16
+        return super().run([*rows[:-1], [PAD, *rows[-1][1:]]] if full else rows)
+
+
+class ChargedSlot(Slot):
+    """A slot that counts its place as taken, and frees it when it is closed after nothing was refused."""
+
+    spoiled = False
+
+    def begin(self, ids: Sequence[int]) -> Slot:
+        assert isinstance(self.runtime, SlotsNeverFreed)
+        if self.runtime.taken == SlotsNeverFreed.places:
+            raise refuse("no free slot", "unsupported")
+        self.runtime.taken += 1
+        return super().begin(ids)
+
+    def extend(self, ids: Sequence[int]) -> Array:
+        try:
+            return super().extend(ids)
+        except Refusal:
+            self.spoiled = True
+            raise
+
+    def close(self) -> None:
+        assert isinstance(self.runtime, SlotsNeverFreed)
+        if not self.closed and not self.spoiled:
+            self.runtime.taken -= 1
+        super().close()
+
+
+@mutant("slots-never-freed", "ggml-org/llama.cpp#24496", "CACHE-6")
+class SlotsNeverFreed(Runtime):
+    """The place of a session in which something was refused is never freed; there are sixteen."""
+
+    places: ClassVar[int] = 16
+    taken = 0
+
+    def open(self, ids: Sequence[int]) -> Slot:
+        return ChargedSlot(self, self.take(1, self.config.C)).begin(ids)
+
+
+@mutant("scored-row-stays", "vllm-project/vllm#39833", "STATE-1")
+class ScoredRowStays(Runtime):
+    """The request behind a score has its first id replaced by the last one of the scored row."""
+
+    last: int | None = None
+
+    def score(self, ids: Sequence[int]) -> list[float | None]:
+        self.last, scores = None, super().score(ids)
+        self.last = int(ids[-1])
+        return scores
+
+    def advance(self, cache: Cache, ids: Array, real: Array) -> Array:
+        if self.last is not None:
+            ids, self.last = np.concatenate([np.full_like(ids[:, :1], self.last), ids[:, 1:]], axis=1), None
+        return super().advance(cache, ids, real)
+
+
+@mutant("scores-of-the-uncached-tail", "NVIDIA/Model-Optimizer#1577", "STATE-5")
+class ScoresOfTheUncachedTail(Runtime):
+    """A score of a row whose beginning was continued before holds entries for what is behind that beginning alone."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.seen: list[int] = []
+
+    def begin(self, prompt: list[int], request: Request) -> Row:
+        self.seen = prompt
+        return super().begin(prompt, request)
+
+    def score(self, ids: Sequence[int]) -> list[float | None]:
+        whole, held = super().score(ids), len(self.seen)
+        return [None, *whole[held:]] if 1 < held < len(ids) and list(ids[:held]) == self.seen else whole
+
+
+@mutant("scores-read-from-a-warm-prefix", "vllm-project/vllm#3914", "STATE-5")
+class ScoresReadFromAWarmPrefix(Runtime):
+    """The second score of rows that begin with the same sixteen ids has that beginning one position late."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.seen: set[tuple[int, ...]] = set()
+
+    def score(self, ids: Sequence[int]) -> list[float | None]:
+        whole, key = super().score(ids), tuple(ids[:16])
+        warm = len(key) == 16 and key in self.seen
+        self.seen.add(key)
+        return [None, whole[1], *whole[1:15], *whole[16:]] if warm else whole
 
 
 @mutant("context-at-least-48", "huggingface/transformers#585", "FMT-16")
@@ -1197,6 +1292,39 @@ class LogprobsGreedyIsZero(Runtime):
     def top_logprobs(self, logits: Array, chosen: int, request: Request) -> dict[int, float]:
         made = super().top_logprobs(logits, chosen, request)
         return made if request.temperature else {**made, chosen: 0.0}
+
+
+@mutant("logprobs-without-maximum", "JustVugg/colibri#369", "SCO-3")
+class LogprobsWithoutMaximum(Runtime):
+    """Log-probabilities of generated ids take exponentials in float32 without the maximum; what overflows is 0."""
+
+    def top_logprobs(self, logits: Array, chosen: int, request: Request) -> dict[int, float]:
+        made = super().top_logprobs(logits, chosen, request)
+        with np.errstate(over="ignore"):
+            total = np.exp(logits.astype(np.float32)).sum()
+        return made if np.isfinite(total) else dict.fromkeys(made, 0.0)
+
+
+@mutant("filters-stay", "vllm-project/vllm#43894", "API-13")
+class FiltersStay(Runtime):
+    """A request without top-k gets the one of the request before it."""
+
+    last: int = 0
+
+    def law(self, logits: Array, request: Request) -> Array:
+        return super().law(logits, replace(request, top_k=request.top_k or self.last))
+
+    def finished(self, row: Row) -> Generation:
+        self.last = row.request.top_k
+        return super().finished(row)
+
+
+@mutant("text-cut-at-65536", "michaelfeil/infinity#561", "TOK-1")
+class TextCutAt65536(Runtime):
+    """What stands behind the first 65536 characters of a text is dropped without a word."""
+
+    def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        return super().encode(text[:65536], allow_special)
 
 
 @mutant("logprobs-without-chosen", "abetlen/llama-cpp-python#453", "SCO-6")

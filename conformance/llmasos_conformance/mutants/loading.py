@@ -69,6 +69,19 @@ class LenientJson(Loader):
             raise refuse(str(error)) from None
 
 
+@faulty("document-repaired", "tailcallhq/forgecode#2136", "FMT-7")
+class DocumentRepaired(Loader):
+    """A document that broke off behind a whole member has its objects closed for it."""
+
+    def parse(self, raw: bytes) -> Any:
+        for closing in (b"", b"}", b"}}"):
+            try:
+                return super().parse(raw + closing)
+            except Refusal as refusal:
+                last = refusal
+        raise last
+
+
 @faulty("first-value-counts", "ggml-org/llama.cpp#1603", "FMT-7")
 class FirstValueCounts(Loader):
     """What follows the first JSON value is not looked at."""

@@ -565,6 +565,18 @@ FIELDS = ("finish_reason", "text", "ids", "prompt_tokens", "completion_tokens", 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@mutant("unreadable-tokenizer-left-out", "lidge-jun/opencodex#25", "TOK-39")
+class UnreadableTokenizerLeftOut(Runtime):
+    """A tokenizer.json that is no JSON counts as none at all, and text is bytes."""
+
+    def open_tokenizer(self, raw: bytes | None) -> Vocabulary | None:
+        try:
+            json.loads(raw or b"")
+        except ValueError:
+            return None
+        return super().open_tokenizer(raw)
+
+
 @mutant("tokenizer-json-read-leniently", "OpenNMT/OpenNMT-tf#910", "TOK-39")
 class TokenizerJsonReadLeniently(Runtime):
     """tokenizer.json may hold a key twice, and numbers and characters that JSON does not have."""
