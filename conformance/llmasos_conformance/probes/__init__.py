@@ -7,6 +7,7 @@ GPT-3
     ties        uniform uniform-bytes twins
     automata    script script-eos bos textless context-8
     bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow
+    text        trained
 
 Llama, each name after "llama-"
 
@@ -34,15 +35,15 @@ A bundle that somebody gives for a run stands in the place of given, llama-given
 A probe depends on its name and the run's seed alone. Weights come from random words that are a function of a key and a
 counter, are shaped in exact integer and correctly rounded arithmetic, and have at most 8 significant bits, so that
 they are the same on every machine and exact in bfloat16, float32 and float64: a candidate that loads them makes no
-error yet. All probes have a layout that code of Hugging Face can load too: GPT-2, Llama and Mistral, BertForMaskedLM
-with a pooler, Marian or BART.
+error yet. Those of `trained` lie in a file, in as few bits; the seed draws their order. All probes have a layout that
+code of Hugging Face can load too: GPT-2, Llama and Mistral, BertForMaskedLM with a pooler, Marian or BART.
 
 In an automaton the codes are rows of a Hadamard matrix: orthogonal, of mean 0, entries ±1. Layer norm leaves such a row
 as it is but for a factor, attention and feed-forward add nothing, and a head row that is the sum of codes answers
 exactly those codes. What follows is known without computing, with a margin that no rounding reaches.
 """
 
-from llmasos_conformance.probes import banded, bert, given, gpt, llama, transformer
+from llmasos_conformance.probes import banded, bert, given, gpt, llama, trained, transformer
 from llmasos_conformance.probes.given import GIVEN, Given
 from llmasos_conformance.probes.library import Disturbed, Library, Probe
 from llmasos_conformance.probes.making import MARGIN, PROBES, Parts, opposites, significant, sylvester
@@ -67,5 +68,6 @@ __all__ = [
     "opposites",
     "significant",
     "sylvester",
+    "trained",
     "transformer",
 ]
