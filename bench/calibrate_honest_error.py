@@ -40,6 +40,7 @@ PROBES = (
     "plain", "unheard", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long",
     "wide", "overflow", "ids-only", "twins",
     "banded", "banded-one", "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow",
+    "trained",
     "llama-plain", "llama-unheard", "llama-gqa", "llama-one-group", "llama-tied", "llama-small-embedding",
     "llama-near-zero", "llama-hot-attention", "llama-hot-ffn", "llama-asymmetric", "llama-long", "llama-wide",
     "llama-theta", "llama-window", "llama-window-one", "llama-window-long", "llama-overflow", "llama-ids-only",
@@ -47,9 +48,9 @@ PROBES = (
 )  # fmt: skip
 LENGTHS = (1, 1, 2, 3, 4, 8, 16, 32)
 """Short rows are the hard ones: with few independent errors all four of the baseline may be lucky."""
-LONG = {"long": 272, "window-long": 272}
-"""End of a probe's name -> length of its rows at every eighth seed: there the angles are large, and short rows do not
-show what they cost."""
+LONG = {"long": 272, "window-long": 272, "trained": 128}
+"""End of a probe's name -> length of its rows at every eighth seed: there the angles are large, or the texts, and short
+rows do not show what they cost."""
 
 MatMul = Callable[[Array, Array], Array]
 Figures = Mapping[str, Sequence[tuple[float, float, float]]]
@@ -145,7 +146,10 @@ def held_out(dtype: str) -> Sequence[Arithmetic]:
 
 
 def ratios(probe: str, seed: int, dtype: str) -> Figures:
-    """The logits of one model and one row of ids, under no name of their own."""
+    """The logits of one model and one row of ids, under no name of their own.
+
+    A model that was trained is asked two rows: ids that are drawn one by one, and a part of its text.
+    """
     parts = Library(Path("unused"), str(seed)).parts(probe)
     if is_beyond(parts, dtype):
         return {}
@@ -153,18 +157,26 @@ def ratios(probe: str, seed: int, dtype: str) -> Figures:
     exact = {name: array.astype(np.float64) for name, array in parts.weights.items()}
     longest = next((count for end, count in LONG.items() if probe.endswith(end) and seed % 8 == 0), 0)
     length = min(longest or LENGTHS[seed % len(LENGTHS)], config.context_length)
-    ids = np.array([KeyedDraw("calibrate", str(seed), probe, 0).integers(length, 0, config.vocab_size - 1)])
+    draw = KeyedDraw("calibrate", str(seed), probe, 0)
+    rows = {"": draw.integers(length, 0, config.vocab_size - 1)}
+    if text := str(parts.facts.get("text", "")).encode():
+        start = draw.integer(0, len(text) - length)
+        rows = {"ids": rows[""], "text": list(text[start : start + length])}
     forward = MODULES[config.architecture].forward
-    truth = forward(exact, config, ids)[0][0]
-
     weights = claimed(parts.weights, dtype)
 
-    def run(arithmetic: Arithmetic) -> Array:
-        return np.asarray(forward(weights, config, ids, None, arithmetic)[0][0])
+    def judged(row: Sequence[int]) -> list[tuple[float, float, float]]:
+        ids = np.array([row])
+        truth = forward(exact, config, ids)[0][0]
 
-    honest = [run(each) for each in baseline(dtype)]
-    found = [numerics.compare(run(arithmetic), truth, honest, dtype) for arithmetic in held_out(dtype)]
-    return {"": [(each.ratio_rms, each.ratio_position, each.ratio_max) for each in found]}
+        def run(arithmetic: Arithmetic) -> Array:
+            return np.asarray(forward(weights, config, ids, None, arithmetic)[0][0])
+
+        honest = [run(each) for each in baseline(dtype)]
+        found = [numerics.compare(run(arithmetic), truth, honest, dtype) for arithmetic in held_out(dtype)]
+        return [(each.ratio_rms, each.ratio_position, each.ratio_max) for each in found]
+
+    return {kind: judged(row) for kind, row in rows.items()}
 
 
 def main(

@@ -413,6 +413,18 @@ WRONG = [
     ),
     ("greedy.prefix-monotone", ids(lambda ids, _: [*ids, 0]), "ids for max_length 0 has 1 ids, 0 were due"),
     ("greedy.continuation", counting("generate_ids", 1, ends_wrong), "continued after"),
+    (
+        "greedy.text.trained",
+        member("generate_text", "text", lambda text: ("x" if text[0] != "x" else "y") + text[1:]),
+        r"bytes\[0\] is|it was due to begin with",
+    ),
+    ("greedy.text.trained", member("generate_text", "text", lambda text: text[:-1]), r"bytes has \d+ ids, 40 were due"),
+    ("greedy.text.trained", member("generate_text", "text", lambda text: "\ufffd" + text), "it was due to begin with"),
+    (
+        "greedy.text.trained",
+        member("generate_text", "text", lambda text: text[: len(text) // 2] + "\ufffd"),
+        "it was due to begin with",
+    ),
     ("greedy.top-k-one", asked_as("generate_ids", top_k=0, seed=1), r"\(temperature 1.0, top_k 1\)"),
     ("greedy.small-temperature", asked_as("generate_ids", temperature=1.0, seed=1), "temperature 1e-06"),
     ("greedy.seed-ignored", seeded_is_sampled, r"\(with seed 0, and without one\)"),

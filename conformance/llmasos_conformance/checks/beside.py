@@ -24,7 +24,16 @@ from llmasos_conformance.candidate import LoadedModel, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.attention import RELABELLINGS, rewritten
 from llmasos_conformance.checks.numerics import FACTOR, altered
-from llmasos_conformance.checks.rows import LENGTH, PROBE, against_itself, against_truth, draw_other, told
+from llmasos_conformance.checks.rows import (
+    LENGTH,
+    PROBE,
+    against_itself,
+    against_truth,
+    draw_ids,
+    draw_other,
+    text_of,
+    told,
+)
 from llmasos_conformance.inputs import sequence, shuffled
 from llmasos_conformance.numerics import judge_logits, worst
 from llmasos_conformance.protocol import Array, Encoding
@@ -113,7 +122,9 @@ def draw_row(
     length: Sequence[int] | None = None,
     source: Sequence[int] | None = None,
 ) -> Row:
-    """A row for the case's probe; lengths of the case unless others are given."""
+    """A row for the case's probe; lengths of the case unless others are given. Of a trained probe, part of its text."""
+    if text_of(candidate, given["probe"]):
+        return Row(draw_ids(draw, candidate, given["probe"], length or given["length"]))
     sizes = candidate.probes.get(given["probe"]).config
     return drawn_row(draw, sizes, length or given["length"], source or given["source"], given["types"])
 

@@ -19,6 +19,7 @@ from llmasos_conformance.checks.rows import (
     draw_other,
     new_ids,
     same_choice,
+    text_of,
     told,
     unlike_greedy,
     vocabulary,
@@ -57,6 +58,58 @@ def judge_greedy(given: Given, asked: Asked, reference: Reference) -> Finding:
 GREEDY = {"probe": PROBE, "length": LENGTH, "steps": STEPS}
 
 check("greedy", ask_greedy, judge_greedy, needs=("load_model", "generate_ids"), given=GREEDY)
+
+
+def ask_greedy_text(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A text is continued with what has the largest logit at each step, byte by byte. (GEN-1)
+
+    Varies: the prompt, a part of the probe's text that begins and ends with a whole character.
+    Compares: the bytes of the text with the reference's logits behind the prompt and the bytes before each; of a text
+        with U+FFFD, which may stand for several bytes, its beginning with the reference's own continuation.
+    Bound: the margin of honest error.
+    """
+    low, high = given["length"]
+    count = draw.integer(low, high)
+    text = text_of(candidate, given["probe"])
+    start = draw.integer(0, len(text) - count)
+    prompt = text[start : start + count]
+    model = candidate.model(given["probe"])
+    made = model.generate_text(prompt, max_length=given["steps"], temperature=0)
+    return {"prompt": prompt, "text": made.text}
+
+
+def judge_greedy_text(given: Given, asked: Asked, reference: Reference) -> Finding:
+    probe, steps, text = given["probe"], given["steps"], asked["text"]
+    prompt = list(asked["prompt"].encode())
+    if REPLACEMENT not in text:
+        ids = list(text.encode())
+        return worst([unlike_greedy(reference, probe, prompt, ids, label="bytes"), counted(ids, steps, "bytes")])
+    model = reference.model(probe)
+    due = new_ids(model.generate_ids(prompt, max_length=steps, temperature=0))
+    if text == model.detokenize(due):
+        return passed()
+    row, behind = [*prompt, *due[:-1]], slice(len(prompt) - 1, None)
+    honest = [logits[behind] for logits in reference.honest_logits(probe, row)]
+    doubtful = numerics.first_doubtful(reference.logits(probe, row)[behind], honest, reference.claims.dtype)
+    certain = model.detokenize(due[:doubtful])
+    if doubtful is not None and text.startswith(certain.rstrip(REPLACEMENT)):
+        return passed()
+    message = f"the text is {text!r:.80}, it was due to begin with {certain!r:.80}"
+    return failed(message, expected=certain, got=text)
+
+
+REPLACEMENT = "\ufffd"
+"""In the place of bytes that are no text. Where a limit cuts a character, the text ends in one."""
+
+CHARACTERS = {**LENGTH, "description": "smallest and largest number of characters of the prompt"}
+
+check(
+    "greedy-text",
+    ask_greedy_text,
+    judge_greedy_text,
+    needs=("load_model",),
+    given={"probe": PROBE, "length": CHARACTERS, "steps": STEPS},
+)
 
 
 def ask_prefix_monotone(given: Given, draw: Draw, candidate: Candidate) -> Asked:

@@ -15,7 +15,7 @@ import numpy as np
 from llmasos_conformance import numerics
 from llmasos_conformance.candidate import Refused, refusal_of
 from llmasos_conformance.checks import Asked, Given, check
-from llmasos_conformance.checks.rows import LENGTH, PROBE, draw_other, told
+from llmasos_conformance.checks.rows import LENGTH, PROBE, draw_ids, draw_other, told
 from llmasos_conformance.inputs import pick, shuffled
 from llmasos_conformance.protocol import REFUSAL_CODES, ROUGE, ROUGE_PARTS
 from llmasos_conformance.verdict import Finding, failed, passed
@@ -511,7 +511,7 @@ def ask_perplexity(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     model, V = candidate.model(bundle), bundle.config["vocab_size"]
     asked = []
     for length in given["lengths"]:
-        ids = draw.integers(draw.integer(*length), 0, V - 1)
+        ids = draw_ids(draw, candidate, given["probe"], length)
         if ids == [bundle.config["bos_token_id"]]:  # BOS alone has nothing to score
             ids = [draw_other(draw, ids[0], V)]
         if given["ids"] == "emitted":  # what the probe says: the first id, and those that it answers to it
@@ -567,7 +567,8 @@ PERPLEXITY = {
     "ids": {
         "enum": ["any", "emitted", "led"],
         "default": "any",
-        "description": "any ids; what the probe itself emits; any behind the BOS that the model has",
+        "description": "any ids, of a trained probe a part of its text; what the probe itself emits; "
+        "any behind the BOS that the model has",
     },
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.rows import LENGTH, PROBE, against_truth, draw_ids, told, vocabulary
-from llmasos_conformance.inputs import shuffled
+from llmasos_conformance.inputs import sequence, shuffled
 from llmasos_conformance.numerics import worst
 from llmasos_conformance.protocol import BITS, Array
 from llmasos_conformance.verdict import Finding, failed, passed
@@ -27,9 +27,10 @@ LENGTHS = {
     "description": "per row, smallest and largest number of ids; each row is a call of its own",
 }
 IDS = {
-    "enum": ["any", "repeated", "eighth", "all"],
+    "enum": ["any", "repeated", "eighth", "all", "apart"],
     "default": "any",
-    "description": "any ids; one id all along; multiples of eight; every id of the vocabulary once",
+    "description": "any ids, of a trained probe a part of its text; one id all along; multiples of eight; "
+    "every id of the vocabulary once; each id drawn for itself, whatever the probe",
 }
 
 
@@ -47,6 +48,8 @@ def ask_agrees(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
 def _rows(given: Given, draw: Draw, candidate: Candidate) -> list[list[int]]:
     V = vocabulary(candidate, given["probe"])
+    if given["ids"] == "apart":
+        return [sequence(draw, (low, high), V) for low, high in given["lengths"]]
     rows = [draw_ids(draw, candidate, given["probe"], length) for length in given["lengths"]]
     if given["ids"] == "repeated":
         return [row[:1] * len(row) for row in rows]

@@ -1,6 +1,7 @@
 """What questions and judges of numbers, attention, state and greedy choice have in common. No checks live here.
 
     draw_ids        ids for a probe
+    text_of         what a probe was trained on
     new_ids         ids of an answer
     against_truth   a row of logits and the float64 reference
     against_itself  two answers of one candidate to the same question
@@ -51,9 +52,19 @@ def vocabulary(candidate: Candidate, probe: str) -> int:
 
 
 def draw_ids(draw: Draw, candidate: Candidate, probe: str, length: Sequence[int]) -> list[int]:
-    """Ids for a probe; `length` holds the smallest and the largest number."""
+    """Ids for a probe, part of its text if it has one; `length` holds the smallest and the largest number."""
     low, high = length
-    return sequence(draw, (low, high), vocabulary(candidate, probe))
+    text = text_of(candidate, probe).encode()
+    if not text:
+        return sequence(draw, (low, high), vocabulary(candidate, probe))
+    count = draw.integer(low, high)
+    start = draw.integer(0, len(text) - count)
+    return list(text[start : start + count])
+
+
+def text_of(candidate: Candidate, probe: str) -> str:
+    """What a probe was trained on; "" of one that was not."""
+    return str(candidate.probes.get(probe).facts.get("text", ""))
 
 
 def draw_other(draw: Draw, token: int, V: int) -> int:
