@@ -39,7 +39,7 @@ OPEN = 1e-3
 def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: np.random.Generator) -> Float64:
     """[J, n] ratios of as many tokens as a case asks for at most, drawn from its law or from one of the others."""
     _, rows = sampling.letters_of(given)
-    options, count = given["options"], -(-given["most"] // sampling.CALL)
+    options, count = sampling.settings(given)[0], -(-given["most"] // sampling.CALL)
     table = None
     if other is None or "penalty" not in other:
         table = laws.table_of(rows, options) if other is None else laws.alternative(rows, options, other)
@@ -75,7 +75,7 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
 
     null = [run(None) for _ in range(runs)]
     plain = [run(None, 1e-2) for _ in range(runs)]
-    under = [[run(other) for _ in range(runs)] for other in given["others"]]
+    under = [[run(other) for _ in range(runs)] for other in sampling.settings(given)[1]]
     # Of the mixture: each alternative as often as its weight, which is the same for all. E holds the price of rounding.
     weights = [
         math.exp(-one.evidence - laws.BLUR * one.at) if one.decision is Decision.REFUSED else 0.0

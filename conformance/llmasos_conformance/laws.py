@@ -110,15 +110,27 @@ def _log_mean_exp(walk: Float64) -> Float64:
 
 
 def law_of(p: Float64, options: Mapping[str, Any]) -> Float64:
-    """The law of a sampler with options: temperature, then top-k, top-p and min-p, each on what the last one left.
+    """The law of a sampler with options: bias, temperature, top-k, top-p and min-p, each on what the last one left.
 
     Args:
-        p: [K] law of the model, its softmax; ids in order. options: temperature above 0, top_k, top_p, min_p.
+        p: [K] law of the model, its softmax; ids in order. options: logit_bias (place -> number), temperature above 0,
+            top_k, top_p, min_p.
 
     Source:
-        Requirements API-7 to API-12.
+        Requirements API-7 to API-12, API-29.
     """
-    return _min_p(_top_p(_top_k(_heated(p, options), options), options), options)
+    return _filtered(_heated(_biased(p, options), options), options)
+
+
+def _biased(p: Float64, options: Mapping[str, Any]) -> Float64:
+    factors = np.ones_like(p)
+    for place, number in options.get("logit_bias", {}).items():
+        factors[place] = math.exp(number)
+    return _whole(p * factors)
+
+
+def _filtered(p: Float64, options: Mapping[str, Any]) -> Float64:
+    return _min_p(_top_p(_top_k(p, options), options), options)
 
 
 def _heated(p: Float64, options: Mapping[str, Any]) -> Float64:
@@ -163,6 +175,8 @@ RULES: Mapping[str, Rule] = {
     "temperature squared": lambda p, o: law_of(p, {**o, "temperature": o["temperature"] ** 2}),
     "temperature inverted": lambda p, o: law_of(p, {**o, "temperature": 1 / o["temperature"]}),
     "filters before temperature": lambda p, o: _heated(law_of(p, {**o, "temperature": 1.0}), o),
+    "bias behind temperature": lambda p, o: _filtered(_biased(_heated(p, o), o), o),
+    "bias behind the filters": lambda p, o: _biased(_filtered(_heated(p, o), o), o),
     "half of the time the likeliest": lambda p, o: 0.5 * law_of(p, o) + 0.5 * _first(p, 1),
     "one more of the top k": lambda p, o: _min_p(_top_p(_top_k(_heated(p, o), o, 1), o), o),
     "one less of the top k": lambda p, o: _min_p(_top_p(_top_k(_heated(p, o), o, -1), o), o),

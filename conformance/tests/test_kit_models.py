@@ -10,7 +10,7 @@ from llmasos import sampling, weights
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.adapters.kit import choosing
-from llmasos_conformance.adapters.reference import ReferenceAdapter
+from llmasos_conformance.adapters.reference import ReferenceAdapter, ReferenceModel
 from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, Encoding, Generation, Refusal
 
 OWN = {
@@ -190,14 +190,30 @@ def test_the_law_of_choice_is_the_reference_s(logits, temperature, top_k, top_p,
         {"length_penalty": 7},
         {"temperature": 0, "beams": 2, "logprobs": None}, {"length_penalty": -1}, {"length_penalty": "1"},
         {"temperature": 0, "beams": 2, "length_penalty": 0}, {"length_penalty": 10**400}, {"stop": ["\ud800"]},
+        {"logit_bias": {}}, {"logit_bias": {"97": -100, "0": 1.5}}, {"logit_bias": {"260": 1}},
+        {"logit_bias": {"259": 1}},
+        {"logit_bias": {"07": 1}}, {"logit_bias": {"-1": 1}}, {"logit_bias": {"٣": 1}},
+        {"logit_bias": {"": 1}}, {"logit_bias": {"1" * 5000: 1}},
+        {"logit_bias": {"a": 1}}, {"logit_bias": {"97": "1"}}, {"logit_bias": {"97": True}},
+        {"logit_bias": {"97": None}}, {"logit_bias": {"97": 10**400}}, {"logit_bias": [97]}, {"logit_bias": None},
+        {"temperature": 0, "beams": 2, "logit_bias": {"97": 1}}, {"temperature": 0, "beams": 2, "logit_bias": {}},
+        {"temperature": 0, "beams": 1, "logit_bias": {"97": 1}},
         {"temperature": 0, "beams": 2, "top_p": 0.1}, {"nonsense": 1}, {"nonsense": 1, "top_p": 7}, {"max_tokens": 5},
     ],
 )  # fmt: skip
 def test_both_judge_arguments_alike(borrowed, options):
     given_options = {"max_length": 2, "temperature": 0.5, **options}
     ours = code_of(borrowed.generate_text, "a", **given_options)
-    theirs = code_of(borrowed.reference.generate, "a", **given_options)
+    theirs = code_of(ReferenceModel(borrowed.reference).generate_text, "a", **given_options)
     assert (ours if isinstance(ours, str) else "") == (theirs if isinstance(theirs, str) else "")
+
+
+def test_a_bias_leads_the_kit_where_it_leads_the_reference(borrowed):
+    theirs = ReferenceModel(borrowed.reference)
+    plain = theirs.generate_ids([1, 2], 6, 0).ids
+    for bias in ({str(plain[0]): -100}, {str(plain[0]): -100, "5": 2.5}, {"7": 100}):
+        ours = borrowed.generate_ids([1, 2], 6, 0, logit_bias=bias).ids
+        assert list(ours) == list(theirs.generate_ids([1, 2], 6, 0, logit_bias=bias).ids) != list(plain)
 
 
 def test_a_seed_repeats_itself_and_no_seed_does_not(borrowed):

@@ -232,6 +232,20 @@ def test_what_follows_is_known_beforehand(architecture: str, library: Library) -
     assert len(bundles.continued(model, [97] * 10, 5)) == 2
 
 
+@pytest.mark.parametrize("architecture", ["GPT-3", "Llama"])
+def test_logits_are_those_written_down_at_every_position(architecture: str, library: Library) -> None:
+    model = {"architecture": architecture, "logits": [["a", 6], ["b", -2.5], [257, 1]]}
+    rows = llmasos.load_model(bundles.speaker(library, model).path).forward([[1, 97, 259]])[0]
+    due = np.full(260, -100.0)
+    due[[97, 98, 257]] = 6, -2.5, 1
+    assert rows == pytest.approx(np.stack([due] * 3), rel=1e-5)
+
+
+def test_a_transformer_has_no_logits_of_its_own(library: Library) -> None:
+    with pytest.raises(ValueError, match="use `chain`"):
+        bundles.speaker(library, {"architecture": "Transformer", "logits": [["a", 1]]})
+
+
 def test_a_llama_cannot_say_something_at_a_position(library: Library) -> None:
     with pytest.raises(ValueError, match="use `follows`"):
         bundles.speaker(library, {"architecture": "Llama", "says": ["no"]})

@@ -238,6 +238,10 @@ def test_hidden_states_pooled_output_and_what_fills_masks_agree(pairs, variant, 
         ("generate_text", {"prompt": "né", "max_length": 12, "stop": ["\0", "b"]}),
         ("generate_text", {"prompt": "né", "max_length": 6, "beams": 3}),
         ("stream_text", {"prompt": "abc", "max_length": 12}),
+        ("generate_ids", {"ids": [1, 2], "max_length": 12, "logit_bias": {"3": 100}}),
+        ("generate_ids", {"ids": [1, 2], "max_length": 12, "logit_bias": {"3": 1.5, "0": -100}}),
+        ("generate_batch", {"ids": [[1, 2, 3], [7], [9] * 24], "max_length": 30, "logit_bias": {"5": 100}}),
+        ("generate_text", {"prompt": "abc", "max_length": 12, "logit_bias": {"98": 100, "99": 100, "3": -1}}),
     ],
 )
 def test_greedy_generation_agrees(generating, method, question):
@@ -433,7 +437,8 @@ def test_what_the_runtime_does_not_do_itself_is_declared():
     assert {"tokenize", "stream", "stop", "seed", "top_k", "top_p", "min_p", "logprobs", "format", "fill_mask"} <= set(
         description.emulated
     )
-    assert not {"forward", "session", "batch", "generate_ids", "score", "beams", "encode"} & set(description.emulated)
+    native = {"forward", "session", "batch", "generate_ids", "score", "beams", "encode", "logit_bias"}
+    assert not native & set(description.emulated)
     assert set(description.runtime) == {"numpy", "torch", "transformers"}
     assert {"generate_ids", "batch", "beams"} <= set(connect("transformers:float64").description.emulated)
 

@@ -153,8 +153,9 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
         beams=_integer(options.get("beams", 1), "beams", 1, MAX_BEAMS),
         length_penalty=_number(options.get("length_penalty", 1.0), "length_penalty", 0),
     )
-    if request.beams > 1 and (request.sampler.temperature > 0 or request.stop or request.logprobs is not None):
-        hint = "with beams, set temperature to 0 and leave stop and logprobs out"
+    sampler, alone = request.sampler, not request.stop and request.logprobs is None
+    if request.beams > 1 and (sampler.temperature > 0 or sampler.logit_bias or not alone):
+        hint = "with beams, set temperature to 0 and leave logit_bias, stop and logprobs out"
         raise InvalidArgument("beams follow likelihood alone", "beams", hint)
     return request
 

@@ -42,7 +42,7 @@ DTYPES = ("float32", "float64")
 SIDES = ("left", "right")
 OFFERED = (
     "load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed",
-    "top_k", "top_p", "min_p", "logprobs", "beams", "encode", "fill_mask", "onnx",
+    "top_k", "top_p", "min_p", "logit_bias", "logprobs", "beams", "encode", "fill_mask", "onnx",
     "window",
 )  # fmt: skip
 NO_FILE = "0" * 64

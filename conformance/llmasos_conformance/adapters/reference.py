@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -33,6 +34,8 @@ from llmasos_conformance.protocol import (
 )
 
 T = TypeVar("T")
+SPELLED = re.compile("0|[1-9][0-9]{0,18}")
+"""How an id is written where it is the key of an object."""
 BLEU_OPTIONS = ("tokenize", "max_order", "smoothing", "smoothing_value", "effective_order", "fold_case")
 
 
@@ -170,12 +173,12 @@ class ReferenceModel:
         self._model, self._path = model, path
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
-        return _generation(_refusing(self._model.generate, prompt, max_length, temperature, **options))
+        return _generation(_refusing(self._model.generate, prompt, max_length, temperature, **_by_id(options)))
 
     def generate_ids(
         self, ids: Sequence[int], max_length: int = 100, temperature: float = 1.0, **options: Any
     ) -> Generation:
-        return _generation(_refusing(self._model.generate_ids, ids, max_length, temperature, **options))
+        return _generation(_refusing(self._model.generate_ids, ids, max_length, temperature, **_by_id(options)))
 
     def generate_batch(
         self, batch: Sequence[Sequence[int]], max_length: int = 100, temperature: float = 0.0, **options: Any
@@ -185,7 +188,7 @@ class ReferenceModel:
     def stream_text(
         self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any
     ) -> Iterator[str | Generation]:
-        for piece in _refusing(self._model.stream_text, prompt, max_length, temperature, **options):
+        for piece in _refusing(self._model.stream_text, prompt, max_length, temperature, **_by_id(options)):
             yield piece if isinstance(piece, str) else _generation(piece)
 
     def tokenize(self, text: str, **options: Any) -> list[int]:
@@ -286,6 +289,19 @@ def _known(options: Mapping[str, Any], known: Sequence[str]) -> Mapping[str, Any
         if name not in known:
             raise Refusal("unknown_parameter", f"unknown option {name!r:.60}; known: {', '.join(known) or 'none'}")
     return options
+
+
+def _by_id(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a generation, the ids of `logit_bias` as numbers; what is no id stays for the reference to refuse."""
+    bias = options.get("logit_bias")
+    if not isinstance(bias, Mapping):
+        return dict(options)
+    return {**options, "logit_bias": {_id(token): number for token, number in bias.items()}}
+
+
+def _id(token: Any) -> Any:
+    """An id from its decimal spelling, of which there is one: "07" and "+7" are none."""
+    return int(token) if isinstance(token, str) and SPELLED.fullmatch(token) else token
 
 
 def _parts(scores: Mapping[str, llmasos.RougeScore]) -> dict[str, dict[str, float]]:

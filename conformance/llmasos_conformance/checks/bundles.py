@@ -238,6 +238,11 @@ MODEL = {
             "additionalProperties": {"type": "number"},
             "description": "character -> its probability, the same at every position",
         },
+        "logits": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 2, "maxItems": 2},
+            "description": "tokens and their logits, the same at every position; all others have -100",
+        },
         "chain": {
             "type": "array",
             "items": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 3, "maxItems": 3},
@@ -295,6 +300,7 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
         says      each position has a code, so that the position alone decides
         follows   each left-hand token has a code, so that the last token alone decides; others say id 0
         law       every position has the same code, and one column of the head holds ln p
+        logits    the same, and the column holds the logits
         chain     each left-hand token has a code, which the head answers with ln p of the tokens behind it
 
     A Llama has no positions in its embeddings, so that no code can stand at one: there `says` is not offered. What a
@@ -306,12 +312,14 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     if model.get("architecture") == "Transformer":
         if "tokenizer" in model:
             raise ValueError("a Transformer speaks bytes; use `pieces`")
+        if "logits" in model:
+            raise ValueError("a Transformer has no `logits`; use `chain`")
         return translator(library, model)
     made_of = model.get("tokenizer")
     names = None if made_of is None else vocabularies.ids_by_name(vocabularies.document(made_of))
     stop, size = (ord("."), 260) if names is None else (names.get(".", 0), max(names.values()) + 1)
     V, context, llama = model.get("vocabulary", size), model.get("context", 48), model.get("architecture") == "Llama"
-    if names is not None and not model.keys() & {"follows", "law", "chain"}:
+    if names is not None and not model.keys() & {"follows", "law", "logits", "chain"}:
         model = {"says": [], **model}
     links = [*model.get("follows", ()), *model.get("chain", ())]
     known = list(dict.fromkeys(ids_of([link[0]], names)[0] for link in links))
@@ -349,13 +357,20 @@ def speaker(library: Library, model: Mapping[str, Any]) -> Probe:
     else:
         weights["token_embedding" if llama else "position_embedding"][:] = codes[0]
         head[:, 0] = -100
-        for character, mass in model["law"].items():
-            head[ord(character), 0] = np.float32(np.log(mass))
+        for token, logit in _levels(model, names):
+            head[token, 0] = np.float32(logit)
     made = {"name": "speaker", "version": "1.0", "architecture": architecture, "parameters": parameters}
     tokenizer = tokenizer_json(model) if "pieces" in model or "special" in model else None
     if made_of is not None:
         tokenizer = vocabularies.raw(made_of)
     return library.write(json.dumps(made).encode(), pack(weights), tokenizer=tokenizer)
+
+
+def _levels(model: Mapping[str, Any], names: Mapping[str, int] | None) -> list[tuple[int, float]]:
+    """Ids and their logits, of a speaker with `logits` or with `law`."""
+    if "logits" in model:
+        return [(ids_of([token], names)[0], logit) for token, logit in model["logits"]]
+    return [(ord(character), np.log(mass)) for character, mass in model["law"].items()]
 
 
 def translator(library: Library, model: Mapping[str, Any]) -> Probe:

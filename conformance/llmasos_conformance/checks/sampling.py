@@ -48,7 +48,7 @@ LAW = {
         },
     ],
 }
-OPTIONS = {"type": "object", "description": "temperature and filters, as sent", "default": {}}
+OPTIONS = {"type": "object", "description": "temperature, filters and bias, as sent", "default": {}}
 OTHERS = {
     "type": "array",
     "minItems": 1,
@@ -98,11 +98,30 @@ def model_of(given: Given) -> dict[str, Any]:
     return {"chain": links, **context}
 
 
+def placed(letters: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as `laws` takes them: the ids of a bias are places among the letters of a case."""
+    if "logit_bias" not in options:
+        return dict(options)
+    bias = {letters.index(chr(int(token))): number for token, number in options["logit_bias"].items()}
+    return {**options, "logit_bias": bias}
+
+
+def settings(given: Given) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The options of a case and its others, as `laws` takes them."""
+    letters = letters_of(given)[0]
+    others = [
+        {kind: placed(letters, value) if kind == "options" else value for kind, value in other.items()}
+        for other in given["others"]
+    ]
+    return placed(letters, given["options"]), others
+
+
 @functools.lru_cache(maxsize=32)
 def _tables(asked: str) -> tuple[Float64, Float64, list[Float64]]:
     """The model's law behind each letter, the law that is due, and the others; the due one where there is no table."""
-    law, options, others = json.loads(asked)
-    _, rows = letters_of({"law": law})
+    given = json.loads(asked)
+    _, rows = letters_of(given)
+    options, others = settings(given)
     due = laws.table_of(rows, options)
     return rows, due, [due if "penalty" in other else laws.alternative(rows, options, other) for other in others]
 
@@ -113,8 +132,8 @@ Text = tuple[Sequence[int], Sequence[int]]
 
 def ratios(given: Given, texts: Sequence[Text]) -> Float64:
     """[J, n] ln q_j - ln p of the tokens of all texts, one text behind the other."""
-    rows, due, tables = _tables(json.dumps([given["law"], given["options"], given["others"]]))
-    options = given["options"]
+    rows, due, tables = _tables(json.dumps({name: given[name] for name in ("law", "options", "others")}))
+    options = settings(given)[0]
     before = [x for prompt, tokens in texts for x in (*prompt[-1:], *tokens[:-1])]
     after = [x for _, tokens in texts for x in tokens]
     found = laws.ratios_of(due, tables, before, after)

@@ -57,7 +57,7 @@ class Beams(Runtime):
         return BeamRequest(
             max_length=checked.max_length, temperature=checked.temperature, seed=checked.seed, top_k=checked.top_k,
             top_p=checked.top_p, min_p=checked.min_p, stop=checked.stop, logprobs=checked.logprobs,
-            allow_special=checked.allow_special, beams=beams, length_penalty=penalty,
+            allow_special=checked.allow_special, shape=checked.shape, beams=beams, length_penalty=penalty,
         )  # fmt: skip
 
     def beam_count(self, value: Any) -> int:

@@ -14,6 +14,8 @@ quantising weights of fewer digits behind a claim of half precision
 llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
 bands      in the banded layers of GPT-3
 beams      in beam search
+samplers   tokens are drawn by another law
+shapers    bias is applied wrongly
 bert, transformer       gross, in the runtimes of these two
 encoder_small           as small as small, in either of the two
 """
@@ -28,7 +30,8 @@ from typing import Any, TypeVar
 
 GROUPS = (
     "small", "dishonest", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small",
-    "quantising", "llama", "bands", "beams", "samplers", "tokenizers", "encoder_small", "bert", "transformer",
+    "quantising", "llama", "bands", "beams", "samplers", "shapers", "tokenizers", "encoder_small", "bert",
+    "transformer",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

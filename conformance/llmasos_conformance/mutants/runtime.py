@@ -33,7 +33,7 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
-NOT_OFFERED = frozenset({"beams", "encode", "fill_mask", "onnx", "export", "window"})
+NOT_OFFERED = frozenset({"logit_bias", "beams", "encode", "fill_mask", "onnx", "export", "window"})
 """Capabilities of runtimes of other kinds."""
 
 
@@ -65,6 +65,17 @@ class Cache:
         return made
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What changes logits before one is chosen; see `shaping`.
+
+    Attributes:
+        bias: id -> number added to its logit.
+    """
+
+    bias: Mapping[int, float] = field(default_factory=dict)
+
+
 @dataclass(slots=True, kw_only=True)
 class Request:
     """A checked request."""
@@ -78,6 +89,7 @@ class Request:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     allow_special: bool = False
+    shape: Shape = Shape()
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Honest variants and null candidates of every architecture, by the name in their address.
 
-Those of GPT-3 also run bands, and all that generate beams; most mutants declare neither, so that a hundred faults of
-other kinds are not asked about them.
+Those of GPT-3 also run bands, and all that generate beams and what shapes logits; most mutants declare none of these,
+so that a hundred faults of other kinds are not asked about them.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from llmasos_conformance.mutants import encoder_variants, honest, llama_honest, 
 from llmasos_conformance.mutants.beam_search import Beams
 from llmasos_conformance.mutants.llama_runtime import as_llama
 from llmasos_conformance.mutants.runtime import Runtime
+from llmasos_conformance.mutants.shaping import Shaping
 
 
 def _whole(kind: type[Runtime]) -> type[Runtime]:
-    """A runtime that also declares beams and windows."""
+    """A runtime that also declares beams, windows and what shapes logits."""
     members: dict[str, Any] = {"offers": frozenset({"window"}), "__doc__": kind.__doc__}
-    return type(kind.__name__, (Beams, kind), members)
+    return type(kind.__name__, (Shaping, Beams, kind), members)
 
 
 def _searching(kinds: Mapping[str, type[Runtime]]) -> dict[str, type[Runtime]]:
-    """Runtimes of encoders as they are, those of a Transformer with beams."""
+    """Runtimes of encoders as they are, those of a Transformer with beams and what shapes logits."""
     return {
-        name: type(kind.__name__, (Beams, kind), {"__doc__": kind.__doc__})
+        name: type(kind.__name__, (Shaping, Beams, kind), {"__doc__": kind.__doc__})
         if kind.architecture == "Transformer"
         else kind
         for name, kind in kinds.items()

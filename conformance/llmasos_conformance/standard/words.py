@@ -201,6 +201,7 @@ CAPABILITIES_ZH: Mapping[str, str] = {
     "top_k": "top-k 过滤",
     "top_p": "核过滤",
     "min_p": "min-p 过滤",
+    "logit_bias": "加到各编号 logit 上的数",
     "logprobs": "所生成记号的对数概率",
     "beams": "束搜索",
     "encode": "编码器的隐藏状态与池化输出",

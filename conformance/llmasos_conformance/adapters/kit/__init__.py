@@ -84,6 +84,7 @@ EMULATED: Mapping[str, str] = {
     "top_k": "the filter is the adapter kit's",
     "top_p": "the filter is the adapter kit's",
     "min_p": "the filter is the adapter kit's",
+    "logit_bias": "the adapter kit adds it to the logits",
     "logprobs": "the adapter kit computes log-probabilities from logits",
     "beams": "the adapter kit follows the beams",
     "perplexity": "the adapter kit computes it from the scores of windows",

@@ -19,6 +19,14 @@ def log_law(logits: Array) -> Array:
     return np.asarray(z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))
 
 
+def biased(logits: Array, request: Request) -> Array:
+    """Logits [V] with the request's numbers added, float64; a copy."""
+    z = np.array(logits, dtype=np.float64)
+    for token, number in request.logit_bias.items():
+        z[token] += number
+    return z
+
+
 def choose(logits: Array, request: Request, allowed: Array | None, random: np.random.Generator) -> int:
     """The next id: temperature, top-k, top-p, min-p, in this order; ties to the lowest id.
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from llmasos_conformance.adapters.kit.bundle import KitBundle
-from llmasos_conformance.adapters.kit.choosing import beam_search, choose, likeliest, log_law, top_logprobs
+from llmasos_conformance.adapters.kit.choosing import beam_search, biased, choose, likeliest, log_law, top_logprobs
 from llmasos_conformance.adapters.kit.requests import (
     Request,
     allow,
@@ -187,7 +187,7 @@ class KitModel(_Texts):
         while len(ids) < limit and not done:
             session = self._advanced(session, prompt if session is None else ids[-1:])
             logits = session.logits[-1]
-            ids.append(choose(logits, request, allowed, random))
+            ids.append(choose(self.shaped(logits, request), request, allowed, random))
             if request.logprobs is not None:
                 laws.append(top_logprobs(logits, ids[-1], request.logprobs))
             done = len(ids) == limit or ids[-1] in self.config["eos_token_ids"]
@@ -207,6 +207,10 @@ class KitModel(_Texts):
         told = None if self.tokenizer is None else text
         laws_or_none = laws if request.logprobs is not None else None
         yield self.generation(prompt, ids, text=told, stopped=stopped, laws=laws_or_none)
+
+    def shaped(self, logits: Array, request: Request) -> Array:
+        """Logits [V] as they are chosen by: with what the request adds. A runtime that adds itself overrides it."""
+        return biased(logits, request)
 
     def _advanced(self, session: Any, ids: Sequence[int]) -> Any:
         if session is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class Request:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     allow_special: bool = False
@@ -44,6 +46,7 @@ _WHOLE: Mapping[str, tuple[float, float]] = {
 }
 _REAL: Mapping[str, float] = {"temperature": math.inf, "top_p": 1, "min_p": 1, "length_penalty": math.inf}
 """Largest values; the smallest is 0."""
+_ID = re.compile("0|[1-9][0-9]{0,18}")
 
 
 def check_request(config: Mapping[str, Any], max_length: Any, temperature: Any, options: Mapping[str, Any]) -> Request:
@@ -65,13 +68,13 @@ def check_request(config: Mapping[str, Any], max_length: Any, temperature: Any, 
             allow(_whole(values[name]) and low <= values[name] <= high, name, values[name])
     for name, most in _REAL.items():
         if name in values:
-            value = values[name]
-            real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            allow(real and 0 <= value <= most and value <= sys.float_info.max, name, value)
+            allow(_finite(values[name]) and 0 <= values[name] <= most, name, values[name])
+    if "logit_bias" in values:
+        values["logit_bias"] = _bias(config["vocab_size"], values["logit_bias"])
     request = Request(**{**values, "stop": tuple(stops)})
     allow(request.top_p > 0, "top_p", request.top_p)
-    alone = request.temperature == 0 and not request.stop and request.logprobs is None
-    allow(request.beams == 1 or alone, "beams", "together with temperature, stop or logprobs")
+    alone = request.temperature == 0 and not request.stop and request.logprobs is None and not request.logit_bias
+    allow(request.beams == 1 or alone, "beams", "together with temperature, logit_bias, stop or logprobs")
     return request
 
 
@@ -86,6 +89,20 @@ def allow(condition: bool, name: str, value: Any) -> None:
     """Refuse an argument with invalid_argument unless the condition holds."""
     if not condition:
         raise Refusal("invalid_argument", f"{name} is {value!r:.60}")
+
+
+def _bias(size: int, value: Any) -> dict[int, float]:
+    """Numbers by id; an id is spelled as JSON spells a number, "7" and not "07"."""
+    allow(isinstance(value, Mapping), "logit_bias", value)
+    for token, number in value.items():
+        allow(isinstance(token, str) and bool(_ID.fullmatch(token)) and int(token) < size, "logit_bias", token)
+        allow(_finite(number), f"logit_bias[{token}]", number)
+    return {int(token): float(number) for token, number in value.items()}
+
+
+def _finite(value: Any) -> bool:
+    real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return real and -sys.float_info.max <= value <= sys.float_info.max
 
 
 def _whole(value: Any) -> bool:

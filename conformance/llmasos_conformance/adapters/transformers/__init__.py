@@ -7,8 +7,9 @@
     Transformer  MarianMTModel, with a norm behind the embeddings BartForConditionalGeneration
 
 The runtime's own: logits of a padded batch, the cache of a session, greedy decoding of one prompt or a batch and beam
-search of one prompt (`generate`), log-probabilities of a sequence, what an encoder makes of a row. The adapter kit's,
-and declared: the bundle format, text, stop strings, streaming, sampling.
+search of one prompt (`generate`), log-probabilities of a sequence, what an encoder makes of a row, and `logit_bias`,
+which is its `sequence_bias`, in its own loop and as its processor of logits in the kit's. The adapter kit's, and
+declared: the bundle format, text, stop strings, streaming, sampling.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ _MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str], Any]] = {
 }
 _CAPABILITIES = (
     *("load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed"),
-    *("top_k", "top_p", "min_p", "logprobs", "beams", "encode", "fill_mask", "perplexity", "window"),
+    *("top_k", "top_p", "min_p", "logit_bias", "logprobs", "beams", "encode", "fill_mask", "perplexity", "window"),
     *("hidden_states", "attention", "gradients", "train_step"),
 )
 _NATIVE: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("float32", *HALF), ("session", "score", "generate_ids", "batch", "beams")),
+    **dict.fromkeys(("float32", *HALF), ("session", "score", "generate_ids", "batch", "beams", "logit_bias")),
     # `generate` chooses on logits rounded to float32, which a claim of float64 does not allow.
-    "float64": ("session", "score"),
+    "float64": ("session", "score", "logit_bias"),
 }
 
 

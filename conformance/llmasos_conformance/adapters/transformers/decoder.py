@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -65,6 +66,6 @@ class Decoder(Looking, Generating):
         for i, prompt in enumerate(prompts):
             ended = bool(made[i]) and made[i][-1] in self.config["eos_token_ids"]
             if not ended and len(made[i]) < limits[i]:
-                rest = kit.Request(max_length=limits[i] - len(made[i]), temperature=0)
+                rest = replace(request, max_length=limits[i] - len(made[i]))
                 made[i] += self.generated([[*prompt, *made[i]]], rest)[0]
         return made

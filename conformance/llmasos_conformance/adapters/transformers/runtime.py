@@ -119,6 +119,11 @@ def log_probabilities(logits: Array, row: Sequence[int]) -> list[float | None]:
     return [None, *(float(law[t, token]) for t, token in enumerate(row[1:]))]
 
 
+def _sequence_bias(request: kit.Request) -> dict[tuple[int, ...], float]:
+    """`logit_bias` as the runtime knows it: a bias of sequences, here of one id."""
+    return {(token,): number for token, number in request.logit_bias.items()}
+
+
 class Generating(kit.KitModel):
     """A model whose runtime generates by itself where it can: greedily, or with beams."""
 
@@ -149,6 +154,8 @@ class Generating(kit.KitModel):
 
     def settings(self, request: kit.Request, limit: int, **more: Any) -> Any:
         """What `generate` is told."""
+        if request.logit_bias:
+            more["sequence_bias"] = _sequence_bias(request)
         if request.beams > 1:
             more |= {"early_stopping": "never", "length_penalty": float(request.length_penalty)}
         eos = self.config["eos_token_ids"] or None
@@ -160,6 +167,14 @@ class Generating(kit.KitModel):
             num_beams=int(request.beams),
             **more,
         )
+
+    def shaped(self, logits: Array, request: kit.Request) -> Array:
+        """By the runtime's processor of logits."""
+        if not request.logit_bias:
+            return logits
+        processor = transformers.SequenceBiasLogitsProcessor(_sequence_bias(request))
+        shaped = processor(torch.empty((1, 0), dtype=torch.long), torch.tensor(logits)[None])
+        return numbers(shaped[0])
 
     def until_eos(self, ids: list[int]) -> list[int]:
         """Rows that ended before the others are filled up behind their end."""
