@@ -137,6 +137,8 @@ def q4(weight: Any) -> Any:
     return _grouped(weight, 32, block)
 
 
+@served("served-q6-transformer", "bfloat16", "Transformer")
+@served("served-q6-bert", "bfloat16", "BERT")
 @served("served-q6-llama", "bfloat16", "Llama")
 @served("served-q6", "bfloat16")
 def q6(weight: Any) -> Any:
@@ -149,6 +151,8 @@ def q6(weight: Any) -> Any:
     return _grouped(weight, 16, block)
 
 
+@served("served-affine-transformer", "bfloat16", "Transformer")
+@served("served-affine-bert", "bfloat16", "BERT")
 @served("served-affine", "bfloat16")
 def affine(weight: Any) -> Any:
     """Weights are 255 steps from the least of 32 to their largest, the least being kept."""
@@ -170,6 +174,8 @@ def float8_240(weight: Any) -> Any:
     return (weight / scale).to(torch.float8_e4m3fn).float() * scale
 
 
+@served("served-int8-thrown-transformer", "bfloat16", "Transformer")
+@served("served-int8-thrown-bert", "bfloat16", "BERT")
 @served("served-int8-thrown", "bfloat16")
 def int8_thrown(weight: Any) -> Any:
     """Every output's weights are int8, each rounded up or down by chance."""

@@ -19,14 +19,15 @@ Llama, each name after "llama-"
 
 BERT, each bert-…
 
-    numbers     plain untied types small-variance hot-attention hot-ffn head pooler asymmetric long wide overflow
+    numbers     plain unheard untied types small-variance hot-attention hot-ffn head pooler asymmetric long wide
+                overflow
     ties        uniform twins
     automata    script maskless
 
 Transformer, each trf-…
 
-    numbers     plain untied learned positions unscaled cross deep-encoder deep-decoder hot-attention hot-ffn
-                small-variance asymmetric long wide overflow
+    numbers     plain unheard untied learned positions unscaled cross deep-encoder deep-decoder hot-attention
+                hot-ffn small-variance asymmetric long wide overflow
     ties        uniform twins
     automata    script echo
 

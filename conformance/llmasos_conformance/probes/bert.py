@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import Draft, codes
+from llmasos_conformance.probes.draft import Draft, codes, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant
 
 
@@ -105,6 +105,15 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None) -> Parts:
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model, its head tied, with logits of standard deviation about 2.5."""
     return _model(make, Sizes())
+
+
+@probe("bert-unheard")
+def _unheard(make: Maker) -> Parts:
+    """Weights that are kept as integers with a scale, however they were rounded; see `draft.unheard`."""
+    sizes = Sizes(D=128, F=256, tied=False)
+    parts = _model(make, sizes)
+    unheard(parts.weights, sizes.H)
+    return parts
 
 
 @probe("bert-untied")

@@ -94,8 +94,8 @@ EVERY = 16
 """One in so many inputs or outputs; blocks of quantised formats are as long or longer."""
 
 
-def unheard(weights: dict[str, Array], layers: int, heads: int) -> None:
-    """Make some weights of a decoder loud where exact zeros take them away again; changes the arrays.
+def unheard(weights: dict[str, Array], heads: int) -> None:
+    """Make some weights of a model loud where exact zeros take them away again; changes the arrays.
 
     Numbers in floating point lose nothing beside a loud neighbour: 0 times anything is 0. Whatever keeps weights as
     integers and a common scale loses the small ones, in tensors, rows, columns and blocks, whichever way it rounds.
@@ -104,45 +104,62 @@ def unheard(weights: dict[str, Array], layers: int, heads: int) -> None:
     HEARD: of queries where keys are 0, of values and of up, or of gate, where what follows them is 0.
 
     Args:
-        weights: of GPT-3, or of a Llama with as many key-value heads as heads; [D_in, D_out] each.
+        weights: [D_in, D_out] each; of an untied model that reads nothing but what a norm gives, and of a Llama with
+            as many key-value heads as heads.
     """
-    D = weights["final_norm.weight"].size
+    head = weights["head.weight"]
+    D = head.shape[1]
     K = D // heads
     silent = np.arange(0, D, EVERY)
     pairs = np.concatenate([np.arange(K // 2 - 1, D, K), np.arange(K - 1, D, K)])  # a rotation keeps them together
-
-    def zero(name: str, index: npt.NDArray[np.int64]) -> None:
-        for part in (f"{name}.weight", f"{name}.bias"):
-            if part in weights:
-                weights[part][..., index] = 0
-
-    def loud(name: str, index: npt.NDArray[np.int64], size: float, *, columns: bool = False) -> None:
-        place: tuple[Any, ...] = (..., index) if columns else (index,)
-        weights[name][place] = np.where(weights[name][place] < 0, -size, size)
-
-    for layer in (f"layers.{i}" for i in range(layers)):
-        attention, block = f"{layer}.attention", f"{layer}.feed_forward"
-        first = f"{block}.gate" if f"{block}.gate.weight" in weights else f"{block}.up"
-        F = weights[f"{block}.down.weight"].shape[0]
-        hidden, others, values = np.arange(0, F, EVERY), np.arange(EVERY // 2, F, EVERY), silent + EVERY // 2
-        loud(f"{attention}.query.weight", pairs, HEARD, columns=True)
-        zero(f"{attention}.key", pairs)
-        loud(f"{attention}.value.weight", values, HEARD, columns=True)
+    for norm in _before(weights, "norm.weight"):
+        _silence(weights, f"{norm}norm", silent)
+    for attention in _before(weights, ".query.weight"):
+        values = silent + EVERY // 2
+        _loud(weights[f"{attention}.query.weight"], np.s_[:, pairs], HEARD)
+        _silence(weights, f"{attention}.key", pairs)
+        _loud(weights[f"{attention}.value.weight"], np.s_[:, values], HEARD)
         weights[f"{attention}.output.weight"][values] = 0
-        loud(f"{first}.weight", others, HEARD, columns=True)
-        weights[f"{block}.down.weight"][others] = 0
-        for norm in (f"{layer}.attention_norm", f"{layer}.feed_forward_norm"):
-            zero(norm, silent)
         for name in ("query", "key", "value"):
-            loud(f"{attention}.{name}.weight", silent, LOUD)
-        for name in {first, f"{block}.up"}:
-            loud(f"{name}.weight", silent, LOUD)
-        zero(f"{attention}.value", silent)
-        zero(f"{block}.up", hidden)
-        loud(f"{attention}.output.weight", silent, LOUD)
-        loud(f"{block}.down.weight", hidden, LOUD)
-    zero("final_norm", silent)
-    loud("head.weight", silent, LOUD, columns=True)
+            _loud(weights[f"{attention}.{name}.weight"], silent, LOUD)
+        _silence(weights, f"{attention}.value", silent)
+        _loud(weights[f"{attention}.output.weight"], silent, LOUD)
+    for block in _before(weights, ".down.weight"):
+        first, down = _first(weights, block), weights[f"{block}.down.weight"]
+        hidden, others = np.arange(0, len(down), EVERY), np.arange(EVERY // 2, len(down), EVERY)
+        _loud(weights[first], np.s_[:, others], HEARD)
+        down[others] = 0
+        for name in {first, f"{block}.up.weight"}:
+            _loud(weights[name], silent, LOUD)
+        _silence(weights, f"{block}.up", hidden)
+        _loud(down, hidden, LOUD)
+    for name in ("pooler.weight", "head.transform.weight"):
+        if name in weights:
+            _loud(weights[name], silent, LOUD)
+    _loud(head, np.s_[:, silent], LOUD)
+
+
+def _before(weights: dict[str, Array], end: str) -> list[str]:
+    """What stands before an end in the names that have it."""
+    return [name.removesuffix(end) for name in weights if name.endswith(end)]
+
+
+def _first(weights: dict[str, Array], block: str) -> str:
+    """The map of a feed-forward whose results the activation reads."""
+    gate = f"{block}.gate.weight"
+    return gate if gate in weights else f"{block}.up.weight"
+
+
+def _silence(weights: dict[str, Array], name: str, index: npt.NDArray[np.int64]) -> None:
+    """Outputs of a map or a norm that are 0."""
+    for part in (f"{name}.weight", f"{name}.bias"):
+        if part in weights:
+            weights[part][..., index] = 0
+
+
+def _loud(array: Array, place: Any, size: float) -> None:
+    """Numbers of a magnitude, each with the sign that it had."""
+    array[place] = np.where(array[place] < 0, -size, size)
 
 
 def codes(make: Maker, count: int, D: int) -> npt.NDArray[np.float64]:

@@ -123,7 +123,7 @@ def _unheard(make: Maker) -> Parts:
     """Weights that are kept as integers with a scale, however they were rounded; see `draft.unheard`."""
     sizes = Sizes(D=128, F=256)
     parts = _model(make, sizes)
-    unheard(parts.weights, sizes.L, sizes.H)
+    unheard(parts.weights, sizes.H)
     return parts
 
 

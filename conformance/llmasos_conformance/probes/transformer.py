@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import Draft, codes, projection
+from llmasos_conformance.probes.draft import Draft, codes, projection, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant
 
 
@@ -132,6 +132,15 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None) -> Parts:
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model as first published, one embedding for source, target and head."""
     return _model(make, Sizes())
+
+
+@probe("trf-unheard")
+def _unheard(make: Maker) -> Parts:
+    """Weights that are kept as integers with a scale, however they were rounded; see `draft.unheard`."""
+    sizes = replace(LEARNED, D=128, tied=False)
+    parts = _model(make, sizes)
+    unheard(parts.weights, sizes.H)
+    return parts
 
 
 @probe("trf-untied")
