@@ -71,6 +71,21 @@ def _eight_bits(weight: Any) -> Any:
     return (weight / step).round() * step
 
 
+@served("served-weights-bfloat16-transformer", "float32", "Transformer", whole=True)
+@served("served-weights-bfloat16-bert", "float32", "BERT", whole=True)
+@served("served-weights-bfloat16-llama", "float32", "Llama", whole=True)
+@served("served-weights-bfloat16", "float32", whole=True)
+def kept_in_bfloat16(weight: Any) -> Any:
+    """Weights are kept in bfloat16, and multiplied in float32."""
+    return weight.bfloat16().float()
+
+
+@served("served-weights-float16", "float32", whole=True)
+def kept_in_float16(weight: Any) -> Any:
+    """Weights are kept in float16, and multiplied in float32."""
+    return weight.half().float()
+
+
 @served("served-int8-transformer", "bfloat16", "Transformer")
 @served("served-int8-bert", "bfloat16", "BERT")
 @served("served-int8-llama", "bfloat16", "Llama")

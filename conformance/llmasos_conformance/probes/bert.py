@@ -11,7 +11,7 @@ import numpy as np
 
 from llmasos_conformance.layout import silent
 from llmasos_conformance.probes.draft import Draft, codes, unheard
-from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant
+from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,12 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None) -> Parts:
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model, its head tied, with logits of standard deviation about 2.5."""
     return _model(make, Sizes())
+
+
+@probe("bert-full")
+def _full(make: Maker) -> Parts:
+    """Weights with all the digits of float32: rounding them to fewer shows."""
+    return every_digit(make, _plain(make))
 
 
 @probe("bert-unheard")

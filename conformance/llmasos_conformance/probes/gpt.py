@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
 from llmasos_conformance.probes.draft import Draft, codes, unheard
-from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant
+from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 from llmasos_conformance.protocol import Array
 
 
@@ -104,6 +104,12 @@ def model(make: Maker, sizes: Sizes, gains: Gains | None = None, **facts: Any) -
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model with logits of standard deviation about 2.5."""
     return model(make, Sizes())
+
+
+@probe("full")
+def _full(make: Maker) -> Parts:
+    """Weights with all the digits of float32: rounding them to fewer shows."""
+    return every_digit(make, _plain(make))
 
 
 @probe("unheard")

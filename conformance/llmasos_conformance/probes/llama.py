@@ -16,7 +16,7 @@ import numpy as np
 
 from llmasos_conformance.layout import silent
 from llmasos_conformance.probes.draft import Draft, unheard
-from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant, sylvester
+from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant, sylvester
 from llmasos_conformance.protocol import Array
 
 LLAMA = "Llama"
@@ -116,6 +116,12 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None, **facts: Any)
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model with logits of standard deviation about 2.5. No heads share keys."""
     return _model(make, Sizes())
+
+
+@probe("llama-full")
+def _full(make: Maker) -> Parts:
+    """Weights with all the digits of float32: rounding them to fewer shows."""
+    return every_digit(make, _plain(make))
 
 
 @probe("llama-unheard")

@@ -45,6 +45,19 @@ def significant(x: npt.NDArray[np.float64]) -> Array:
     return kept.view(np.float64).astype(np.float32)
 
 
+def every_digit(make: Maker, parts: Parts) -> Parts:
+    """The same model with all 24 bits of float32 in every weight, each moved by at most 2⁻⁸ of itself.
+
+    Other probes have weights of 8 significant bits, which every dtype holds: they do not tell whether a runtime keeps
+    weights in a narrower one than it computes in.
+    """
+    weights = {}
+    for name, tensor in parts.weights.items():
+        moved = tensor.astype(np.float64) * (1.0 + 2.0**-10 * make.unit(f"{name} digits", *tensor.shape))
+        weights[name] = moved.astype(np.float32)
+    return replace(parts, weights=weights).asking(24)
+
+
 class Maker:
     """Random tensors of one probe.
 

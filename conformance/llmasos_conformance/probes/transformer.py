@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
 from llmasos_conformance.probes.draft import Draft, codes, projection, unheard
-from llmasos_conformance.probes.making import MARGIN, Maker, Parts, probe, significant
+from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +132,12 @@ def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None) -> Parts:
 def _plain(make: Maker) -> Parts:
     """Everything gross: a random model as first published, one embedding for source, target and head."""
     return _model(make, Sizes())
+
+
+@probe("trf-full")
+def _full(make: Maker) -> Parts:
+    """Weights with all the digits of float32: rounding them to fewer shows."""
+    return every_digit(make, _plain(make))
 
 
 @probe("trf-unheard")
