@@ -38,7 +38,7 @@ from llmasos_conformance.reference import HONEST_ORDERS
 
 PROBES = (
     "plain", "unheard", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long",
-    "wide", "overflow", "ids-only", "twins",
+    "wide", "overflow", "sunk", "ids-only", "twins",
     "banded", "banded-one", "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow",
     "trained",
     "llama-plain", "llama-unheard", "llama-gqa", "llama-one-group", "llama-tied", "llama-small-embedding",

@@ -200,6 +200,20 @@ def test_overflow_reaches_large_scores_and_logits_and_stays_finite_in_float32(li
     assert np.isfinite(llmasos.load_model(probe.path, dtype="float32").forward([some_ids(probe, 24)])[0]).all()
 
 
+def test_sunk_logits_are_a_plain_model_so_far_below_zero_that_exponentials_vanish(
+    library: Library,
+) -> None:
+    probe = library.get("sunk")
+    logits = forward(probe, some_ids(probe, 24))
+    assert -1060 < logits.min() < logits.max() < -990
+    assert 2 < logits.std() < 3
+    assert np.exp(logits.max()) == 0
+    parts = library.parts("sunk")
+    parts.weights["head.weight"][:, 0] = 0
+    raised = forward(library.write(parts.document, parts.weights), some_ids(probe, 24))
+    assert np.allclose(logits + 1024, raised, rtol=0, atol=1e-9)
+
+
 def test_near_constant_holds_positions_whose_variance_is_zero(library: Library) -> None:
     probe = library.get("near-constant")
     weights = read(probe)

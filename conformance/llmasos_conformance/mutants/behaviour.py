@@ -1294,6 +1294,24 @@ class LogprobsGreedyIsZero(Runtime):
         return made if request.temperature else {**made, chosen: 0.0}
 
 
+@mutant("score-of-vanished-exponentials", "InternLM/lmdeploy#1985", "SCO-5")
+class ScoreOfVanishedExponentials(Runtime):
+    """Scores take exponentials in float32 as they are; where all of them vanish, so does the score."""
+
+    def log_law(self, logits: Array) -> Array:
+        with np.errstate(under="ignore", over="ignore"):
+            total = np.exp(logits.astype(np.float32)).sum(-1, keepdims=True)
+        return np.where(total > 0, super().log_law(logits), -np.inf)
+
+
+@mutant("vocabulary-padded-with-zeros", "Blaizzy/mlx-vlm#1917", "GEN-6")
+class VocabularyPaddedWithZeros(Runtime):
+    """Logits are padded to a multiple of 64 with zeros before a token is chosen, and so is what may be chosen."""
+
+    def choose(self, logits: Array, row: Row) -> int:
+        return super().choose(np.pad(logits, (0, -len(logits) % 64)), row)
+
+
 @mutant("logprobs-without-maximum", "JustVugg/colibri#369", "SCO-3")
 class LogprobsWithoutMaximum(Runtime):
     """Log-probabilities of generated ids take exponentials in float32 without the maximum; what overflows is 0."""

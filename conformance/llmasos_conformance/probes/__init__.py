@@ -3,7 +3,7 @@
 GPT-3
 
     numbers     plain unheard tied small-embedding hot-attention hot-ffn near-constant asymmetric long wide overflow
-                ids-only tiny
+                sunk ids-only tiny
     ties        uniform uniform-bytes twins
     automata    script script-eos bos textless context-8
     bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow

@@ -203,6 +203,20 @@ def _overflow(make: Maker) -> Parts:
     return parts.asking(24)
 
 
+@probe("sunk")
+def _sunk(make: Maker) -> Parts:
+    """What is added to all logits alike changes no law: here every logit is near -1000, and none is near 0.
+
+    Exponentials without their maximum vanish, and a column that stands for no id, left at 0, is above all others. The
+    final norm gives 1 in channel 0, whatever its input, and the head takes that 1024 times from every id. It is channel
+    0, because whoever adds terms in their order then rounds most often among large numbers, and is in the baseline.
+    """
+    parts = model(make, Sizes())
+    parts.weights["final_norm.weight"][0], parts.weights["final_norm.bias"][0] = 0, 1
+    parts.weights["head.weight"][:, 0] = -1024
+    return parts.asking(24)
+
+
 @probe("ids-only")
 def _ids_only(make: Maker) -> Parts:
     """A model without text: 61 ids are too few for bytes."""
