@@ -8,7 +8,9 @@ import pytest
 
 from llmasos_conformance import checks, properties, suite
 from llmasos_conformance.canonical import schema
+from llmasos_conformance.checks import bundles
 from llmasos_conformance.errors import SuiteError
+from llmasos_conformance.probes import Library
 
 DOCS = Path(__file__).parents[2] / "docs"
 LEDGER = DOCS / "properties.yaml"
@@ -93,6 +95,48 @@ def test_a_case_that_asks_for_what_was_said_to_be_missing_contradicts_the_reason
     assert properties.problems(made, LOADED) == []  # a request with it is refused by a case, and that is no sign of it
     found = properties.problems(made, replace(LOADED, cases={**LOADED.cases, "api.penalty": served}))
     assert "'frequency_penalty' can be asked for now" in found[0]
+
+
+FOLLOWING = ("follows-parameters", "context-followed", "documents-followed", "documents-encoded")
+"""Checks that hold a model to the values of its document, each value a model of its own."""
+OF_MODELS = {
+    "eos": "eos_token_ids",
+    "bos": "bos_token_id",
+    "start": "decoder_start_token_id",
+    "context": "context_length",
+}
+"""Options of a speaker that are members of its document."""
+ONE_VALUE = {("GPT-3", "activation"), ("Llama", "activation"), ("BERT", "bos_token_id"), ("BERT", "eos_token_ids")}
+"""What PROP-67 excuses."""
+
+
+def values(library):
+    """(architecture, member of parameters) -> the values that cases hold models to."""
+    found = {}
+
+    def note(architecture, member, value):
+        found.setdefault((architecture, member), set()).add(str(value))
+
+    for case in LOADED.cases.values():
+        given = case.given
+        model = given.get("model") or {}
+        for option in OF_MODELS.keys() & model.keys():
+            note(model.get("architecture", "GPT-3"), OF_MODELS[option], model[option])
+        if (probe := given.get("probe")) and not probe.endswith("given"):
+            document = library.parts(probe).document
+            for member, value in library.get(probe).config.items():
+                note(document["architecture"], member, value)
+        for edits in given.get("documents", ()) if case.check in FOLLOWING else ():
+            for member, value in bundles.config(edits).items():
+                note(bundles.architecture(edits), member, value)
+    return found
+
+
+def test_every_member_of_every_architecture_takes_several_values_in_the_cases(tmp_path):
+    found = values(Library(tmp_path, "0"))
+    assert {architecture for architecture, _ in found} == {"GPT-3", "Llama", "BERT", "Transformer"}
+    assert len(found) > 50
+    assert {place for place, several in found.items() if len(several) < 2} <= ONE_VALUE
 
 
 def test_a_case_that_is_withdrawn_is_missed():
