@@ -1,13 +1,14 @@
 """The probe that was trained: a GPT-3 of 0.5 million weights that has learnt this project's own sentences.
 
-What the other probes have no more than one at a time grows together in training: weights and activations with heavy
-tails, heads that look at the first position, units that are nearly always still, distributions with one likely id. And
-it has a text: rows that are drawn for it are parts of `trained.txt`, so that ids depend on each other.
+Other probes are loud in one place each. Training makes some loud together: a first norm whose input is small, channels
+far beyond the others, sharp attention, distributions with one likely id. And this one has a text: rows that are drawn
+for it are parts of `trained.txt`, so that ids depend on each other. What it does not have, being small, are the sinks
+of large models: no head looks at the first position (`docs/numerics.md`).
 
 Weights and text lie beside this file, made by `bench/train_probe.py`, and are known by their SHA-256; this file is part
 of the digest of the harness, and they are with it. Training is no function of a seed that every machine computes alike,
 so the function that the model computes is the same in every run. Its channels and hidden units stand in another order
-for each seed: bytes and rounding errors differ, and a candidate that knows the file does not meet it.
+for each seed: bytes and rounding errors differ, and a candidate that knows the file by its bytes does not meet it.
 """
 
 from __future__ import annotations
