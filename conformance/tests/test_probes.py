@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmasos import load_model
 from llmasos.config import ARCHITECTURES, ModelConfig, parameters_of
 from llmasos.weights import expected_tensors
 from llmasos_conformance import layout, probes
 from llmasos_conformance.errors import SuiteError
-from llmasos_conformance.probes import NAMES, Disturbed, Library, Probe, making
+from llmasos_conformance.probes import NAMES, Disturbed, Library, Probe, draft, gpt, making
 
 PLAIN_DIGEST = "10a25c4fadc6587714487f154124cb73e8ff474a6437ba4ee8af0be3bf3f5176"
 BOS_DIGEST = "353604b18578c128a4041b01b88827779acf98162b7d49a8893087f01765600a"
@@ -228,6 +229,40 @@ def test_the_inputs_of_gelu_are_spread_over_six_on_either_side(library: Library)
     assert bias.min() == -6
     assert bias.max() == 6
     assert np.histogram(bias, bins=6)[0].min() > 40
+
+
+@pytest.mark.parametrize("reach", [draft.REACH, draft.FAR])
+def test_channels_of_uneven_sizes_leave_every_bit_of_the_logits_as_it_is(reach: int, library: Library) -> None:
+    make = making.Maker("0", "uneven")
+    even = gpt.model(make, gpt.Sizes(D=128, F=256))
+    weights = {name: array.copy() for name, array in even.weights.items()}
+    draft.uneven_inputs(make, weights, reach)
+    assert np.ptp(np.log2(np.abs(weights["layers.0.attention_norm.weight"]))) > 2 * reach - 2
+    ids = [1, 200, 77, 5, 5, 130]
+    due, got = (forward(library.write(even.document, each), ids) for each in (even.weights, weights))
+    np.testing.assert_array_equal(got, due)
+
+
+@pytest.mark.parametrize("probe", ["uneven-keys", "far"])
+def test_keys_and_queries_are_uneven_the_opposite_way(probe: str, library: Library) -> None:
+    weights = library.parts(probe).weights
+    query, key = (
+        np.log2(np.abs(weights[f"layers.0.attention.{part}.weight"]).max(axis=0)) for part in ("query", "key")
+    )
+    assert np.ptp(key) > 2 * draft.REACH - 2
+    assert np.ptp(query + key) < draft.REACH
+
+
+@pytest.mark.parametrize("probe", ["bert-uneven", "bert-far", "trf-uneven", "trf-far"])
+def test_a_few_channels_in_front_of_the_blocks_are_constants(probe: str, library: Library) -> None:
+    model = load_model(library.get(probe).path)
+    beside = {"source": [3, 9, 4]} if probe.startswith("trf") else {}
+    first, second, last = model.hidden_states([5, 7, 8, 200], **beside)
+    for state in (first, second, *([last] if beside else [])):
+        np.testing.assert_array_equal(state[:, [0, 1, 32, 33]], np.tile([64.0, -64.0], (4, 2)))
+        assert np.std(state[:, 2:32]) < 3
+    if not beside:
+        np.testing.assert_array_equal(last[:, [0, 1, 32, 33]], np.zeros((4, 4)))
 
 
 @pytest.mark.parametrize(("name", "V"), [("uniform", 263), ("uniform-bytes", 256)])

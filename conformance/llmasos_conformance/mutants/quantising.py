@@ -1,4 +1,5 @@
-"""Models that are served with fewer digits than they claim: honest half precision behind quantised weights.
+"""Models that are served with fewer digits than they claim: honest half precision with quantised weights, activations
+or caches.
 
 Their errors are no larger than those of half precision, or not much. Written in torch, as servers that do so are, and
 without a look at `fingerprints`.
@@ -215,3 +216,167 @@ def int8_turned(weight: Any) -> Any:
     drawn = torch.randn(weight.shape[1], weight.shape[1], generator=torch.Generator().manual_seed(3))
     turn = torch.linalg.qr(drawn)[0]
     return _eight_bits(weight @ turn) @ turn.T
+
+
+# ── what passes between operations, and what is kept of it ──────────────────────────────────────────────────────────
+
+Planting = Callable[[Any, Rounding], None]
+"""Puts a rounding into a model of the adapter."""
+
+
+def _planted(plant: Planting, source: str, name: str, claim: str, architecture: str) -> Callable[[Rounding], Rounding]:
+    def note(rounding: Rounding) -> Rounding:
+        record(
+            Mutant(
+                name=name, group="quantising", source=source, requirement="NUM-9",
+                bug=f"{' '.join((rounding.__doc__ or '').split())} {claim} is claimed.",
+                adapter=lambda: Edited(lambda model: plant(model, rounding), architecture, claim),
+                asked=frozenset({"NUM-1", "NUM-9"}),
+            )
+        )  # fmt: skip
+        return rounding
+
+    return note
+
+
+def keeps(name: str, claim: str, architecture: str = "GPT-3") -> Callable[[Rounding], Rounding]:
+    """Record a server whose cache holds rounded keys and values, [B, G, T, K] float32 each."""
+    return _planted(_keep, "sgl-project/sglang#20705", name, claim, architecture)
+
+
+def reads(name: str, claim: str, architecture: str = "GPT-3") -> Callable[[Rounding], Rounding]:
+    """Record a server whose linear maps read rounded inputs, [B, T, D] float32."""
+    return _planted(_read, "pytorch/executorch#22431", name, claim, architecture)
+
+
+def _keep(model: Any, rounding: Rounding) -> None:
+    def hook(_: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        for held in kwargs.values():
+            for cache in (
+                held,
+                *(getattr(held, part, None) for part in ("self_attention_cache", "cross_attention_cache")),
+            ):
+                if type(cache).__name__ == "DynamicCache":
+                    cache.__class__ = _rounding_cache(type(cache), rounding)
+        return args, kwargs
+
+    model._module.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def _rounding_cache(kind: Any, rounding: Rounding) -> Any:
+    def update(self: Any, keys: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = (rounding(part.float()).to(part.dtype) for part in (keys, values))
+        return kind.update(self, *kept, *args, **kwargs)
+
+    return type("RoundingCache", (kind,), {"update": update})
+
+
+def _read(model: Any, rounding: Rounding) -> None:
+    def hook(_: Any, args: Any) -> Any:
+        return rounding(args[0].float()).to(args[0].dtype)
+
+    for part in model._module.modules():
+        if type(part).__name__ in ("Linear", "Conv1D"):
+            part.register_forward_pre_hook(hook)
+
+
+def _last(x: Any, levels: float = 127) -> Any:
+    """Integers with a step for each run of the last axis."""
+    step = x.abs().amax(dim=-1, keepdim=True).clamp_min(1e-30) / levels
+    return (x / step).round() * step
+
+
+@keeps("kept-int8-token-transformer", "bfloat16", "Transformer")
+@keeps("kept-int8-token-llama", "bfloat16", "Llama")
+@keeps("kept-int8-token-float16", "float16")
+@keeps("kept-int8-token", "bfloat16")
+def kept_token(x: Any) -> Any:
+    """Keys and values are kept as int8 with a step for each token and head."""
+    return _last(x)
+
+
+@keeps("kept-int8-tensor", "bfloat16")
+def kept_tensor(x: Any) -> Any:
+    """Keys and values are kept as int8 with one step."""
+    return _last(x.reshape(1, -1)).reshape(x.shape)
+
+
+@keeps("kept-q8-llama", "bfloat16", "Llama")
+@keeps("kept-q8", "bfloat16")
+def kept_q8(x: Any) -> Any:
+    """Keys and values are kept as int8 with a step for 32 channels of a token, heads side by side."""
+    B, G, T, K = x.shape
+    flat = x.transpose(1, 2).reshape(B, T, -1, 32)
+    return _last(flat).reshape(B, T, G, K).transpose(1, 2)
+
+
+@keeps("kept-float8-transformer", "bfloat16", "Transformer")
+@keeps("kept-float8-llama", "bfloat16", "Llama")
+@keeps("kept-float8-float16", "float16")
+@keeps("kept-float8", "bfloat16")
+def kept_float8(x: Any) -> Any:
+    """Keys and values are kept as float8 e4m3 without a scale."""
+    import torch
+
+    return x.clamp(-448, 448).to(torch.float8_e4m3fn).float()
+
+
+@keeps("kept-float8-scaled-llama", "bfloat16", "Llama")
+@keeps("kept-float8-scaled", "bfloat16")
+def kept_float8_scaled(x: Any) -> Any:
+    """Keys and values are kept as float8 e4m3 with one scale."""
+    import torch
+
+    scale = x.abs().amax().clamp_min(1e-30) / 448
+    return (x / scale).to(torch.float8_e4m3fn).float() * scale
+
+
+@keeps("kept-float8-e5m2", "bfloat16")
+def kept_float8_e5m2(x: Any) -> Any:
+    """Keys and values are kept as float8 e5m2."""
+    import torch
+
+    return x.to(torch.float8_e5m2).float()
+
+
+@reads("read-int8-token-transformer", "bfloat16", "Transformer")
+@reads("read-int8-token-bert", "bfloat16", "BERT")
+@reads("read-int8-token-llama", "bfloat16", "Llama")
+@reads("read-int8-token-float16", "float16")
+@reads("read-int8-token", "bfloat16")
+def read_token(x: Any) -> Any:
+    """Every map reads int8 with a step for each token."""
+    return _last(x)
+
+
+@reads("read-int8-tensor", "bfloat16")
+def read_tensor(x: Any) -> Any:
+    """Every map reads int8 with one step."""
+    return _last(x.reshape(1, -1)).reshape(x.shape)
+
+
+@reads("read-int8-outliers", "bfloat16")
+def read_outliers(x: Any) -> Any:
+    """Every map reads int8 with a step for each token, but for channels with a number beyond 6."""
+    loud = x.abs().amax(dim=tuple(range(x.ndim - 1)), keepdim=True) > 6
+    return x.where(loud, _last(x.where(~loud, 0.0)))
+
+
+@reads("read-int8-blocks-llama", "bfloat16", "Llama")
+@reads("read-int8-blocks", "bfloat16")
+def read_blocks(x: Any) -> Any:
+    """Every map reads int8 with a step for 32 channels of a token."""
+    return _last(x.reshape(*x.shape[:-1], -1, 32)).reshape(x.shape)
+
+
+@reads("read-float8-transformer", "bfloat16", "Transformer")
+@reads("read-float8-bert", "bfloat16", "BERT")
+@reads("read-float8-llama", "bfloat16", "Llama")
+@reads("read-float8-float16", "float16")
+@reads("read-float8", "bfloat16")
+def read_float8(x: Any) -> Any:
+    """Every map reads float8 e4m3 with a scale for each token."""
+    import torch
+
+    scale = x.abs().amax(dim=-1, keepdim=True).clamp_min(1e-30) / 448
+    return (x / scale).to(torch.float8_e4m3fn).float() * scale

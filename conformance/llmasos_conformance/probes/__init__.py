@@ -2,8 +2,8 @@
 
 GPT-3
 
-    numbers     plain unheard tied small-embedding hot-attention hot-ffn near-constant asymmetric long wide overflow
-                sunk ids-only tiny
+    numbers     plain full unheard uneven uneven-keys far tied small-embedding hot-attention hot-ffn near-constant
+                asymmetric long wide overflow sunk ids-only tiny
     ties        uniform uniform-bytes twins
     automata    script script-eos bos textless context-8
     bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow
@@ -11,23 +11,23 @@ GPT-3
 
 Llama, each name after "llama-"
 
-    numbers     plain unheard gqa one-group tied small-embedding near-zero hot-attention hot-ffn asymmetric long wide
-                theta overflow ids-only tiny
+    numbers     plain full unheard uneven uneven-keys far gqa one-group tied small-embedding near-zero hot-attention
+                hot-ffn asymmetric long wide theta overflow ids-only tiny
     windows     window window-one window-long
     ties        uniform twins
     automata    circle ends
 
 BERT, each bert-…
 
-    numbers     plain unheard untied types small-variance hot-attention hot-ffn head pooler asymmetric long wide
-                overflow
+    numbers     plain full unheard uneven far untied types small-variance hot-attention hot-ffn head pooler asymmetric
+                long wide overflow
     ties        uniform twins
     automata    script maskless
 
 Transformer, each trf-…
 
-    numbers     plain unheard untied learned positions unscaled cross deep-encoder deep-decoder hot-attention
-                hot-ffn small-variance asymmetric long wide overflow
+    numbers     plain full unheard uneven far untied learned positions unscaled cross deep-encoder deep-decoder
+                hot-attention hot-ffn small-variance asymmetric long wide overflow
     ties        uniform twins
     automata    script echo
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import Draft, codes, unheard
+from llmasos_conformance.probes.draft import FAR, Draft, codes, constant_inputs, uneven_results, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 
 
@@ -119,6 +119,26 @@ def _unheard(make: Maker) -> Parts:
     sizes = Sizes(D=128, F=256, tied=False)
     parts = _model(make, sizes)
     unheard(parts.weights, sizes.H)
+    return parts
+
+
+@probe("bert-uneven")
+def _uneven(make: Maker) -> Parts:
+    """Activations, keys and values of eight bits; see `draft.constant_inputs` and `draft.uneven_results`."""
+    sizes = Sizes(D=128, F=256, tied=False)
+    parts = _model(make, sizes)
+    uneven_results(make, parts.weights, sizes.H)
+    constant_inputs(parts.weights, but=f"layers.{sizes.L - 1}.feed_forward_norm")
+    return parts
+
+
+@probe("bert-far")
+def _far(make: Maker) -> Parts:
+    """Keys and values of float8: the same, and their channels differ by 2^48."""
+    sizes = Sizes(D=128, F=256, tied=False)
+    parts = _model(make, sizes)
+    uneven_results(make, parts.weights, sizes.H, FAR)
+    constant_inputs(parts.weights, but=f"layers.{sizes.L - 1}.feed_forward_norm")
     return parts
 
 

@@ -162,6 +162,116 @@ def _loud(array: Array, place: Any, size: float) -> None:
     array[place] = np.where(array[place] < 0, -size, size)
 
 
+REACH = 8
+"""Powers of two, up and down, by which channels differ: 2^16 between the loudest and the quietest are more than eight
+bits hold under one scale, and weights and numbers that are as much smaller or larger than 1 are whole in float16."""
+FAR = 24
+"""The same for numbers of eight bits that have exponents of their own: 2^48 is more than float8 spans, e5m2 included.
+float16 does not hold such weights, so that it is not asked; there the digits of float8 are few enough to show."""
+CONSTANT = 64.0
+"""Of channels that are the same at every position. Beside it eight bits have a step of a half."""
+
+
+def uneven_inputs(make: Maker, weights: dict[str, Array], reach: int = REACH) -> None:
+    """Let norms in front of maps give channels of very different sizes; changes the arrays.
+
+    A channel that is 2^e times as large meets weights that are as many times smaller. Floating point computes the same
+    bit for bit; numbers that are kept as integers with a common scale are gone where e is small.
+
+    Args:
+        weights: of a decoder whose norms are read by maps alone, its head untied. reach: powers of two, up and down.
+    """
+    for norm in _before(weights, "norm.weight"):
+        factor = _evenly(make, f"{norm}inputs", weights[f"{norm}norm.weight"].size, reach)
+        _scale(weights, f"{norm}norm", factor)
+        if norm == "final_":
+            weights["head.weight"] /= factor
+            continue
+        maps = ("query", "key", "value") if norm.endswith("attention_") else ("gate", "up")
+        for name in (f"{norm.removesuffix('_')}.{each}.weight" for each in maps):
+            if name in weights:
+                weights[name] /= factor[:, None]
+
+
+def uneven_results(make: Maker, weights: dict[str, Array], heads: int, reach: int = REACH) -> None:
+    """The same for keys, which meet queries, and for values and what a feed-forward holds, which meet maps.
+
+    What a map gives to an activation cannot be scaled: there one in EVERY is loud and meets zeros.
+
+    Args:
+        weights: of any architecture. heads: of queries; there may be fewer of keys. reach: as above.
+    """
+    for attention in _before(weights, ".query.weight"):
+        width = weights[f"{attention}.key.weight"].shape[1]
+        K = weights[f"{attention}.query.weight"].shape[1] // heads
+        groups = width // K
+        half = _evenly(make, f"{attention}.keys", width // 2, reach).reshape(groups, K // 2)
+        keys = np.concatenate([half, half], axis=1)  # a rotation mixes channels of a pair
+        values = _evenly(make, f"{attention}.values", width, reach)
+        _scale(weights, f"{attention}.key", keys.reshape(-1))
+        _scale(weights, f"{attention}.query", 1 / keys.repeat(heads // groups, axis=0).reshape(-1))
+        _scale(weights, f"{attention}.value", values)
+        read = values.reshape(groups, K).repeat(heads // groups, axis=0).reshape(-1)
+        weights[f"{attention}.output.weight"] /= read[:, None]
+    for block in _before(weights, ".down.weight"):
+        down = weights[f"{block}.down.weight"]
+        if f"{block}.gate.weight" in weights:
+            factor = _evenly(make, f"{block}.hidden", len(down), reach)
+            _scale(weights, f"{block}.up", factor)
+            down /= factor[:, None]
+        else:
+            others = np.arange(EVERY // 2, len(down), EVERY)
+            _loud(weights[f"{block}.up.weight"], np.s_[:, others], HEARD)
+            down[others] = 0
+
+
+def constant_inputs(weights: dict[str, Array], but: str = "") -> None:
+    """Let norms behind blocks give a few channels that are large, the same everywhere, and met by zeros.
+
+    Such norms are read by the next sum too, so that channels cannot be scaled one by one. Constants stand side by side
+    in pairs of opposite sign, so that means stay small in every order; the gain undoes what they do to the variance.
+
+    Args:
+        weights: of BERT or of a Transformer with a norm behind its embeddings, untied.
+        but: a norm whose results are judged themselves, and which gives zeros there: one rounding of a constant is
+            worth more than all errors beside it.
+    """
+    head = weights["head.weight"]
+    D = head.shape[1]
+    plus = np.arange(0, D, 2 * EVERY)
+    both = np.concatenate([plus, plus + 1])
+    spread = CONSTANT * math.sqrt(both.size / D)
+    for norm in (f"{each}norm" for each in _before(weights, "norm.weight")):
+        if not norm.endswith(("embedding_norm", "head.norm")):  # their inputs hold no constants
+            # Beside the constants stand what came in and what the block adds, each as large as the other.
+            gain = weights[f"{norm}.weight"].astype(np.float64) * (spread / math.sqrt(2.0))
+            weights[f"{norm}.weight"] = significant(gain)
+        _silence(weights, norm, both)
+        if norm != but:
+            weights[f"{norm}.bias"][plus], weights[f"{norm}.bias"][plus + 1] = CONSTANT, -CONSTANT
+    for name in _before(weights, ".weight"):
+        part = name.rpartition(".")[2]
+        if part in ("query", "key", "value", "up", "pooler", "transform"):
+            weights[f"{name}.weight"][both] = 0
+        elif part in ("output", "down"):
+            _silence(weights, name, both)
+    head[:, both] = 0
+
+
+def _evenly(make: Maker, name: str, count: int, reach: int) -> Array:
+    """[count] powers of two from 2^-reach to 2^reach, evenly, in random order; float32."""
+    powers = np.rint(np.linspace(-reach, reach, count))[make.permutation(name, count)]
+    factors: Array = np.exp2(powers).astype(np.float32)
+    return factors
+
+
+def _scale(weights: dict[str, Array], name: str, factor: Array) -> None:
+    """Multiply the outputs of a map or a norm."""
+    for part in (f"{name}.weight", f"{name}.bias"):
+        if part in weights:
+            weights[part] *= factor
+
+
 def codes(make: Maker, count: int, D: int) -> npt.NDArray[np.float64]:
     """[count, D] orthogonal rows of ±1 and mean 0; D a power of two above count."""
     matrix = sylvester(D)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import Draft, unheard
+from llmasos_conformance.probes.draft import FAR, Draft, uneven_inputs, uneven_results, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant, sylvester
 from llmasos_conformance.protocol import Array
 
@@ -130,6 +130,33 @@ def _unheard(make: Maker) -> Parts:
     sizes = Sizes(D=128, F=256)
     parts = _model(make, sizes)
     unheard(parts.weights, sizes.H)
+    return parts
+
+
+@probe("llama-uneven")
+def _uneven(make: Maker) -> Parts:
+    """Activations of eight bits: channels in front of a map differ by 2^16; see `draft.uneven_inputs`."""
+    parts = _model(make, Sizes(D=128, F=256))
+    uneven_inputs(make, parts.weights)
+    return parts
+
+
+@probe("llama-uneven-keys")
+def _uneven_keys(make: Maker) -> Parts:
+    """Caches that are kept in eight bits, and hidden units: see `draft.uneven_results`."""
+    sizes = Sizes(D=128, G=2, F=256, context=192)
+    parts = _model(make, sizes)
+    uneven_results(make, parts.weights, sizes.H)
+    return parts
+
+
+@probe("llama-far")
+def _far(make: Maker) -> Parts:
+    """Activations and caches of float8: the same as both, and channels differ by 2^48."""
+    sizes = Sizes(D=128, G=2, F=256)
+    parts = _model(make, sizes)
+    uneven_inputs(make, parts.weights, FAR)
+    uneven_results(make, parts.weights, sizes.H, FAR)
     return parts
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import Draft, codes, projection, unheard
+from llmasos_conformance.probes.draft import FAR, Draft, codes, constant_inputs, projection, uneven_results, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 
 
@@ -146,6 +146,26 @@ def _unheard(make: Maker) -> Parts:
     sizes = replace(LEARNED, D=128, tied=False)
     parts = _model(make, sizes)
     unheard(parts.weights, sizes.H)
+    return parts
+
+
+@probe("trf-uneven")
+def _uneven(make: Maker) -> Parts:
+    """Activations, keys and values of eight bits; see `draft.constant_inputs` and `draft.uneven_results`."""
+    sizes = replace(LEARNED, D=128, tied=False)
+    parts = _model(make, sizes)
+    uneven_results(make, parts.weights, sizes.H)
+    constant_inputs(parts.weights)
+    return parts
+
+
+@probe("trf-far")
+def _far(make: Maker) -> Parts:
+    """Keys and values of float8: the same, and their channels differ by 2^48."""
+    sizes = replace(LEARNED, D=128, tied=False)
+    parts = _model(make, sizes)
+    uneven_results(make, parts.weights, sizes.H, FAR)
+    constant_inputs(parts.weights)
     return parts
 
 
