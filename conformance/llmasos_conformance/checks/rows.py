@@ -7,6 +7,7 @@
     against_itself  two answers of one candidate to the same question
     swapped         a failure, and whether the answer was due to another row
     unlike_greedy   ids and the greedy choice of the reference
+    weighed         how many greedy choices leave nothing open, and how far others were from the first
     same_choice     two lists of ids that should be the same greedy choice
 
 Greedy ids are judged with a margin: where two logits of the reference lie so close that an equal computation may order
@@ -202,6 +203,28 @@ def unlike_greedy(
             message = f"{label}[{i}] is {token}, {lowest} was due: their logits are equal and the lowest id wins"
             return failed(message, expected=lowest, got=token)
     return passed()
+
+
+def weighed(
+    reference: Reference, probe: str, prompt: Sequence[int], ids: Sequence[int], *, beside: Beside = NOTHING
+) -> tuple[int, float]:
+    """How many of these choices no honest computation makes otherwise, and how far from it the others were.
+
+    Args:
+        prompt: ids that were given. ids: ids that came, all of the vocabulary.
+
+    Returns:
+        Choices at which the largest logit leads by more than the margin; and the most that the logit of a chosen id
+        lies below the largest, in margins.
+    """
+    if not ids:
+        return 0, 0.0
+    whole, first = [*prompt, *ids[:-1]], len(prompt) - 1
+    truth, honest = reference.logits(probe, whole, beside), reference.honest_logits(probe, whole, beside)
+    margin, logits = numerics.margin(truth, honest, reference.claims.dtype), truth[first:]
+    second, largest = np.partition(logits, -2, axis=-1)[:, -2:].T
+    lag = np.max(largest - logits[np.arange(len(ids)), ids])
+    return int(np.sum(largest - second > margin)), float(lag) / margin
 
 
 def same_choice(

@@ -11,6 +11,7 @@ metrics    wrong scores of texts, wrong perplexities
 onnx       model.onnx is run wrongly, taken where it must be refused, or written as something else
 onnx_small the same, where it is small or shows only on some inputs
 quantising weights of fewer digits behind a claim of half precision
+narrow     fewer digits behind a claim of float32, where text alone is shown
 llama      in what Llama has of its own, and faults of the other groups in a runtime for Llama
 bands      in the banded layers of GPT-3
 beams      in beam search
@@ -30,7 +31,7 @@ from typing import Any, TypeVar
 
 GROUPS = (
     "small", "dishonest", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small",
-    "quantising", "llama", "bands", "beams", "samplers", "shapers", "tokenizers", "encoder_small", "bert",
+    "quantising", "narrow", "llama", "bands", "beams", "samplers", "shapers", "tokenizers", "encoder_small", "bert",
     "transformer",
 )  # fmt: skip
 

@@ -301,6 +301,7 @@ def used(figures: Mapping[str, float], dtype: str = "float32") -> float:
     bounds = {
         "ratio": numerics.KAPPA_RMS[dtype], "position": numerics.KAPPA_POSITION[dtype],
         "peak": numerics.KAPPA_MAX[dtype], "rounding": 1.0, "likeness": fingerprints.LIKENESS,
+        "lag": 1.0,
     }  # fmt: skip
     return max((figures[name] / bounds[name] for name in bounds if name in figures), default=0.0)
 

@@ -272,6 +272,75 @@ def _scale(weights: dict[str, Array], name: str, factor: Array) -> None:
             weights[part] *= factor
 
 
+SIGNS = 6
+"""Sums of a compass whose signs make a character."""
+ALPHABET = list(range(ord("0"), ord("0") + 2**SIGNS))
+"""Ids of these characters, which are ASCII: one byte, one id and one character each."""
+FAINT = 2.0**-10
+"""What a compass leaves of its sums. Chosen by measurement (docs/numerics.md): at 2⁻⁸ products of TF32 change half as
+many choices, at 2⁻¹² honest float32 leaves a third of all choices open."""
+LEVEL = 64.0
+"""What the logits of all characters have in common: a step of bfloat16 is 1/2 there, of float16 1/16."""
+
+_TWINS = (".query", ".key", ".value", ".gate", ".up")
+"""Maps whose results come in twins, by the end of their names."""
+_JOINS = (".output.weight", ".down.weight")
+"""Maps that take such results back into the residual stream."""
+_WRITES = ("_embedding", ".output.bias", ".down.bias", *_JOINS)
+"""What writes to the residual stream."""
+
+
+def compass(draft: Draft, make: Maker, sizes: Any, final: str) -> dict[str, Array]:
+    """Weights of a decoder whose greedy text shows the precision of what it computes; float32, with all its digits.
+
+    SIGNS directions of the residual stream, rows of ±1, are kept faint: what is written to them adds up to FAINT of
+    what its terms are, so that their rounding errors, which do not cancel, are 1/FAINT times as large beside it.
+    Embeddings and biases are FAINT there themselves. Heads and units come in twins, the second half of them with the
+    weights of the first but for FAINT of others, and what one writes to those directions the other takes away: the
+    difference is as faint, and the errors are those of all that twins compute.
+
+    The head reads nothing but these directions. The id of a character adds up all of them, each with a sign of its own,
+    and every pattern of signs has an id: the largest logit is that of the signs that the sums have, and leads by twice
+    the smallest sum. Where the last norm has a bias, it raises all of these logits by about LEVEL, so that many of them
+    are one and the same in half precision. Those of other ids are 0, which is less.
+
+    Args:
+        draft: of a decoder with norms in front of its blocks, or with neutral ones behind them. An encoder beside it
+            stays as it is, and what goes wrong there is heard by both twins alike.
+        sizes: V and D. final: name of the norm in front of the head.
+    """
+    D, raw = sizes.D, draft.raw
+    *rows, raised = sylvester(D)[1 + make.permutation("signs", D - 1)[: SIGNS + 1]]  # each [D], of mean 0
+    signs = np.array(rows)
+
+    def faint(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        # Of numbers of 8 bits these sums are exact in float64, whichever library adds them up.
+        few = significant(values).astype(np.float64)
+        return np.asarray(few - (1 - FAINT) / D * ((few @ signs.T) @ signs))
+
+    for name in [name for name in raw if not name.startswith("encoder.")]:
+        if name.rpartition(".")[0].endswith(_TWINS):
+            first, other = np.split(raw[name], 2, axis=-1)
+            raw[name] = np.concatenate([first, first + FAINT * other], axis=-1)
+        if name.endswith(_WRITES):
+            raw[name] = faint(raw[name])
+        if name.endswith(_JOINS):
+            half = len(raw[name]) // 2
+            sums = significant(make.unit(f"{name}.signs", half, SIGNS) / math.sqrt(2 * half * D)).astype(np.float64)
+            raw[name] = raw[name] + np.concatenate([sums @ signs, -sums @ signs])
+    gain, level = raw[f"{final}.weight"].astype(np.float32).astype(np.float64), 0.0
+    if f"{final}.bias" in raw:
+        raw[f"{final}.bias"] = gain * (faint(raw[f"{final}.bias"]) + raised)
+        level = LEVEL
+    head = np.zeros((sizes.V, D))
+    for pattern, token in enumerate(ALPHABET):
+        head[token] = level * FAINT * raised
+        for i, row in enumerate(rows):
+            head[token] += row if pattern >> i & 1 else -row
+    raw["head.weight"] = head / gain / (FAINT * D)
+    return {name: values.astype(np.float32) for name, values in raw.items()}
+
+
 def codes(make: Maker, count: int, D: int) -> npt.NDArray[np.float64]:
     """[count, D] orthogonal rows of ±1 and mean 0; D a power of two above count."""
     matrix = sylvester(D)

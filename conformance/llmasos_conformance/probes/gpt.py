@@ -11,7 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import FAR, Draft, codes, uneven_inputs, uneven_results, unheard
+from llmasos_conformance.probes.draft import (
+    ALPHABET,
+    FAR,
+    Draft,
+    codes,
+    compass,
+    uneven_inputs,
+    uneven_results,
+    unheard,
+)
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 from llmasos_conformance.protocol import Array
 
@@ -77,8 +86,8 @@ class Gains:
     logits: float = 2.5
 
 
-def _random(make: Maker, sizes: Sizes, gains: Gains) -> dict[str, Array]:
-    """Random weights of the spreads asked for."""
+def _draft(make: Maker, sizes: Sizes, gains: Gains) -> Draft:
+    """Random tensors of the spreads asked for."""
     draft = Draft(make, sizes.D)
     draft.table("token_embedding", sizes.V, gains.token)
     draft.table("position_embedding", sizes.context, gains.position)
@@ -90,11 +99,11 @@ def _random(make: Maker, sizes: Sizes, gains: Gains) -> dict[str, Array]:
     draft.norm("final_norm")
     if not sizes.tied:
         draft.table("head.weight", sizes.V, gains.logits / math.sqrt(sizes.D))
-    return draft.weights()
+    return draft
 
 
 def model(make: Maker, sizes: Sizes, gains: Gains | None = None, **facts: Any) -> Parts:
-    return Parts(document=sizes.document(), weights=_random(make, sizes, gains or Gains()), facts=facts)
+    return Parts(document=sizes.document(), weights=_draft(make, sizes, gains or Gains()).weights(), facts=facts)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -146,6 +155,17 @@ def _far(make: Maker) -> Parts:
     uneven_inputs(make, parts.weights, FAR)
     uneven_results(make, parts.weights, sizes.H, FAR)
     return parts
+
+
+@probe("compass")
+def _compass(make: Maker) -> Parts:
+    """Precision, where text alone is shown: each character tells the signs of six faint sums; see `draft.compass`.
+
+    Every tensor has all the digits of float32, so that weights of fewer digits show as well.
+    """
+    sizes = Sizes(V=256)
+    weights = compass(_draft(make, sizes, Gains()), make, sizes, "final_norm")
+    return Parts(document=sizes.document(), weights=weights, facts={"alphabet": ALPHABET}).asking(24)
 
 
 @probe("tied")

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import FAR, Draft, uneven_inputs, uneven_results, unheard
+from llmasos_conformance.probes.draft import ALPHABET, FAR, Draft, compass, uneven_inputs, uneven_results, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant, sylvester
-from llmasos_conformance.protocol import Array
 
 LLAMA = "Llama"
 
@@ -84,8 +83,8 @@ class _Gains:
     logits: float = 2.5
 
 
-def _random(make: Maker, sizes: Sizes, gains: _Gains) -> dict[str, Array]:
-    """Random weights of the spreads asked for; no map has a bias."""
+def _draft(make: Maker, sizes: Sizes, gains: _Gains) -> Draft:
+    """Random tensors of the spreads asked for; no map has a bias."""
     D, F, narrow = sizes.D, sizes.F, sizes.G * sizes.K
     draft = Draft(make, D)
     draft.table("token_embedding", sizes.V, gains.token)
@@ -102,11 +101,11 @@ def _random(make: Maker, sizes: Sizes, gains: _Gains) -> dict[str, Array]:
     draft.scale("final_norm")
     if not sizes.tied:
         draft.table("head.weight", sizes.V, gains.logits / math.sqrt(D))
-    return draft.weights()
+    return draft
 
 
 def _model(make: Maker, sizes: Sizes, gains: _Gains | None = None, **facts: Any) -> Parts:
-    return Parts(document=sizes.document(), weights=_random(make, sizes, gains or _Gains()), facts=facts)
+    return Parts(document=sizes.document(), weights=_draft(make, sizes, gains or _Gains()).weights(), facts=facts)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -158,6 +157,14 @@ def _far(make: Maker) -> Parts:
     uneven_inputs(make, parts.weights, FAR)
     uneven_results(make, parts.weights, sizes.H, FAR)
     return parts
+
+
+@probe("llama-compass")
+def _compass(make: Maker) -> Parts:
+    """Precision, where text alone is shown: each character tells the signs of six faint sums; see `draft.compass`."""
+    sizes = Sizes(V=256, G=2)
+    weights = compass(_draft(make, sizes, _Gains()), make, sizes, "final_norm")
+    return Parts(document=sizes.document(), weights=weights, facts={"alphabet": ALPHABET}).asking(24)
 
 
 @probe("llama-gqa")

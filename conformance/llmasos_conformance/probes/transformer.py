@@ -15,7 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import FAR, Draft, codes, constant_inputs, projection, uneven_results, unheard
+from llmasos_conformance.probes.draft import (
+    ALPHABET,
+    FAR,
+    Draft,
+    codes,
+    compass,
+    constant_inputs,
+    projection,
+    uneven_results,
+    unheard,
+)
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 
 
@@ -167,6 +177,23 @@ def _far(make: Maker) -> Parts:
     uneven_results(make, parts.weights, sizes.H, FAR)
     constant_inputs(parts.weights)
     return parts
+
+
+@probe("trf-compass")
+def _compass(make: Maker) -> Parts:
+    """Precision, where text alone is shown: each character tells the signs of six faint sums; see `draft.compass`.
+
+    Norms stand behind the blocks here, and those of the decoder are neutral but for the last, so that what is faint
+    stays so. The encoder is an ordinary one.
+    """
+    sizes = replace(LEARNED, V=256, tied=False)
+    draft, final = _draft(make, sizes, _Gains(position=0.5)), f"decoder.layers.{sizes.M - 1}.feed_forward_norm"
+    for name in [name for name in draft.raw if name.startswith("decoder.") and "norm." in name]:
+        if not name.startswith(final):
+            draft.raw[name] = np.full(sizes.D, float(name.endswith(".weight")))
+    return Parts(
+        document=sizes.document(), weights=compass(draft, make, sizes, final), facts={"alphabet": ALPHABET}
+    ).asking(24)
 
 
 @probe("trf-untied")
