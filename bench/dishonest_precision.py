@@ -4,9 +4,9 @@
 
 The candidate is the reference with one thing made cheaper: its arithmetic, its weights, what its maps read, or the keys
 and values that attention is given. It is asked the numbers cases of its architecture as a run asks them, probes and
-rows drawn anew for each seed, until it fails one by more than four bounds. Caught is who fails any. The margin is the
-largest part of a bound that a case saw, taken at the seed where it is smallest: above 1 is caught, and a figure near 1
-is luck. What is caught by another rule than a bound, such as logits on a coarser grid, may have a margin below 1.
+rows drawn anew for each seed, until it fails one by more than four bounds or by its grid. Caught is who fails any. The
+margin is the largest part of a bound that a case saw, taken at the seed where it is smallest: above 1 is caught, and a
+figure near 1 is luck. What is caught by its grid alone has a margin below 1.
 
 A kind that ends in "head kept" computes its head in float32, so that logits do not lie on the coarser grid. The exit
 code is 1 if one is not caught at every seed.
@@ -44,17 +44,17 @@ from llmasos_conformance.verdict import State
 
 CASES: Mapping[str, tuple[str, ...]] = {
     "GPT-3": (
-        "numerics.plain", "numerics.resolution", "numerics.weights.any-rounding", "numerics.activations*",
+        "numerics.plain", "numerics.resolution*", "numerics.weights.any-rounding", "numerics.activations*",
         "numerics.keys", "cache.digits", "cache.digits.float8", "numerics.weights",
     ),
     "Llama": (
-        "llama.numbers.plain", "llama.numbers.resolution", "llama.numbers.weights.any-rounding",
+        "llama.numbers.plain", "llama.numbers.resolution*", "llama.numbers.weights.any-rounding",
         "llama.numbers.activations*", "llama.numbers.keys", "llama.cache.digits", "llama.cache.digits.float8",
         "llama.numbers.weights",
     ),
-    "BERT": ("bert.plain", "bert.resolution", "bert.weights.any-rounding", "bert.activations*", "bert.weights"),
+    "BERT": ("bert.plain", "bert.resolution*", "bert.weights.any-rounding", "bert.activations*", "bert.weights"),
     "Transformer": (
-        "transformer.plain", "transformer.resolution", "transformer.weights.any-rounding",
+        "transformer.plain", "transformer.weights.any-rounding",
         "transformer.activations*", "transformer.cache.digits*", "transformer.weights",
     ),
 }  # fmt: skip
@@ -264,8 +264,8 @@ def asked(root: Path, architecture: str, claim: str, names: list[str], seed: int
                 failed.append(case.id)
             part = used(outcome.figures, claim)
             margin, at = max((margin, at), (part, case.id))
-            if failed and margin > ENOUGH:
-                break
+            if failed and (margin > ENOUGH or "share" in outcome.figures):
+                break  # a share of logits on a grid is all of them, or what chance makes it
         yield {
             "architecture": architecture, "claim": claim, "kind": name, "seed": seed, "failed": failed,
             "margin": round(margin, 3), "at": at, "seconds": round(time.monotonic() - started, 2),

@@ -380,3 +380,30 @@ def read_float8(x: Any) -> Any:
 
     scale = x.abs().amax(dim=-1, keepdim=True).clamp_min(1e-30) / 448
     return (x / scale).to(torch.float8_e4m3fn).float() * scale
+
+
+# ── arithmetic ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def computes(name: str, architecture: str, head: Callable[[Any], Any]) -> None:
+    """Record a server whose head alone is computed in float32, all before it in bfloat16, where float16 is claimed."""
+
+    def edit(model: Any) -> None:
+        import torch
+
+        model._module.to(torch.bfloat16)
+        last = head(model._module).float()
+        last.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+
+    record(
+        Mutant(
+            name=name, group="quantising", source="google/gemma_pytorch#67", requirement="NUM-4",
+            bug="All but the head is computed in bfloat16. float16 is claimed.",
+            adapter=lambda: Edited(edit, architecture, "float16"), asked=frozenset({"NUM-1", "NUM-4"}),
+        )
+    )  # fmt: skip
+
+
+computes("head-in-float32", "GPT-3", lambda module: module.lm_head)
+computes("head-in-float32-llama", "Llama", lambda module: module.lm_head)
+computes("head-in-float32-bert", "BERT", lambda module: module.cls.predictions.decoder)

@@ -2,25 +2,26 @@
 
 GPT-3
 
-    numbers     plain full unheard uneven uneven-keys far tied small-embedding hot-attention hot-ffn near-constant
+    numbers     plain full unheard uneven uneven-keys far bare tied small-embedding hot-attention hot-ffn near-constant
                 asymmetric long wide overflow sunk ids-only tiny
     ties        uniform uniform-bytes twins
     automata    script script-eos bos textless context-8
     bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow
-    text        trained
+    text        trained compass
 
 Llama, each name after "llama-"
 
-    numbers     plain full unheard uneven uneven-keys far gqa one-group tied small-embedding near-zero hot-attention
-                hot-ffn asymmetric long wide theta overflow ids-only tiny
+    numbers     plain full unheard uneven uneven-keys far bare gqa one-group tied small-embedding near-zero
+                hot-attention hot-ffn asymmetric long wide theta overflow ids-only tiny
     windows     window window-one window-long
     ties        uniform twins
     automata    circle ends
+    text        compass
 
 BERT, each bert-…
 
-    numbers     plain full unheard uneven far untied types small-variance hot-attention hot-ffn head pooler asymmetric
-                long wide overflow
+    numbers     plain full unheard uneven far bare untied types small-variance hot-attention hot-ffn head pooler
+                asymmetric long wide overflow
     ties        uniform twins
     automata    script maskless
 
@@ -30,14 +31,16 @@ Transformer, each trf-…
                 hot-attention hot-ffn small-variance asymmetric long wide overflow
     ties        uniform twins
     automata    script echo
+    text        compass
 
 A bundle that somebody gives for a run stands in the place of given, llama-given, bert-given or trf-given.
 
 A probe depends on its name and the run's seed alone. Weights come from random words that are a function of a key and a
 counter, are shaped in exact integer and correctly rounded arithmetic, and have at most 8 significant bits, so that
 they are the same on every machine and exact in bfloat16, float32 and float64: a candidate that loads them makes no
-error yet. Those of `trained` lie in a file, in as few bits; the seed draws their order. All probes have a layout that
-code of Hugging Face can load too: GPT-2, Llama and Mistral, BertForMaskedLM with a pooler, Marian or BART.
+error yet. Those of `full` and `compass` have 24 bits, and are asked of no narrower dtype. Those of `trained` lie in a
+file, in as few bits as most; the seed draws their order. All probes have a layout that code of Hugging Face can load
+too: GPT-2, Llama and Mistral, BertForMaskedLM with a pooler, Marian or BART.
 
 In an automaton the codes are rows of a Hadamard matrix: orthogonal, of mean 0, entries ±1. Layer norm leaves such a row
 as it is but for a factor, attention and feed-forward add nothing, and a head row that is the sum of codes answers

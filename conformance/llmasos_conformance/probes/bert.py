@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import FAR, Draft, codes, constant_inputs, uneven_results, unheard
+from llmasos_conformance.probes.draft import FAR, Draft, bare, codes, constant_inputs, uneven_results, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 
 
@@ -139,6 +139,14 @@ def _far(make: Maker) -> Parts:
     parts = _model(make, sizes)
     uneven_results(make, parts.weights, sizes.H, FAR)
     constant_inputs(parts.weights, but=f"layers.{sizes.L - 1}.feed_forward_norm")
+    return parts
+
+
+@probe("bert-bare")
+def _bare(make: Maker) -> Parts:
+    """Arithmetic of fewer digits behind a head that has them: logits are what the head reads; see `draft.bare`."""
+    parts = _model(make, Sizes(tied=False))
+    bare(parts.weights)
     return parts
 
 

@@ -94,6 +94,24 @@ EVERY = 16
 """One in so many inputs or outputs; blocks of quantised formats are as long or longer."""
 
 
+def bare(weights: dict[str, Array]) -> None:
+    """Let the head show what it reads: each logit is one channel of it, its sign turned in every other round.
+
+    A product with 1 and sums with 0 are exact in every order, so that logits have the digits of what stands in front of
+    the head, whatever the head is computed in.
+
+    Args:
+        weights: of an untied model; changes its head.
+    """
+    head = weights["head.weight"]
+    V, D = head.shape
+    rounds, channel = np.divmod(np.arange(V), D)
+    head[:] = 0
+    head[np.arange(V), channel] = np.where(rounds % 2, -1, 1)
+    if "head.bias" in weights:
+        weights["head.bias"][:] = 0
+
+
 def unheard(weights: dict[str, Array], heads: int) -> None:
     """Make some weights of a model loud where exact zeros take them away again; changes the arrays.
 

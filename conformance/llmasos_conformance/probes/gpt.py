@@ -15,6 +15,7 @@ from llmasos_conformance.probes.draft import (
     ALPHABET,
     FAR,
     Draft,
+    bare,
     codes,
     compass,
     uneven_inputs,
@@ -166,6 +167,14 @@ def _compass(make: Maker) -> Parts:
     sizes = Sizes(V=256)
     weights = compass(_draft(make, sizes, Gains()), make, sizes, "final_norm")
     return Parts(document=sizes.document(), weights=weights, facts={"alphabet": ALPHABET}).asking(24)
+
+
+@probe("bare")
+def _bare(make: Maker) -> Parts:
+    """Arithmetic of fewer digits behind a head that has them: logits are what the head reads; see `draft.bare`."""
+    parts = model(make, Sizes())
+    bare(parts.weights)
+    return parts
 
 
 @probe("tied")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import ALPHABET, FAR, Draft, compass, uneven_inputs, uneven_results, unheard
+from llmasos_conformance.probes.draft import ALPHABET, FAR, Draft, bare, compass, uneven_inputs, uneven_results, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant, sylvester
 
 LLAMA = "Llama"
@@ -165,6 +165,14 @@ def _compass(make: Maker) -> Parts:
     sizes = Sizes(V=256, G=2)
     weights = compass(_draft(make, sizes, _Gains()), make, sizes, "final_norm")
     return Parts(document=sizes.document(), weights=weights, facts={"alphabet": ALPHABET}).asking(24)
+
+
+@probe("llama-bare")
+def _bare(make: Maker) -> Parts:
+    """Arithmetic of fewer digits behind a head that has them: logits are what the head reads; see `draft.bare`."""
+    parts = _model(make, Sizes())
+    bare(parts.weights)
+    return parts
 
 
 @probe("llama-gqa")
