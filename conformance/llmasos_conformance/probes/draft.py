@@ -295,8 +295,8 @@ SIGNS = 6
 ALPHABET = list(range(ord("0"), ord("0") + 2**SIGNS))
 """Ids of these characters, which are ASCII: one byte, one id and one character each."""
 FAINT = 2.0**-10
-"""What a compass leaves of its sums. Chosen by measurement (docs/numerics.md): at 2⁻⁸ products of TF32 change half as
-many choices, at 2⁻¹² honest float32 leaves a third of all choices open."""
+"""What a compass leaves of its sums. Chosen by measurement (docs/numerics.md): at 2⁻⁸ products in TF32 change a third
+as many choices, at 2⁻¹² honest float32 leaves nearly half of all choices open."""
 LEVEL = 64.0
 """What the logits of all characters have in common: a step of bfloat16 is 1/2 there, of float16 1/16."""
 
