@@ -264,8 +264,9 @@ def asked(root: Path, architecture: str, claim: str, names: list[str], seed: int
                 failed.append(case.id)
             part = used(outcome.figures, claim)
             margin, at = max((margin, at), (part, case.id))
-            if failed and (margin > ENOUGH or "share" in outcome.figures):
-                break  # a share of logits on a grid is all of them, or what chance makes it
+            by_grid = outcome.state is State.FAIL and "share" in outcome.figures
+            if by_grid or (failed and margin > ENOUGH):
+                break
         yield {
             "architecture": architecture, "claim": claim, "kind": name, "seed": seed, "failed": failed,
             "margin": round(margin, 3), "at": at, "seconds": round(time.monotonic() - started, 2),
