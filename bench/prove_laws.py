@@ -40,8 +40,8 @@ def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: 
     """[J, n] ratios of as many tokens as a case asks for at most, drawn from its law or from one of the others."""
     _, rows = sampling.letters_of(given)
     options, count = sampling.settings(given)[0], -(-given["most"] // sampling.CALL)
-    table = None
-    if other is None or "penalty" not in other:
+    table, back = None, laws.looks_back(options)
+    if not back and (other is None or "penalty" not in other):
         table = laws.table_of(rows, options) if other is None else laws.alternative(rows, options, other)
         mass = np.cumsum(table, axis=1)
         mass /= mass[:, -1:]
@@ -49,7 +49,9 @@ def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: 
     for _ in range(count):
         prompt = [int(token) for token in generator.integers(len(rows), size=4)]
         uniform, tokens = generator.random(sampling.CALL), []
-        if table is None:
+        if back:
+            tokens = looking_back(rows, options, other or {}, prompt, uniform)
+        elif table is None:
             assert other is not None
             for u in uniform:
                 sums = np.cumsum(laws.penalised_law(rows, options, other["penalty"], [*prompt, *tokens]))
@@ -63,6 +65,20 @@ def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: 
                 tokens.append(state)
         texts.append((prompt, tokens))
     return sampling.ratios(given, texts)[:, : given["most"]]
+
+
+def looking_back(
+    rows: Float64, options: Mapping[str, Any], other: Mapping[str, Any], prompt: list[int], uniform: Float64
+) -> list[int]:
+    """Tokens of a text whose law looks back on all of it."""
+    options, reading = {**options, **other.get("options", {})}, other.get("reading", "")
+    given, chosen = np.bincount(prompt, minlength=len(rows)).astype(float), np.zeros((1, len(rows)))
+    tokens: list[int] = []
+    for u in uniform:
+        sums = np.cumsum(laws.behind_all(rows, options, [[*prompt, *tokens][-1]], given, chosen, reading)[0])
+        tokens.append(int(np.searchsorted(sums, u * sums[-1], side="right")))
+        chosen[0, tokens[-1]] += 1
+    return tokens
 
 
 def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[str, Any]:

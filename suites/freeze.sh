@@ -4,7 +4,7 @@ set -eu
 freeze() { python -m llmasos_conformance.suite freeze --replace "$@"; }
 text=GPT-3,load_model,tokenize
 logits=$text,forward,generate_ids
-serving=stop,stream,seed,top_k,top_p,min_p,logit_bias
+serving=stop,stream,seed,top_k,top_p,min_p,logit_bias,repetition_penalty,frequency_penalty,presence_penalty
 freeze core/gpt/text --requires GPT-3,load_model --within $text
 freeze core/gpt/logits --requires GPT-3,load_model,forward,generate_ids --within $logits
 freeze inference/gpt/text --requires GPT-3,load_model,tokenize,stop,stream,seed --within $text,$serving

@@ -263,6 +263,74 @@ def penalised(
         return np.log([penalised_law(rows, options, penalty, whole[:end])[whole[end]] for end in ends])
 
 
+PENALTIES = {"repetition_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
+"""Options that look back, and what they are where nothing is said."""
+
+READINGS = {
+    "": "as the standard has them",
+    "prompt left out": "the factor does not count the prompt",
+    "prompt counted": "what is subtracted counts the prompt",
+    "each time that it came": "the factor, and what is to count once, apply for each time that a token came",
+    "once however often": "what is to count each time counts once",
+    "divided": "logits below 0 are divided by the factor",
+    "twice": "the factor and what is subtracted apply twice",
+    "behind temperature": "logits are divided by the temperature before anything is subtracted",
+}
+"""How penalties have been read."""
+
+
+def looks_back(options: Mapping[str, Any]) -> bool:
+    """Whether a token's law depends on more than the token before it."""
+    return any(options.get(name, neutral) != neutral for name, neutral in PENALTIES.items())
+
+
+def behind_all(
+    rows: Float64, options: Mapping[str, Any], before: Sequence[int], given: Float64, chosen: Float64, reading: str = ""
+) -> Float64:
+    """[n, K] laws of n tokens with penalties and temperature, each behind all tokens before it.
+
+    The logits are ln p, which are not above 0, so that the factor multiplies.
+
+    Args:
+        rows: [K, K], row i the model's law behind token i; all above 0.
+        options: the penalties, temperature; no filters.
+        before: [n] the token before each. given: [K] how often each token stands in the prompt.
+        chosen: [n, K] how often each has come since.
+
+    Source:
+        Requirements API-32 to API-35.
+    """
+    r, f, p = (float(options.get(name, neutral)) for name, neutral in PENALTIES.items())
+    temperature = float(options.get("temperature", 1.0))
+    if options.keys() - PENALTIES.keys() - {"temperature"}:
+        raise ValueError(f"penalties are not worked out beside {sorted(options)}")
+    seen = chosen if reading == "prompt left out" else chosen + given
+    came = chosen + given if reading == "prompt counted" else chosen
+    powers = seen if reading == "each time that it came" else np.sign(seen)
+    again = 2.0 if reading == "twice" else -1.0 if reading == "divided" else 1.0
+    z = np.log(rows[list(before)]) * r ** (again * powers)
+    often = np.sign(came) if reading == "once however often" else came
+    once = came if reading == "each time that it came" else np.sign(came)
+    scale = temperature if reading == "behind temperature" else 2.0 if reading == "twice" else 1.0
+    z = (z - scale * (f * often + p * once)) / temperature
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    made: Float64 = e / e.sum(axis=-1, keepdims=True)
+    return made
+
+
+def behind_text(
+    rows: Float64, options: Mapping[str, Any], prompt: Sequence[int], tokens: Sequence[int], reading: str = ""
+) -> Float64:
+    """[n] ln q of a text's tokens by `behind_all`."""
+    K, n = len(rows), len(tokens)
+    came = np.zeros((n + 1, K))
+    came[np.arange(1, n + 1), list(tokens)] = 1
+    given = np.bincount(list(prompt), minlength=K).astype(float)
+    found = behind_all(rows, options, [prompt[-1], *tokens[:-1]], given, np.cumsum(came, axis=0)[:n], reading)
+    with np.errstate(divide="ignore"):  # a reading may leave nothing of what came often
+        return np.log(found[np.arange(n), list(tokens)])
+
+
 def ratios_of(p: Float64, others: Sequence[Float64], before: Sequence[int], tokens: Sequence[int]) -> Float64:
     """[J, n] ln q_j - ln p of tokens, each behind the one before it.
 

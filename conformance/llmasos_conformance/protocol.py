@@ -19,6 +19,7 @@ capability is tested in full.
     seed            option seed=…; sampling at temperature > 0 is reproducible
     top_k top_p min_p   options of generate_text and generate_ids
     logit_bias      option logit_bias={"17": -100, …} of these and of generate_batch; ids as text, as JSON has them
+    repetition_penalty frequency_penalty presence_penalty   options of these and of generate_batch, each on its own
     logprobs        option logprobs=k of generate_ids
     beams           options beams=n and length_penalty=a of generate_text and generate_ids
     window          (none) bundles with local_attention_window (GPT-3) or sliding_window (Llama) run
@@ -87,6 +88,9 @@ CAPABILITIES: Mapping[str, str] = {
     "top_p": "nucleus filter",
     "min_p": "min-p filter",
     "logit_bias": "numbers that are added to the logits of ids",
+    "repetition_penalty": "penalty on ids of prompt and text, a factor",
+    "frequency_penalty": "penalty on generated ids, for each time that they came",
+    "presence_penalty": "penalty on generated ids, once",
     "logprobs": "log-probabilities of generated tokens",
     "beams": "beam search",
     "encode": "hidden states and pooled output of an encoder",

@@ -196,6 +196,13 @@ def test_the_law_of_choice_is_the_reference_s(logits, temperature, top_k, top_p,
         {"logit_bias": {"": 1}}, {"logit_bias": {"1" * 5000: 1}},
         {"logit_bias": {"a": 1}}, {"logit_bias": {"97": "1"}}, {"logit_bias": {"97": True}},
         {"logit_bias": {"97": None}}, {"logit_bias": {"97": 10**400}}, {"logit_bias": [97]}, {"logit_bias": None},
+        {"repetition_penalty": 0}, {"repetition_penalty": -1}, {"repetition_penalty": 0.5}, {"repetition_penalty": "1"},
+        {"repetition_penalty": True}, {"repetition_penalty": None}, {"repetition_penalty": 10**400},
+        {"frequency_penalty": -2}, {"frequency_penalty": 1.5}, {"frequency_penalty": None}, {"frequency_penalty": "1"},
+        {"presence_penalty": -2}, {"presence_penalty": 7}, {"presence_penalty": False}, {"presence_penalty": [1]},
+        {"temperature": 0, "beams": 2, "repetition_penalty": 1.2},
+        {"temperature": 0, "beams": 2, "presence_penalty": 1},
+        {"temperature": 0, "beams": 2, "frequency_penalty": 0.0},
         {"temperature": 0, "beams": 2, "logit_bias": {"97": 1}}, {"temperature": 0, "beams": 2, "logit_bias": {}},
         {"temperature": 0, "beams": 1, "logit_bias": {"97": 1}},
         {"temperature": 0, "beams": 2, "top_p": 0.1}, {"nonsense": 1}, {"nonsense": 1, "top_p": 7}, {"max_tokens": 5},
@@ -214,6 +221,19 @@ def test_a_bias_leads_the_kit_where_it_leads_the_reference(borrowed):
     for bias in ({str(plain[0]): -100}, {str(plain[0]): -100, "5": 2.5}, {"7": 100}):
         ours = borrowed.generate_ids([1, 2], 6, 0, logit_bias=bias).ids
         assert list(ours) == list(theirs.generate_ids([1, 2], 6, 0, logit_bias=bias).ids) != list(plain)
+
+
+@pytest.mark.parametrize(
+    "penalties",
+    [
+        {"repetition_penalty": 1.8}, {"repetition_penalty": 0.6}, {"frequency_penalty": 0.7}, {"presence_penalty": 1.3},
+        {"repetition_penalty": 1.5, "frequency_penalty": 0.4, "presence_penalty": 0.9, "logit_bias": {"5": 2.5}},
+    ],
+)  # fmt: skip
+def test_penalties_lead_the_kit_where_they_lead_the_reference(borrowed, penalties):
+    theirs = ReferenceModel(borrowed.reference)
+    due = theirs.generate_ids([1, 2, 5], 12, 0, **penalties).ids
+    assert list(borrowed.generate_ids([1, 2, 5], 12, 0, **penalties).ids) == list(due)
 
 
 def test_a_seed_repeats_itself_and_no_seed_does_not(borrowed):

@@ -113,6 +113,76 @@ def test_a_penalty_lowers_what_came_among_the_last_64():
     assert np.exp(long[-1]) == pytest.approx(low / (low + 3 * even))  # 0 is forgotten
 
 
+# Three tokens of one half, a quarter and a quarter, behind a prompt of the first and before the tokens 0, 1, 1, 2.
+HALVES = np.array([[0.5, 0.25, 0.25]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "reading", "weights"),
+    [
+        ({"repetition_penalty": 2}, "", ([1 / 4, 1 / 4, 1 / 4], [1 / 4, 1 / 4, 1 / 4], [1 / 4, 1 / 16, 1 / 4])),
+        ({"repetition_penalty": 2}, "prompt left out", ([2, 1, 1], [1, 1, 1], [4, 1, 4])),
+        ({"repetition_penalty": 2}, "each time that it came", ([1, 1, 1], [1 / 16, 1 / 4, 1 / 4], [1, 1, 4])),
+        ({"repetition_penalty": 2}, "divided", ([2**0.5, 0.5, 0.5], [2**0.5, 0.5, 0.5], [2**0.5, 1, 0.5])),
+        ({"repetition_penalty": 2}, "twice", ([1, 4, 4], [1, 4, 4], [16, 1, 64])),
+        ({"frequency_penalty": math.log(2)}, "", ([2, 1, 1], [1, 1, 1], [2, 1, 2])),
+        ({"frequency_penalty": math.log(2)}, "prompt counted", ([1, 1, 1], [1, 2, 2], [1, 1, 2])),
+        ({"frequency_penalty": math.log(2)}, "twice", ([2, 1, 1], [1, 2, 2], [2, 1, 4])),
+        ({"frequency_penalty": math.log(2), "temperature": 0.5}, "", ([4, 1, 1], [1, 1, 1], [4, 1, 4])),
+        (
+            {"frequency_penalty": math.log(2), "temperature": 0.5}, "behind temperature",
+            ([4, 1, 1], [2, 1, 1], [4, 1, 2]),
+        ),
+        ({"presence_penalty": math.log(2)}, "", ([2, 1, 1], [1, 1, 1], [2, 1, 2])),
+    ],
+)  # fmt: skip
+def test_a_law_with_penalties_is_the_one_worked_out_by_hand(options, reading, weights):
+    for count, due in enumerate(weights):
+        tokens = [0, 1, 1, 2][: count + 1]
+        found = laws.behind_text(HALVES, options, [0], tokens, reading)
+        assert found[count] == pytest.approx(math.log(due[tokens[count]] / sum(due)), abs=1e-12)
+
+
+def test_presence_counts_once_and_as_frequency_each_time():
+    options = {"presence_penalty": math.log(2)}
+    once, each = (
+        laws.behind_text(HALVES, options, [2], [1, 1, 1], reading) for reading in ("", "each time that it came")
+    )
+    assert np.exp(once) == pytest.approx([1 / 4, 1 / 7, 1 / 7])
+    assert np.exp(each) == pytest.approx([1 / 4, 1 / 7, 1 / 13])
+    assert laws.behind_text(HALVES, {"frequency_penalty": math.log(2)}, [2], [1, 1, 1], "once however often") == (
+        pytest.approx(once)
+    )
+
+
+def test_penalties_beside_filters_are_not_worked_out():
+    with pytest.raises(ValueError, match="not worked out beside"):
+        laws.behind_text(HALVES, {"presence_penalty": 1, "top_k": 2}, [0], [1])
+
+
+@pytest.mark.parametrize("name", ["sampling.repetition", "sampling.frequency", "sampling.presence"])
+def test_texts_that_look_back_pass_and_texts_of_another_reading_do_not(name):
+    case = CASES[name]
+    letters, rows = sampling.letters_of(case.given)
+    options, others = sampling.settings(case.given)
+
+    def drawn(kind):
+        generator, made = np.random.default_rng(5), []
+        merged, reading = {**options, **kind.get("options", {})}, kind.get("reading", "")
+        for _ in range(-(-case.given["most"] // sampling.CALL)):
+            before, tokens = int(generator.integers(len(rows))), []
+            given_, chosen = np.eye(len(rows))[before], np.zeros((1, len(rows)))
+            for _ in range(sampling.CALL):
+                p = laws.behind_all(rows, merged, [[before, *tokens][-1]], given_, chosen, reading)[0]
+                tokens.append(int(generator.choice(len(rows), p=p)))
+                chosen[0, tokens[-1]] += 1
+            made.append((letters[before], "".join(letters[token] for token in tokens)))
+        return JUDGE(case.given, {"calls": made}, None).state
+
+    assert drawn({}) is State.PASS
+    assert [drawn(other) for other in others] == [State.FAIL] * len(others)
+
+
 # ── the test ──
 
 
@@ -188,6 +258,8 @@ def test_texts_of_the_law_pass_and_texts_of_another_do_not(name):
     _, rows = sampling.letters_of(case.given)
     calls = -(-case.given["most"] // sampling.CALL)
     options, others = sampling.settings(case.given)
+    if laws.looks_back(options):
+        pytest.skip("texts that look back are drawn below")
     right = texts_of(case, laws.table_of(rows, options), calls)
     assert JUDGE(case.given, {"calls": right}, None).state is State.PASS
     for other in others:

@@ -241,6 +241,12 @@ def test_hidden_states_pooled_output_and_what_fills_masks_agree(pairs, variant, 
         ("generate_ids", {"ids": [1, 2], "max_length": 12, "logit_bias": {"3": 100}}),
         ("generate_ids", {"ids": [1, 2], "max_length": 12, "logit_bias": {"3": 1.5, "0": -100}}),
         ("generate_batch", {"ids": [[1, 2, 3], [7], [9] * 24], "max_length": 30, "logit_bias": {"5": 100}}),
+        ("generate_ids", {"ids": [1, 2], "max_length": 12, "repetition_penalty": 1.9}),
+        ("generate_ids", {"ids": [1, 2], "max_length": 12, "repetition_penalty": 1.5, "logit_bias": {"3": 2}}),
+        ("generate_batch", {"ids": [[1, 2, 3], [7], [9] * 24], "max_length": 30, "repetition_penalty": 1.7}),
+        ("generate_batch", {"ids": [[1, 2, 3], [7, 7, 7]], "max_length": 9, "repetition_penalty": 1.7}),
+        ("generate_ids", {"ids": [1, 2], "max_length": 12, "frequency_penalty": 1, "presence_penalty": 0.5}),
+        ("generate_text", {"prompt": "abc", "max_length": 12, "repetition_penalty": 1.3}),
         ("generate_text", {"prompt": "abc", "max_length": 12, "logit_bias": {"98": 100, "99": 100, "3": -1}}),
     ],
 )
@@ -433,7 +439,9 @@ def test_an_epsilon_written_as_an_integer_is_a_number(path_of, tmp_path):
 
 def test_what_the_runtime_does_not_do_itself_is_declared():
     description = connect("transformers").description
-    assert frozenset(CAPABILITIES) - description.capabilities == {"bleu", "rouge", "onnx", "export"}
+    assert frozenset(CAPABILITIES) - description.capabilities == {
+        *("bleu", "rouge", "onnx", "export", "frequency_penalty", "presence_penalty"),
+    }
     assert {"tokenize", "stream", "stop", "seed", "top_k", "top_p", "min_p", "logprobs", "format", "fill_mask"} <= set(
         description.emulated
     )

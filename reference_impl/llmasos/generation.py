@@ -115,7 +115,8 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
         config: for the limits on ids.
         max_length: integer from 0. temperature: finite number from 0.
         options: seed (0 … 2⁶⁴-1 or None), top_k (integer from 0), top_p (0 < p <= 1), min_p (0 … 1), logit_bias
-            (id -> finite number), stop (a text or a list of texts, none empty), logprobs (0 … V or None),
+            (id -> finite number), repetition_penalty (finite number above 0), frequency_penalty and presence_penalty
+            (finite numbers), stop (a text or a list of texts, none empty), logprobs (0 … V or None),
             allow_special (boolean), beams (1 … MAX_BEAMS), length_penalty (finite number from 0).
 
     Raises:
@@ -124,7 +125,7 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
     """
     known = (
         *("seed", "top_k", "top_p", "min_p", "logit_bias", "stop", "logprobs", "allow_special"),
-        *("beams", "length_penalty"),
+        *("repetition_penalty", "frequency_penalty", "presence_penalty", "beams", "length_penalty"),
     )
     unknown = [name for name in options if name not in known]
     if unknown:
@@ -134,6 +135,9 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
     top_p = _number(options.get("top_p", 1.0), "top_p", 0, 1)
     if top_p == 0:
         raise InvalidArgument("0 keeps no token", "top_p", "a number above 0 and up to 1")
+    repetition = _number(options.get("repetition_penalty", 1.0), "repetition_penalty", 0)
+    if repetition == 0:
+        raise InvalidArgument("nothing is divided by 0", "repetition_penalty", "a number above 0; 1 changes nothing")
     allow_special = options.get("allow_special", False)
     if not isinstance(allow_special, bool):
         raise InvalidArgument(f"expected a boolean, found {shown(allow_special)}", "allow_special")
@@ -145,6 +149,9 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
             top_p=top_p,
             min_p=_number(options.get("min_p", 0.0), "min_p", 0, 1),
             logit_bias=_bias(options.get("logit_bias", {}), V),
+            repetition_penalty=repetition,
+            frequency_penalty=_number(options.get("frequency_penalty", 0.0), "frequency_penalty"),
+            presence_penalty=_number(options.get("presence_penalty", 0.0), "presence_penalty"),
         ),
         seed=None if seed is None else _integer(seed, "seed", 0, sampling.MAX_SEED),
         stop=_stop(options.get("stop", ())),
@@ -154,8 +161,8 @@ def check_request(config: ModelConfig, max_length: object, temperature: object, 
         length_penalty=_number(options.get("length_penalty", 1.0), "length_penalty", 0),
     )
     sampler, alone = request.sampler, not request.stop and request.logprobs is None
-    if request.beams > 1 and (sampler.temperature > 0 or sampler.logit_bias or not alone):
-        hint = "with beams, set temperature to 0 and leave logit_bias, stop and logprobs out"
+    if request.beams > 1 and (sampler.temperature > 0 or sampler.shapes or not alone):
+        hint = "with beams, set temperature to 0 and leave logit_bias, penalties, stop and logprobs out"
         raise InvalidArgument("beams follow likelihood alone", "beams", hint)
     return request
 
@@ -315,7 +322,8 @@ def _steps(
     fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
-        chosen = sampling.choose(logits, request.sampler, allowed, partial(counter.uniform, key, len(ids)))
+        u, past = partial(counter.uniform, key, len(ids)), sampling.Past(given=prompt.ids, chosen=ids)
+        chosen = sampling.choose(logits, request.sampler, allowed, u, past)
         ids.append(chosen)
         fed = [chosen]
         if request.logprobs is not None:

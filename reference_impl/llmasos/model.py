@@ -51,6 +51,9 @@ class Model:
         top_p          keep the likeliest ids until their mass reaches p; 1 keeps all
         min_p          keep ids at least min_p times as likely as the likeliest; 0 keeps all
         logit_bias     id -> number added to its logit
+        repetition_penalty  divides positive logits of ids that were given or chosen, and multiplies others
+        frequency_penalty   subtracted from an id's logit for each time that it was chosen
+        presence_penalty    subtracted once from the logit of each id that was chosen
         stop           text or texts that end the continuation and are not part of it
         logprobs       report this many raw log-probabilities per token beside the chosen one's
         allow_special  literals of special tokens in the prompt are those tokens

@@ -1,12 +1,13 @@
 """Logits to law to token.
 
-The order is fixed: bias, temperature, top-k, top-p, min-p. All of it is computed in float64, whatever the dtype of the
-logits. Randomness enters only as a number that is passed in.
+The order is fixed: bias, penalties, temperature, top-k, top-p, min-p. All of it is computed in float64, whatever the
+dtype of the logits. Randomness enters only as a number that is passed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,10 @@ class Sampler:
         top_p: keep the likeliest ids, ties to the lowest, until their mass reaches p; 1 keeps all.
         min_p: keep ids at least min_p times as likely as the likeliest; 0 keeps all.
         logit_bias: id -> number added to its logit.
+        repetition_penalty: logits of ids that were given or chosen are divided by it where positive, multiplied where
+            not; 1 changes nothing.
+        frequency_penalty: subtracted from an id's logit for each time that it was chosen.
+        presence_penalty: subtracted once from the logit of each id that was chosen.
     """
 
     temperature: float = 1.0
@@ -38,6 +43,30 @@ class Sampler:
     top_p: float = 1.0
     min_p: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+
+    @property
+    def shapes(self) -> bool:
+        """Whether logits are changed before anything is chosen by them."""
+        penalties = (self.repetition_penalty, self.frequency_penalty, self.presence_penalty)
+        return bool(self.logit_bias) or penalties != (1, 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What stands before a choice.
+
+    Attributes:
+        given: ids that the model was fed before the first choice. chosen: those that were chosen since.
+    """
+
+    given: Sequence[int] = ()
+    chosen: Sequence[int] = ()
+
+
+NOTHING = Past()
 
 
 def stream_key(seed: int) -> int:
@@ -60,13 +89,14 @@ def log_law(logits: Array) -> Float64:
     return ops.log_softmax(logits.astype(np.float64))
 
 
-def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None = None) -> Float64:
+def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None = None, past: Past = NOTHING) -> Float64:
     """The probabilities from which a token is drawn.
 
     Args:
         logits: [V].
         sampler: temperature 0 gives all mass to one id.
         allowed: [V] True for ids that may be chosen; None allows all.
+        past: what penalties count.
 
     Returns:
         [V] float64, sums to 1 within rounding, exactly 0 where excluded.
@@ -77,7 +107,7 @@ def law(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None =
     Source:
         LLMasOS API semantics, order of transforms.
     """
-    z = _admissible(logits, sampler, allowed)
+    z = _admissible(logits, sampler, allowed, past)
     if sampler.temperature == 0:
         p = np.zeros_like(z)
         p[np.argmax(z)] = 1.0  # argmax returns the first of equals
@@ -107,27 +137,41 @@ def log_of(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | Non
     return ops.log_softmax(_admissible(logits, sampler, allowed))
 
 
-def _admissible(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None) -> Float64:
-    """Logits with bias, and -inf where an id may not be chosen; [V] float64."""
+def _admissible(
+    logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None, past: Past = NOTHING
+) -> Float64:
+    """Logits with bias and penalties, and -inf where an id may not be chosen; [V] float64."""
     z = logits.astype(np.float64)
     if not np.all(np.isfinite(z)):
         raise Unsupported("logits are not finite", "forward", "the weights overflow this dtype; try float64")
     for token, bias in sampler.logit_bias.items():
         z[token] += bias
+    if sampler.repetition_penalty != 1:
+        seen = sorted({*past.given, *past.chosen})
+        r = sampler.repetition_penalty
+        z[seen] = np.where(z[seen] > 0, z[seen] / r, z[seen] * r)
+    for token, times in Counter(past.chosen).items():
+        z[token] -= sampler.frequency_penalty * times + sampler.presence_penalty
     if allowed is not None:
         z[~allowed] = -np.inf
     return z
 
 
-def choose(logits: Array, sampler: Sampler, allowed: npt.NDArray[np.bool_] | None, u: Callable[[], float]) -> int:
+def choose(
+    logits: Array,
+    sampler: Sampler,
+    allowed: npt.NDArray[np.bool_] | None,
+    u: Callable[[], float],
+    past: Past = NOTHING,
+) -> int:
     """The next id: `draw` from `law`, without making the law, or a number, where one id has all of it.
 
     Args:
-        logits, sampler, allowed: as in `law`. u: gives a number of [0, 1).
+        logits, sampler, allowed, past: as in `law`. u: gives a number of [0, 1).
     """
     if sampler.temperature == 0:
-        return int(np.argmax(_admissible(logits, sampler, allowed)))
-    return draw(law(logits, sampler, allowed), u())
+        return int(np.argmax(_admissible(logits, sampler, allowed, past)))
+    return draw(law(logits, sampler, allowed, past), u())
 
 
 def draw(p: Float64, u: float) -> int:

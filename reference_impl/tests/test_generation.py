@@ -233,7 +233,7 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: object, docum
     assert caught.value.where.startswith(name)
 
 
-@pytest.mark.parametrize("name", ["tempertaure", "max_tokens", "n", "repetition_penalty", "do_sample"])
+@pytest.mark.parametrize("name", ["tempertaure", "max_tokens", "n", "repeat_penalty", "do_sample"])
 def test_an_unknown_option_is_refused(name: str, make: Callable[..., Path]) -> None:
     model = llmasos.load_model(make())
     for ask in (model.generate_text, model.generate, model.stream_text, lambda p, **o: model.generate_ids([1], **o)):

@@ -68,6 +68,32 @@ def test_the_crossing_token_is_kept_when_the_mass_is_met_exactly() -> None:
     assert law(quarters, Sampler(top_k=3)).tolist() == [1 / 3, 1 / 3, 1 / 3, 0]
 
 
+LEVELS = np.array([2.0, -1.0, 0.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        (Sampler(repetition_penalty=2), [1, -2, 0, 3]),
+        (Sampler(repetition_penalty=0.5), [4, -0.5, 0, 3]),
+        (Sampler(frequency_penalty=0.25), [2, -1.5, -0.25, 3]),
+        (Sampler(presence_penalty=0.25), [2, -1.25, -0.25, 3]),
+        (Sampler(repetition_penalty=2, frequency_penalty=0.5, presence_penalty=1), [1, -4, -1.5, 3]),
+        (Sampler(repetition_penalty=2, logit_bias={1: 3.0, 0: -3.0}), [-2, 1, 0, 3]),  # the bias comes first
+        (Sampler(repetition_penalty=2, presence_penalty=1, temperature=0.5), [2, -6, -2, 6]),  # and temperature last
+    ],
+)
+def test_penalties_shape_the_logits_of_what_came(sampler: Sampler, expected: list[float]) -> None:
+    past = sampling.Past(given=[0, 0], chosen=[1, 2, 1])
+    weights = np.exp(np.array(expected))
+    assert_law(law(LEVELS, sampler, None, past), list(weights / weights.sum()))
+
+
+def test_without_a_past_penalties_change_nothing() -> None:
+    sampler = Sampler(repetition_penalty=2, frequency_penalty=1, presence_penalty=1)
+    assert np.array_equal(law(LEVELS, sampler), law(LEVELS, Sampler()))
+
+
 def test_masked_ids_are_gone_before_anything_else() -> None:
     allowed = np.array([True, False, True, False])
     assert_law(law(TENTHS, Sampler(top_k=2), allowed), [1 / 3, 0, 2 / 3, 0])

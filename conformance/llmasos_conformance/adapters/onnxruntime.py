@@ -42,7 +42,8 @@ DTYPES = ("float32", "float64")
 SIDES = ("left", "right")
 OFFERED = (
     "load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed",
-    "top_k", "top_p", "min_p", "logit_bias", "logprobs", "beams", "encode", "fill_mask", "onnx",
+    "top_k", "top_p", "min_p", "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "logprobs",
+    "beams", "encode", "fill_mask", "onnx",
     "window",
 )  # fmt: skip
 NO_FILE = "0" * 64
@@ -269,7 +270,7 @@ class Decoder(kit.KitModel):
         self, batch: Rows, max_length: int = 100, temperature: float = 0.0, **options: Any
     ) -> list[Generation]:
         request = kit.check_request(self.config, max_length, temperature, options)
-        if not request.greedy or not self._graphs.cached:
+        if not request.greedy or request.shapes or not self._graphs.cached:
             return super().generate_batch(batch, max_length, temperature, **options)
         prompts = [self.prompt(ids) for ids in batch]
         limits = [self.limit(prompt, request) for prompt in prompts]

@@ -108,6 +108,50 @@ def judge_answers(given: Given, asked: Asked, reference: Reference) -> Finding:
 check("answers", ask_answers, judge_answers, needs=("load_model",), given={"model": MODEL, "calls": CALLS})
 
 
+def ask_batch_answers(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Each row of a batch is answered by its own ids, whatever stands beside it.
+
+    Varies: nothing; model, rows, options and answers stand in the case.
+    Compares: ids and finish reason of each row with what is due.
+    Bound: none, they are equal or they are not.
+    """
+    model = candidate.model(speaker(candidate.probes, given["model"]))
+    return {"answers": model.generate_batch([row["ids"] for row in given["rows"]], **given["options"])}
+
+
+def judge_batch_answers(given: Given, asked: Asked, reference: Reference) -> Finding:
+    for i, (row, got) in enumerate(zip(given["rows"], asked["answers"], strict=True)):
+        wrong = differs(
+            row["due"], got, f"row {i} of a batch ({shown({'ids': row['ids'], 'options': given['options']})})"
+        )
+        if wrong is not None:
+            return wrong
+    return passed()
+
+
+check(
+    "batch-answers",
+    ask_batch_answers,
+    judge_batch_answers,
+    needs=("load_model", "batch"),
+    given={
+        "model": MODEL,
+        "options": OPTIONS,
+        "rows": {
+            "type": "array",
+            "minItems": 2,
+            "description": "rows of one batch",
+            "items": {
+                "type": "object",
+                "properties": {"ids": IDS, "due": DUE},
+                "required": ["ids", "due"],
+                "additionalProperties": False,
+            },
+        },
+    },
+)
+
+
 def ask_refuses(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A wrong request is refused with the code of its requirement, and a right one after it is answered. (and ERR-1)
 

@@ -48,7 +48,7 @@ LAW = {
         },
     ],
 }
-OPTIONS = {"type": "object", "description": "temperature, filters and bias, as sent", "default": {}}
+OPTIONS = {"type": "object", "description": "temperature, filters, bias and penalties, as sent", "default": {}}
 OTHERS = {
     "type": "array",
     "minItems": 1,
@@ -62,6 +62,7 @@ OTHERS = {
             "rule": {"enum": list(laws.RULES), "description": "another rule"},
             "repeats": {**_SHARE, "description": "part of the draws in which the token before comes again"},
             "mixed": {**_SHARE, "description": "part of the draws in which the token before is forgotten"},
+            "reading": {"enum": [name for name in laws.READINGS if name], "description": "of the penalties"},
             "penalty": {
                 "type": "number",
                 "exclusiveMinimum": 0,
@@ -122,6 +123,8 @@ def _tables(asked: str) -> tuple[Float64, Float64, list[Float64]]:
     given = json.loads(asked)
     _, rows = letters_of(given)
     options, others = settings(given)
+    if laws.looks_back(options):
+        return rows, rows, []
     due = laws.table_of(rows, options)
     return rows, due, [due if "penalty" in other else laws.alternative(rows, options, other) for other in others]
 
@@ -133,7 +136,9 @@ Text = tuple[Sequence[int], Sequence[int]]
 def ratios(given: Given, texts: Sequence[Text]) -> Float64:
     """[J, n] ln q_j - ln p of the tokens of all texts, one text behind the other."""
     rows, due, tables = _tables(json.dumps({name: given[name] for name in ("law", "options", "others")}))
-    options = settings(given)[0]
+    options, others = settings(given)
+    if laws.looks_back(options):
+        return np.concatenate([_behind(rows, options, others, text) for text in texts], axis=1)
     before = [x for prompt, tokens in texts for x in (*prompt[-1:], *tokens[:-1])]
     after = [x for _, tokens in texts for x in tokens]
     found = laws.ratios_of(due, tables, before, after)
@@ -142,6 +147,16 @@ def ratios(given: Given, texts: Sequence[Text]) -> Float64:
             parts = [laws.penalised(rows, options, other["penalty"], *text) for text in texts]
             found[j] = np.concatenate(parts) - np.log(due[before, after])
     return found
+
+
+def _behind(rows: Float64, options: Mapping[str, Any], others: Sequence[Mapping[str, Any]], text: Text) -> Float64:
+    """[J, n] the same where penalties look back on the whole text."""
+    due = laws.behind_text(rows, options, *text)
+    made = [
+        laws.behind_text(rows, {**options, **other.get("options", {})}, *text, other.get("reading", ""))
+        for other in others
+    ]
+    return np.stack(made) - due
 
 
 def ask_drawn(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -214,6 +229,8 @@ def named(other: Mapping[str, Any]) -> str:
         return str(value)
     if kind == "repeats":
         return f"the token before {'coming again' if value > 0 else 'avoided'} in {abs(value):.0%} of the draws"
+    if kind == "reading":
+        return f"penalties of which {laws.READINGS[value]}"
     if kind == "penalty":
         return f"a penalty of {value:g} on what came before"
     return f"the token before forgotten in {value:.0%} of the draws"

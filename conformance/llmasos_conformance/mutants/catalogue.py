@@ -16,7 +16,7 @@ llama      in what Llama has of its own, and faults of the other groups in a run
 bands      in the banded layers of GPT-3
 beams      in beam search
 samplers   tokens are drawn by another law
-shapers    bias is applied wrongly
+shapers    bias or penalties are applied wrongly
 bert, transformer       gross, in the runtimes of these two
 encoder_small           as small as small, in either of the two
 """

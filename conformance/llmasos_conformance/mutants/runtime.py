@@ -33,7 +33,12 @@ PAD = 0
 """The id that fills the left of shorter rows. It is an ordinary token: only the mask keeps it out."""
 
 
-NOT_OFFERED = frozenset({"logit_bias", "beams", "encode", "fill_mask", "onnx", "export", "window"})
+NOT_OFFERED = frozenset(
+    {
+        "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "beams", "encode", "fill_mask",
+        "onnx", "export", "window",
+    }
+)  # fmt: skip
 """Capabilities of runtimes of other kinds."""
 
 
@@ -71,9 +76,13 @@ class Shape:
 
     Attributes:
         bias: id -> number added to its logit.
+        repetition, frequency, presence: penalties.
     """
 
     bias: Mapping[int, float] = field(default_factory=dict)
+    repetition: float = 1.0
+    frequency: float = 0.0
+    presence: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)

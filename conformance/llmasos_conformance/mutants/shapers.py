@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from llmasos_conformance.mutants.beam_search import BeamRequest, Beams
 from llmasos_conformance.mutants.catalogue import mutant
 from llmasos_conformance.mutants.llama_runtime import LlamaRuntime
-from llmasos_conformance.mutants.runtime import Request, Row, Shape
+from llmasos_conformance.mutants.runtime import PAD, Request, Row, Shape
 from llmasos_conformance.mutants.shaping import Shaping
 from llmasos_conformance.mutants.transformer_runtime import TransformerRuntime
 from llmasos_conformance.protocol import Array
@@ -153,4 +155,264 @@ class BiasBesideBeams(Shaping, Beams):
         if isinstance(checked, BeamRequest):
             checked.beams = self.beam_count(options.get("beams", 1))
             checked.shape = Shape() if checked.beams > 1 else checked.shape
+        return checked
+
+
+# ── penalties ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@mutant("repetition-divides-negative", "huggingface/transformers#2302", "API-32")
+class RepetitionDividesNegative(Shaping):
+    """Negative logits are divided by repetition_penalty, too, and so rise."""
+
+    def repeated(self, logit: Any, factor: Any) -> Any:
+        return logit / factor
+
+
+class RepetitionPerOccurrence(Shaping):
+    """repetition_penalty applies once for each time that an id came."""
+
+    def repeat(self, logits: Array, row: Row) -> None:
+        for token, times in Counter(self.repeated_ids(row)).items():
+            logits[token] = self.repeated(logits[token], np.float32(row.request.shape.repetition**times))
+
+
+@mutant("repetition-per-occurrence", "huggingface/transformers.js#1062", "API-32")
+class RepetitionOfEachOccurrence(RepetitionPerOccurrence):
+    """repetition_penalty applies once for each time that an id came."""
+
+
+@mutant("llama-repetition-per-occurrence", "huggingface/transformers.js#1062", "API-32")
+class LlamaRepetitionPerOccurrence(RepetitionPerOccurrence, LlamaRuntime):
+    """In a Llama, repetition_penalty applies once for each time that an id came."""
+
+
+@mutant("repetition-twice", "sgl-project/sglang-omni#1360", "API-32")
+class RepetitionTwice(Shaping):
+    """Two layers apply repetition_penalty, one after the other."""
+
+    def repetition_factor(self, value: Any) -> float:
+        return super().repetition_factor(value) ** 2
+
+
+@mutant("repetition-without-prompt", "huggingface/text-generation-inference#1765", "API-32")
+class RepetitionWithoutPrompt(Shaping):
+    """repetition_penalty does not count the prompt."""
+
+    def repeated_ids(self, row: Row) -> Sequence[int]:
+        return row.ids
+
+
+@mutant("repetition-of-prompt", "huggingface/text-generation-inference#1765", "API-32")
+class RepetitionOfPrompt(Shaping):
+    """repetition_penalty counts the prompt and not what was generated."""
+
+    def repeated_ids(self, row: Row) -> Sequence[int]:
+        return self.stands_behind(row)
+
+
+@mutant("repetition-of-the-last-64", "ollama/ollama#17679", "API-32")
+class RepetitionOfTheLast64(Shaping):
+    """repetition_penalty looks back on 64 tokens."""
+
+    def repeated_ids(self, row: Row) -> Sequence[int]:
+        return super().repeated_ids(row)[-64:]
+
+
+@mutant("repetition-counts-pads", "huggingface/text-generation-inference#1765", "API-32")
+class RepetitionCountsPads(Shaping):
+    """The ids that fill short rows of a batch are penalised."""
+
+    width = 0
+
+    def generate(self, rows: list[Row], allowed: Array | None) -> Iterator[tuple[int, str]]:
+        self.width = max(len(row.prompt) for row in rows)
+        yield from super().generate(rows, allowed)
+
+    def repeated_ids(self, row: Row) -> Sequence[int]:
+        return [PAD] * (self.width - len(row.prompt)) + [*super().repeated_ids(row)]
+
+
+@mutant("penalties-of-the-neighbour", "huggingface/text-generation-inference#1765", "API-32")
+class PenaltiesOfTheNeighbour(Shaping):
+    """Every row of a batch is penalised for what the first holds."""
+
+    first_row: Row | None = None
+
+    def generate(self, rows: list[Row], allowed: Array | None) -> Iterator[tuple[int, str]]:
+        self.first_row = rows[0]
+        yield from super().generate(rows, allowed)
+
+    def repeated_ids(self, row: Row) -> Sequence[int]:
+        return super().repeated_ids(self.first_row or row)
+
+
+@mutant("frequency-of-the-neighbour", "huggingface/text-generation-inference#1765", "API-33")
+class FrequencyOfTheNeighbour(Shaping):
+    """What the rows of a batch generate is counted together."""
+
+    together: Sequence[Row] = ()
+
+    def generate(self, rows: list[Row], allowed: Array | None) -> Iterator[tuple[int, str]]:
+        self.together = rows
+        yield from super().generate(rows, allowed)
+
+    def came(self, row: Row) -> Sequence[int]:
+        return [token for other in self.together for token in other.ids]
+
+
+@mutant("penalties-stay", "vllm-project/vllm#11898", "API-33")
+class PenaltiesStay(Shaping):
+    """What one request generated is counted against the next."""
+
+    def __init__(self, opened: Any) -> None:
+        super().__init__(opened)
+        self.history: list[int] = []
+
+    def choose(self, logits: Array, row: Row) -> int:
+        chosen = super().choose(logits, row)
+        self.history.append(chosen)
+        return chosen
+
+    def came(self, row: Row) -> Sequence[int]:
+        return self.history
+
+
+@mutant("frequency-counts-prompt", "huggingface/text-generation-inference#1765", "API-33")
+class FrequencyCountsPrompt(Shaping):
+    """frequency_penalty and presence_penalty count the prompt."""
+
+    def came(self, row: Row) -> Sequence[int]:
+        return [*self.stands_behind(row), *row.ids]
+
+
+@mutant("presence-counts-prompt", "huggingface/text-generation-inference#1765", "API-34")
+class PresenceCountsPrompt(FrequencyCountsPrompt):
+    """presence_penalty and frequency_penalty count the prompt."""
+
+
+@mutant("frequency-as-presence", "huggingface/transformers.js#1062", "API-33")
+class FrequencyAsPresence(Shaping):
+    """frequency_penalty is subtracted once, however often an id came."""
+
+    def times(self, times: int) -> int:
+        return 1
+
+
+@mutant("presence-as-frequency", "huggingface/transformers.js#1062", "API-34")
+class PresenceAsFrequency(Shaping):
+    """presence_penalty is subtracted for each time that an id came."""
+
+    def subtract(self, logits: Array, row: Row) -> None:
+        for token in self.came(row):
+            logits[token] -= np.float32(row.request.shape.frequency + row.request.shape.presence)
+
+
+@mutant("frequency-and-presence-swapped", "mlc-ai/mlc-llm#951", "API-33")
+class FrequencyAndPresenceSwapped(Shaping):
+    """frequency_penalty is passed on as presence_penalty, and the other way round."""
+
+    def shape(self, options: Mapping[str, Any]) -> Shape:
+        checked = super().shape(options)
+        return replace(checked, frequency=checked.presence, presence=checked.frequency)
+
+
+@mutant("frequency-before-repetition", "timtoole02/Camelid#534", "API-35")
+class FrequencyBeforeRepetition(Shaping):
+    """What is subtracted is subtracted first, and the factor applies to the rest."""
+
+    def penalise(self, logits: Array, row: Row) -> None:
+        self.subtract(logits, row)
+        self.repeat(logits, row)
+
+
+@mutant("bias-behind-penalties", "timtoole02/Camelid#534", "API-35")
+class BiasBehindPenalties(Shaping):
+    """The bias is added to logits that are penalised already."""
+
+    def shaped(self, logits: Array, row: Row) -> Array:
+        made = logits.copy()
+        self.penalise(made, row)
+        self.add_bias(made, row)
+        return made
+
+
+@mutant("penalties-behind-temperature", "ggml-org/llama.cpp#4091", "API-35")
+class PenaltiesBehindTemperature(Shaping):
+    """Penalties are subtracted from logits that the temperature has divided already."""
+
+    def subtract(self, logits: Array, row: Row) -> None:
+        logits /= np.float32(row.request.temperature or 1.0)
+        super().subtract(logits, row)
+        logits *= np.float32(row.request.temperature or 1.0)
+
+
+@mutant("penalties-greedy-alone", "sgl-project/sglang#10617", "API-32")
+class PenaltiesGreedyAlone(Shaping):
+    """Penalties count with temperature 0, and not where tokens are drawn."""
+
+    def penalise(self, logits: Array, row: Row) -> None:
+        if row.request.temperature == 0:
+            super().penalise(logits, row)
+
+
+@mutant("penalties-sampled-alone", "sgl-project/sglang#10617", "API-32")
+class PenaltiesSampledAlone(Shaping):
+    """Penalties count where tokens are drawn, and not with temperature 0."""
+
+    def penalise(self, logits: Array, row: Row) -> None:
+        if row.request.temperature > 0:
+            super().penalise(logits, row)
+
+
+@mutant("repetition-below-one-ignored", "huggingface/transformers#2302", "API-32")
+class RepetitionBelowOneIgnored(Shaping):
+    """A repetition_penalty below 1 is taken for 1."""
+
+    def repetition_factor(self, value: Any) -> float:
+        return max(super().repetition_factor(value), 1.0)
+
+
+@mutant("repetition-zero-accepted", "mlc-ai/mlc-llm#951", "API-36")
+class RepetitionZeroAccepted(Shaping):
+    """A repetition_penalty of 0 is taken for none."""
+
+    def repetition_factor(self, value: Any) -> float:
+        return super().repetition_factor(value if value != 0 or isinstance(value, bool) else 1.0)
+
+
+@mutant("penalty-by-default", "ollama/ollama#17679", "API-36")
+class PenaltyByDefault(Shaping):
+    """Where no repetition_penalty is given, it is 1.1."""
+
+    def shape(self, options: Mapping[str, Any]) -> Shape:
+        return super().shape({"repetition_penalty": 1.1, **options})
+
+
+@mutant("transformer-repetition-counts-source", "huggingface/text-generation-inference#1765", "API-32")
+class TransformerRepetitionCountsSource(Shaping, TransformerRuntime):
+    """The source counts as repeated."""
+
+    def repeated_ids(self, row: Row) -> Sequence[int]:
+        return [*row.prompt, *super().repeated_ids(row)]
+
+
+@mutant("penalties-in-logprobs", "vllm-project/vllm#9453", "SCO-3")
+class PenaltiesInLogprobs(Shaping):
+    """Reported log-probabilities are those of the penalised logits."""
+
+    def choose(self, logits: Array, row: Row) -> int:
+        chosen = super().choose(logits, row)
+        logits[:] = self.shaped(logits, row)
+        return chosen
+
+
+@mutant("penalties-beside-beams", "huggingface/transformers#46612", "API-31")
+class PenaltiesBesideBeams(Shaping, Beams):
+    """With beams, penalties are accepted and have no effect."""
+
+    def request(self, max_length: Any, temperature: Any, options: Mapping[str, Any]) -> Request:
+        checked = super().request(max_length, temperature, {**options, "beams": 1})
+        if isinstance(checked, BeamRequest):
+            checked.beams = self.beam_count(options.get("beams", 1))
         return checked

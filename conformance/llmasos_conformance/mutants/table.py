@@ -82,7 +82,7 @@ SMALL = ("small", "llama", "bands", "encoder_small", "onnx_small")
 GRAPHS = ("interchange.*", "onnx.*", "export.*")
 ONLY: Mapping[str, Sequence[str]] = {
     "metrics": ("metrics.*",), "inside": ("inside.*",), "lookers": ("inside.*",), "beams": ("beams.*",),
-    "shapers": ("shaping.*", "sampling.bias*"),
+    "shapers": ("shaping.*", "sampling.bias*", "sampling.repetition", "sampling.frequency", "sampling.presence"),
     "onnx": GRAPHS, "onnx_small": GRAPHS,
 }  # fmt: skip
 """Group of mutants -> cases that they are asked, where the fault sits in code that no other case reaches."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmasos_conformance.adapters.kit.bundle import KitBundle, read_bundle
-from llmasos_conformance.adapters.kit.choosing import choose, log_law, top_logprobs
+from llmasos_conformance.adapters.kit.choosing import choose, log_law, shaped, top_logprobs
 from llmasos_conformance.adapters.kit.models import KitEncoder, KitEncoderDecoder, KitModel, PrefixSession
 from llmasos_conformance.adapters.kit.requests import (
     Request,
@@ -65,6 +65,7 @@ __all__ = [
     "read_bundle",
     "refuse_beside",
     "require_beside",
+    "shaped",
     "tensor_shapes",
     "top_logprobs",
 ]
@@ -85,6 +86,9 @@ EMULATED: Mapping[str, str] = {
     "top_p": "the filter is the adapter kit's",
     "min_p": "the filter is the adapter kit's",
     "logit_bias": "the adapter kit adds it to the logits",
+    "repetition_penalty": "the penalty is the adapter kit's",
+    "frequency_penalty": "the penalty is the adapter kit's",
+    "presence_penalty": "the penalty is the adapter kit's",
     "logprobs": "the adapter kit computes log-probabilities from logits",
     "beams": "the adapter kit follows the beams",
     "perplexity": "the adapter kit computes it from the scores of windows",

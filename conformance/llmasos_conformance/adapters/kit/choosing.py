@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,19 @@ def log_law(logits: Array) -> Array:
     return np.asarray(z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))
 
 
-def biased(logits: Array, request: Request) -> Array:
-    """Logits [V] with the request's numbers added, float64; a copy."""
+def shaped(logits: Array, request: Request, given: Sequence[int], chosen: Sequence[int]) -> Array:
+    """Logits [V] with what the request does to them before temperature, float64; a copy.
+
+    Args:
+        given: ids that the model was fed before the first choice. chosen: those that were chosen since.
+    """
     z = np.array(logits, dtype=np.float64)
     for token, number in request.logit_bias.items():
         z[token] += number
+    for token in {*given, *chosen}:
+        z[token] *= request.repetition_penalty if z[token] < 0 else 1 / request.repetition_penalty
+    ids, times = np.unique(np.array(chosen, dtype=int), return_counts=True)
+    z[ids] -= request.frequency_penalty * times + request.presence_penalty
     return z
 
 

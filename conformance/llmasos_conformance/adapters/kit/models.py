@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from llmasos_conformance.adapters.kit.bundle import KitBundle
-from llmasos_conformance.adapters.kit.choosing import beam_search, biased, choose, likeliest, log_law, top_logprobs
+from llmasos_conformance.adapters.kit.choosing import beam_search, choose, likeliest, log_law, shaped, top_logprobs
 from llmasos_conformance.adapters.kit.requests import (
     Request,
     allow,
@@ -187,7 +187,7 @@ class KitModel(_Texts):
         while len(ids) < limit and not done:
             session = self._advanced(session, prompt if session is None else ids[-1:])
             logits = session.logits[-1]
-            ids.append(choose(self.shaped(logits, request), request, allowed, random))
+            ids.append(choose(self.shaped(logits, request, self.fed(prompt), ids), request, allowed, random))
             if request.logprobs is not None:
                 laws.append(top_logprobs(logits, ids[-1], request.logprobs))
             done = len(ids) == limit or ids[-1] in self.config["eos_token_ids"]
@@ -208,9 +208,13 @@ class KitModel(_Texts):
         laws_or_none = laws if request.logprobs is not None else None
         yield self.generation(prompt, ids, text=told, stopped=stopped, laws=laws_or_none)
 
-    def shaped(self, logits: Array, request: Request) -> Array:
-        """Logits [V] as they are chosen by: with what the request adds. A runtime that adds itself overrides it."""
-        return biased(logits, request)
+    def fed(self, prompt: Sequence[int]) -> Sequence[int]:
+        """What the ids that are generated stand behind."""
+        return prompt
+
+    def shaped(self, logits: Array, request: Request, given: Sequence[int], chosen: Sequence[int]) -> Array:
+        """Logits [V] with bias and penalties, as `choosing.shaped`. A runtime that has them itself overrides it."""
+        return shaped(logits, request, given, chosen)
 
     def _advanced(self, session: Any, ids: Sequence[int]) -> Any:
         if session is None:
@@ -258,8 +262,11 @@ class KitEncoderDecoder(KitModel):
         """Most new ids that request and context leave; the target begins with one that is not new."""
         return min(request.max_length, int(self.config["context_length"]) - 1)
 
+    def fed(self, prompt: Sequence[int]) -> Sequence[int]:
+        return [self.config["decoder_start_token_id"]]
+
     def begin(self, prompt: Sequence[int]) -> Any:
-        return self.open([self.config["decoder_start_token_id"]], source=prompt)
+        return self.open(self.fed(prompt), source=prompt)
 
 
 class KitEncoder(_Texts):

@@ -26,11 +26,24 @@ class Request:
     top_p: float = 1.0
     min_p: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     allow_special: bool = False
     beams: int = 1
     length_penalty: float = 1.0
+
+    @property
+    def shapes(self) -> bool:
+        """Logits are changed before anything is chosen by them."""
+        return bool(self.logit_bias) or self.repetition_penalty != 1 or self.counts
+
+    @property
+    def counts(self) -> bool:
+        """Ids are penalised for having been chosen."""
+        return (self.frequency_penalty, self.presence_penalty) != (0, 0)
 
     @property
     def greedy(self) -> bool:
@@ -44,8 +57,11 @@ _WHOLE: Mapping[str, tuple[float, float]] = {
     "top_k": (0, math.inf),
     "beams": (1, 1024),
 }
-_REAL: Mapping[str, float] = {"temperature": math.inf, "top_p": 1, "min_p": 1, "length_penalty": math.inf}
-"""Largest values; the smallest is 0."""
+_REAL: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("temperature", "length_penalty", "repetition_penalty"), (0, math.inf)),
+    **dict.fromkeys(("top_p", "min_p"), (0, 1)),
+    **dict.fromkeys(("frequency_penalty", "presence_penalty"), (-math.inf, math.inf)),
+}
 _ID = re.compile("0|[1-9][0-9]{0,18}")
 
 
@@ -66,15 +82,16 @@ def check_request(config: Mapping[str, Any], max_length: Any, temperature: Any, 
     for name, (low, high) in {**_WHOLE, "logprobs": (0, config["vocab_size"])}.items():
         if name in values:
             allow(_whole(values[name]) and low <= values[name] <= high, name, values[name])
-    for name, most in _REAL.items():
+    for name, (low, high) in _REAL.items():
         if name in values:
-            allow(_finite(values[name]) and 0 <= values[name] <= most, name, values[name])
+            allow(_finite(values[name]) and low <= values[name] <= high, name, values[name])
     if "logit_bias" in values:
         values["logit_bias"] = _bias(config["vocab_size"], values["logit_bias"])
     request = Request(**{**values, "stop": tuple(stops)})
     allow(request.top_p > 0, "top_p", request.top_p)
-    alone = request.temperature == 0 and not request.stop and request.logprobs is None and not request.logit_bias
-    allow(request.beams == 1 or alone, "beams", "together with temperature, logit_bias, stop or logprobs")
+    allow(request.repetition_penalty > 0, "repetition_penalty", request.repetition_penalty)
+    alone = request.temperature == 0 and not request.stop and request.logprobs is None and not request.shapes
+    allow(request.beams == 1 or alone, "beams", "together with temperature, bias, penalties, stop or logprobs")
     return request
 
 

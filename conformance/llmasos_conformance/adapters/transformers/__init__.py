@@ -7,9 +7,11 @@
     Transformer  MarianMTModel, with a norm behind the embeddings BartForConditionalGeneration
 
 The runtime's own: logits of a padded batch, the cache of a session, greedy decoding of one prompt or a batch and beam
-search of one prompt (`generate`), log-probabilities of a sequence, what an encoder makes of a row, and `logit_bias`,
-which is its `sequence_bias`, in its own loop and as its processor of logits in the kit's. The adapter kit's, and
-declared: the bundle format, text, stop strings, streaming, sampling.
+search of one prompt (`generate`), log-probabilities of a sequence, what an encoder makes of a row, `logit_bias`,
+which is its `sequence_bias`, and `repetition_penalty`, both in its own loop and as its processors of logits in the
+kit's. It counts the padding of a batch as repeated, so rows of different lengths with a penalty are asked one by one;
+penalties on frequency and presence it has none. The adapter kit's, and declared: the bundle format, text, stop strings,
+streaming, sampling.
 """
 
 from __future__ import annotations
@@ -46,13 +48,27 @@ _MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str], Any]] = {
 }
 _CAPABILITIES = (
     *("load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed"),
-    *("top_k", "top_p", "min_p", "logit_bias", "logprobs", "beams", "encode", "fill_mask", "perplexity", "window"),
+    *(
+        "top_k",
+        "top_p",
+        "min_p",
+        "logit_bias",
+        "repetition_penalty",
+        "logprobs",
+        "beams",
+        "encode",
+        "fill_mask",
+        "perplexity",
+        "window",
+    ),
     *("hidden_states", "attention", "gradients", "train_step"),
 )
 _NATIVE: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("float32", *HALF), ("session", "score", "generate_ids", "batch", "beams", "logit_bias")),
+    **dict.fromkeys(
+        ("float32", *HALF), ("session", "score", "generate_ids", "batch", "beams", "logit_bias", "repetition_penalty")
+    ),
     # `generate` chooses on logits rounded to float32, which a claim of float64 does not allow.
-    "float64": ("session", "score", "logit_bias"),
+    "float64": ("session", "score", "logit_bias", "repetition_penalty"),
 }
 
 
@@ -84,6 +100,7 @@ class TransformersAdapter:
             emulated={
                 **kit.emulated(*_NATIVE[self.dtype]),
                 "generate_ids beyond greedy": "sampling, and greedy decoding with log-probabilities, loop in the kit",
+                "repetition_penalty in a batch": "the adapter asks rows of different lengths one by one",
                 "beams with several end-of-sequence ids": "the adapter kit follows the beams",
                 "bands of GPT-3": "the adapter narrows the masks of the runtime's blocks",
                 "positions and epsilon of a Transformer": "the adapter writes them into the runtime's modules",

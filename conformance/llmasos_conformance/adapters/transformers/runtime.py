@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -142,7 +143,8 @@ class Generating(kit.KitModel):
         self, batch: Sequence[Sequence[int]], max_length: int = 100, temperature: float = 0.0, **options: Any
     ) -> list[Generation]:
         request = kit.check_request(self.config, max_length, temperature, options)
-        if not self._native(request) or not request.greedy:
+        ragged = len({len(ids) for ids in batch}) > 1 and request.repetition_penalty != 1
+        if ragged or not self._native(request) or not request.greedy:
             return [self.generate_ids(ids, max_length, temperature, **options) for ids in batch]
         prompts = [self.prompt(ids) for ids in batch]
         made = self.generated(prompts, request)
@@ -156,6 +158,8 @@ class Generating(kit.KitModel):
         """What `generate` is told."""
         if request.logit_bias:
             more["sequence_bias"] = _sequence_bias(request)
+        if request.repetition_penalty != 1:
+            more["repetition_penalty"] = float(request.repetition_penalty)
         if request.beams > 1:
             more |= {"early_stopping": "never", "length_penalty": float(request.length_penalty)}
         eos = self.config["eos_token_ids"] or None
@@ -168,13 +172,15 @@ class Generating(kit.KitModel):
             **more,
         )
 
-    def shaped(self, logits: Array, request: kit.Request) -> Array:
-        """By the runtime's processor of logits."""
-        if not request.logit_bias:
-            return logits
-        processor = transformers.SequenceBiasLogitsProcessor(_sequence_bias(request))
-        shaped = processor(torch.empty((1, 0), dtype=torch.long), torch.tensor(logits)[None])
-        return numbers(shaped[0])
+    def shaped(self, logits: Array, request: kit.Request, given: Sequence[int], chosen: Sequence[int]) -> Array:
+        """By the runtime's processors of logits, in the order of its loop; what it does not have, by the kit."""
+        ids, scores = torch.tensor([[*given, *chosen]]), torch.tensor(logits)[None]
+        if request.logit_bias:
+            scores = transformers.SequenceBiasLogitsProcessor(_sequence_bias(request))(ids, scores)
+        if request.repetition_penalty != 1:
+            scores = transformers.RepetitionPenaltyLogitsProcessor(float(request.repetition_penalty))(ids, scores)
+        rest = replace(request, logit_bias={}, repetition_penalty=1.0)
+        return kit.shaped(numbers(scores[0]), rest, given, chosen)
 
     def until_eos(self, ids: list[int]) -> list[int]:
         """Rows that ended before the others are filled up behind their end."""
@@ -183,7 +189,7 @@ class Generating(kit.KitModel):
 
     def _native(self, request: kit.Request) -> bool:
         # `generate` chooses on logits rounded to float32, which a claim of float64 does not allow.
-        if self._module.dtype is torch.float64:
+        if self._module.dtype is torch.float64 or request.counts:
             return False
         if request.beams == 1:
             return request.greedy
