@@ -88,13 +88,13 @@ def test_what_is_right_is_let_be(right):
 
 
 def test_a_case_that_asks_for_what_was_said_to_be_missing_contradicts_the_reason():
-    made = ledger(entry(f"state: absent, {WHY}, unless: [frequency_penalty]"))
+    made = ledger(entry(f"state: absent, {WHY}, unless: [best_of]"))
     case = LOADED.cases["api.temperature.zero"]
-    calls = [{"prompt": "x", "options": {"frequency_penalty": 1.5}, "due": {"text": "x"}}]
-    served = replace(case, id="api.penalty", given={**case.given, "calls": calls})
+    calls = [{"prompt": "x", "options": {"best_of": 2}, "due": {"text": "x"}}]
+    served = replace(case, id="api.best-of", given={**case.given, "calls": calls})
     assert properties.problems(made, LOADED) == []  # a request with it is refused by a case, and that is no sign of it
-    found = properties.problems(made, replace(LOADED, cases={**LOADED.cases, "api.penalty": served}))
-    assert "'frequency_penalty' can be asked for now" in found[0]
+    found = properties.problems(made, replace(LOADED, cases={**LOADED.cases, "api.best-of": served}))
+    assert "'best_of' can be asked for now" in found[0]
 
 
 FOLLOWING = ("follows-parameters", "context-followed", "documents-followed", "documents-encoded")
