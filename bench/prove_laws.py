@@ -10,6 +10,10 @@ For every case of the check `drawn-from`, on the same code that judges candidate
     plain       the same by plain simulation of the null at α = 10⁻², where it can be seen: it must be at most 10⁻².
     power       for each alternative, the share of its runs that are refused; none may be accepted but β of them.
     tokens      median and largest number until a right sampler is accepted, and the share left open.
+    optimum     mean tokens in parts of what any test with these error rates takes at least (Wald 1945): of a right
+                sampler the largest of ln(1/β)/KL(p, q) over the alternatives q, of a wrong one ln(1/α)/KL(q, p), the
+                worst of them. Divergences are measured on the tokens drawn; an alternative that gives what p never
+                does has none.
 
 The exit code is 1 if a design does not do what its case says.
 """
@@ -86,8 +90,14 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
     given = case.given
     alpha, beta = given["alpha"], given["beta"]
 
+    gains: dict[int | None, list[Float64]] = {}
+
     def run(other: Mapping[str, Any] | None, alpha: float = alpha) -> laws.Verdict:
-        return laws.decide(drawn(given, other, generator), alpha, beta)
+        ratios = drawn(given, other, generator)
+        which = None if other is None else list(given["others"]).index(other)
+        with np.errstate(invalid="ignore"):  # what both laws exclude in turn has no mean, and is left out below
+            gains.setdefault(which, []).append(np.mean(ratios, axis=1))
+        return laws.decide(ratios, alpha, beta)
 
     null = [run(None) for _ in range(runs)]
     plain = [run(None, 1e-2) for _ in range(runs)]
@@ -110,6 +120,7 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
         "accepted": max(share(row, Decision.ACCEPTED) for row in under),
         "tokensOfARightOne": {"median": int(np.median([one.at for one in null])), "most": max(one.at for one in null)},
         "tokensOfAWrongOne": {"median": int(np.median(wrong)), "most": max(wrong)},
+        "optimum": optimum(gains, null, under, alpha, beta),
         "open": share(null, Decision.UNDECIDED),
         "refused": share(null, Decision.REFUSED),
     }
@@ -122,6 +133,27 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
         and not figures["refused"]
     )
     return figures
+
+
+def optimum(
+    gains: Mapping[int | None, list[Float64]], null: list[laws.Verdict], under: list[list[laws.Verdict]], alpha: float,
+    beta: float,
+) -> dict[str, float | None]:  # fmt: skip
+    """Mean tokens as multiples of Wald's bounds; None where a divergence is infinite.
+
+    Args:
+        gains: law drawn from (None for p) -> per run the mean [J] of ln q_j/p a token.
+        null, under: verdicts of p, and of each alternative.
+    """
+    away = -np.mean(gains[None], axis=0)
+    due = max(-math.log(beta) / each for each in away if math.isfinite(each) and each > 0)
+    right = float(np.mean([one.at for one in null])) / due
+    parts = []
+    for j, row in enumerate(under):
+        gain = float(np.mean([each[j] for each in gains[j]]))
+        if math.isfinite(gain) and gain > 0:
+            parts.append(float(np.mean([one.at for one in row])) * gain / -math.log(alpha))
+    return {"right": round(right, 2), "wrong": round(max(parts), 2) if parts else None}
 
 
 def share(found: list[laws.Verdict], decision: Decision) -> float:
@@ -158,6 +190,7 @@ def line(figures: dict[str, Any]) -> str:
         f"power {weakest:.4f} ({name})",
         f"right {right['median']} tokens, {right['most']} at most, open {figures['open']:.4f}",
         f"wrong {wrong['median']}, {wrong['most']} at most",
+        f"of the optimum: right {figures['optimum']['right']}, wrong {figures['optimum']['wrong']}",
     ]
     return f"{figures['case']:28} {'; '.join(parts)}{'' if figures['ok'] else '   NOT OK'}"
 
