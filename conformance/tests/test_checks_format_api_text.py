@@ -249,6 +249,7 @@ WRONG = {
     "api.neutral.top-k": on("generate_text")(lambda params, call: call(top_k=3 if "top_k" in params else 0)),
     "api.temperature.default": on("generate_text")(lambda p, call: call(temperature=p.get("temperature", 0.7))),
     "api.seed.same": drops("seed"),
+    "shaping.repetition.batch": on("generate_batch")(lambda params, call: call(repetition_penalty=1)),
     "api.seed.different": on("generate_text")(lambda params, call: call(seed=params["seed"] % 2**32)),
     "api.seed.after-filters": FiltersStay(),
     "api.seed.zero": on("generate_text")(lambda params, call: call(seed=params.get("seed") or ABSENT)),

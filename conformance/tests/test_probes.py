@@ -31,7 +31,9 @@ BOS_DIGEST = "353604b18578c128a4041b01b88827779acf98162b7d49a8893087f01765600a"
 """Digests of seed 0. A change here changes every certified input: it needs a new version of the suites."""
 
 GPT = [name for name in NAMES if Library(Path("unused"), "0").parts(name).document["architecture"] == "GPT-3"]
-COMPASSES = [name for name in NAMES if name.endswith("compass")]
+ALL_BITS = [name for name in NAMES if name.rpartition("-")[2] in ("compass", "full")]
+"""Probes whose weights have 24 bits."""
+COMPASSES = [name for name in ALL_BITS if name.endswith("compass")]
 AUTOMATA = ("script", "script-eos", "textless", "context-8")
 
 
@@ -132,11 +134,19 @@ def test_a_probe_changes_with_the_seed(name: str, tmp_path: Path) -> None:
     assert Library(tmp_path, "0").get(name).digest != Library(tmp_path, "1").get(name).digest
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in COMPASSES])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ALL_BITS])
 def test_every_weight_is_exact_in_bfloat16(name: str, library: Library) -> None:
     for tensor, values in read(library.get(name)).items():
         assert np.isfinite(values).all(), tensor
         assert np.array_equal(values.astype(ml_dtypes.bfloat16).astype(np.float32), values), tensor
+
+
+@pytest.mark.parametrize("name", [name for name in ALL_BITS if name not in COMPASSES])
+def test_every_tensor_with_all_bits_loses_some_in_a_narrower_dtype(name: str, library: Library) -> None:
+    assert library.get(name).facts["bits"] == 24
+    for tensor, values in read(library.get(name)).items():
+        for narrow in (np.float16, ml_dtypes.bfloat16):
+            assert np.mean(values.astype(narrow).astype(np.float32) != values) > 0.9, tensor
 
 
 @pytest.mark.parametrize("name", GPT)
