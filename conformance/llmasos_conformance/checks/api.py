@@ -517,14 +517,19 @@ check("seeded-stream", ask_seeded_stream, judge_seeded_stream, needs=("load_mode
 
 
 def ask_unseeded(given: Given, draw: Draw, candidate: Candidate) -> Asked:
-    """Without a seed, sampled calls are independent.
+    """Without a seed, sampled calls are independent, also behind calls with one.
 
-    Varies: the prompt, and the candidate's own randomness.
+    Varies: the prompt, the candidate's own randomness, and a seed that comes before each call if the case has it so.
     Compares: every pair of three results of 32 tokens, each one of 64 equally likely letters.
     Bound: two of three agree by chance with probability 3 · 64^-32, below 1e-57.
     """
     model, prompt = candidate.model(speaker(candidate.probes, EVEN)), _prompt(draw)
-    return {"samples": [model.sample_text(prompt, max_length=LENGTH, temperature=1.0) for _ in range(3)]}
+    seed, samples = _seed(draw) if given["behind_seeded"] else None, list[int]()
+    for _ in range(3):
+        if seed is not None:
+            model.generate_text(prompt, max_length=3, temperature=1.0, seed=seed)
+        samples.append(model.sample_text(prompt, max_length=LENGTH, temperature=1.0))
+    return {"samples": samples}
 
 
 def judge_unseeded(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -536,4 +541,16 @@ def judge_unseeded(given: Given, asked: Asked, reference: Reference) -> Finding:
     return passed()
 
 
-check("unseeded", ask_unseeded, judge_unseeded, needs=("load_model",))
+check(
+    "unseeded",
+    ask_unseeded,
+    judge_unseeded,
+    needs=("load_model",),
+    given={
+        "behind_seeded": {
+            "type": "boolean",
+            "default": False,
+            "description": "the same seeded call comes before each call; then the case needs seed",
+        }
+    },
+)

@@ -36,6 +36,7 @@ from llmasos_conformance.checks.bundles import (
 from llmasos_conformance.checks.faults import FAULTS
 from llmasos_conformance.checks.format import judge_rejects_document
 from llmasos_conformance.inputs import shuffled
+from llmasos_conformance.protocol import Array
 from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
@@ -181,13 +182,28 @@ def ask_stored_dtypes(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Bound: honest error of the claimed dtype.
     """
     of = _of(given)
-    ids, weights = few_ids(draw, config(of)), held(of)
+    ids, weights = few_ids(draw, config(of)), _stored(given)
     bundles = [candidate.probes.write(document(of), pack(weights, dtype)) for dtype in given["dtypes"]]
     return {"ids": ids, "logits": [candidate.model(bundle).forward([ids])[0] for bundle in bundles]}
 
 
+FAINT = 2.0**-17
+"""Weights are multiples of 1/128 below 1, and these parts of them numbers that float16 holds below its normal ones."""
+
+
+def _stored(given: Given) -> dict[str, Array]:
+    """Weights of a case; all embeddings are faint if it says so."""
+    weights = held(_of(given))
+    if not given["faint"]:
+        return weights
+    return {
+        name: (tensor * FAINT).astype(tensor.dtype) if "embedding" in name else tensor
+        for name, tensor in weights.items()
+    }
+
+
 def judge_stored_dtypes(given: Given, asked: Asked, reference: Reference) -> Finding:
-    bundle = reference.probes.write(document(_of(given)), pack(held(_of(given)), "F32"))
+    bundle = reference.probes.write(document(_of(given)), pack(_stored(given), "F32"))
     truth, honest = reference.logits(bundle, asked["ids"]), reference.honest_logits(bundle, asked["ids"])
     return numerics.worst(
         [
@@ -208,7 +224,12 @@ check(
             "minItems": 1,
             "items": {"enum": ["F64", "F32", "F16", "BF16"]},
             "description": "dtypes of storage",
-        }
+        },
+        "faint": {
+            "type": "boolean",
+            "default": False,
+            "description": "embeddings are so small that float16 stores them without a leading bit",
+        },
     },
     optional=OF,
 )

@@ -87,8 +87,13 @@ def letters_of(given: Given) -> tuple[str, Float64]:
 def model_of(given: Given) -> dict[str, Any]:
     """The model of a case, as `bundles.speaker` takes it."""
     letters, table = letters_of(given)
-    context = {"context": CALL + 8}
-    if isinstance(given["law"], str) or not any(isinstance(value, Mapping) for value in given["law"].values()):
+    context: dict[str, Any] = {"context": CALL + 8}
+    if given["architecture"] != "GPT-3":
+        context["architecture"] = given["architecture"]
+    if given["architecture"] == "Transformer":  # its targets begin behind the first letter, whatever the source says
+        context["start"] = ord(letters[0])
+    even = isinstance(given["law"], str) or not any(isinstance(value, Mapping) for value in given["law"].values())
+    if even and given["architecture"] != "Transformer":
         return {"law": dict(zip(letters, table[0], strict=True)), **context}
     links = [
         [one, other, float(table[i, j])]
@@ -174,7 +179,8 @@ def ask_drawn(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     while len(calls) * CALL < given["most"]:
         prompt = "".join(pick(draw, letters) for _ in range(4))
         options = {"max_length": CALL, "temperature": 1.0, **given["options"], **candidate.drawn_seed(draw)}
-        calls.append((prompt, str(model.generate_text(prompt, **options).text)))
+        text = str(model.generate_text(prompt, **options).text)
+        calls.append((letters[0] if given["architecture"] == "Transformer" else prompt, text))
         if _came_short(given, calls) or tried(given, calls).decision is not Decision.UNDECIDED:
             break
     return {"calls": calls}
@@ -243,6 +249,11 @@ check(
     needs=("load_model",),
     given={
         "law": LAW,
+        "architecture": {
+            "enum": ["GPT-3", "Llama", "Transformer"],
+            "default": "GPT-3",
+            "description": "of the model; the case needs it",
+        },
         "options": OPTIONS,
         "others": OTHERS,
         "alpha": {**RATE, "description": "chance of refusing a right sampler, at most"},

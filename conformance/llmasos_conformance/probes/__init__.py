@@ -30,7 +30,7 @@ Transformer, each trf-…
     numbers     plain full unheard uneven far untied learned positions unscaled cross deep-encoder deep-decoder
                 hot-attention hot-ffn small-variance asymmetric long wide overflow
     ties        uniform twins
-    automata    script echo
+    automata    script echo ends
     text        compass
 
 A bundle that somebody gives for a run stands in the place of given, llama-given, bert-given or trf-given.

@@ -196,6 +196,12 @@ def _compass(make: Maker) -> Parts:
     ).asking(24)
 
 
+@probe("trf-ends")
+def _ends(make: Maker) -> Parts:
+    """Rows of a batch that end one after the other: every sixth id ends, and the source decides what is written."""
+    return _model(make, Sizes(eos=tuple(range(5, 263, 6))), _Gains(cross=3.0, cross_scores=2.2))
+
+
 @probe("trf-untied")
 def _untied(make: Maker) -> Parts:
     """A head that is taken from the embedding although the model has one of its own."""
