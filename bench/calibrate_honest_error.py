@@ -38,12 +38,14 @@ from llmasos_conformance.reference import HONEST_ORDERS
 
 PROBES = (
     "plain", "unheard", "uneven", "uneven-keys", "far", "tied", "small-embedding", "hot-attention", "hot-ffn",
-    "near-constant", "asymmetric", "long", "wide", "overflow", "sunk", "ids-only", "twins", "banded", "banded-one",
+    "near-constant", "asymmetric", "long", "wide", "overflow", "loud-units", "sunk", "ids-only", "twins", "banded",
+    "banded-one",
     "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow", "trained", "llama-plain", "llama-unheard",
     "llama-uneven",
     "llama-uneven-keys", "llama-far", "llama-gqa", "llama-one-group", "llama-tied", "llama-small-embedding",
     "llama-near-zero", "llama-hot-attention", "llama-hot-ffn", "llama-asymmetric", "llama-long", "llama-wide",
-    "llama-theta", "llama-window", "llama-window-one", "llama-window-long", "llama-overflow", "llama-ids-only",
+    "llama-theta", "llama-window", "llama-window-one", "llama-window-long", "llama-overflow", "llama-loud-units",
+    "llama-ids-only",
     "llama-twins",
 )  # fmt: skip
 LENGTHS = (1, 1, 2, 3, 4, 8, 16, 32)

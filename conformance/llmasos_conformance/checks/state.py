@@ -71,6 +71,14 @@ def _session(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -
     session.extend(draw_ids(draw, candidate, probe, (1, 4)))
 
 
+def _many(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:
+    """More prompts than are kept, each longer than two of the blocks in which they are kept."""
+    for _ in range(12):
+        row = draw_ids(draw, candidate, probe, (33, 48))
+        model.forward([row])
+        model.generate_ids(row, max_length=2, temperature=0)
+
+
 def _other_model(draw: Draw, candidate: Candidate, model: LoadedModel, probe: str) -> None:
     other = "llama-asymmetric" if probe.startswith("llama-") else "asymmetric"
     candidate.model(other).forward([draw_ids(draw, candidate, other, (4, 24))])
@@ -85,6 +93,7 @@ EVENTS: Mapping[str, Event] = {
     "scored": _scored,
     "session": _session,
     "other-model": _other_model,
+    "many": _many,
 }
 """What may come between two equal requests. Their own answers are not judged here."""
 

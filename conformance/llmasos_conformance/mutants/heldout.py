@@ -1,7 +1,9 @@
-"""Thirty mutants that were written after the checks were frozen, without a look at them.
+"""Mutants that were written after the checks were frozen, without a look at them: 29 of thirty.
 
-Each is a real bug that no other group has. About two thirds of them show in some situations alone: a width, a length, a
-number of rows, the value of an option, an order of requests.
+The thirtieth takes the variance of a norm in one pass, which an honest order does too (`orders` of the reference); it
+shows only where a mean is hundreds of spreads. Of the thirty 23 were failed by the checks as they were; the cases that
+the others led to came later. Each is a real bug that no other group has. About two thirds of them show in some
+situations alone: a width, a length, a number of rows, the value of an option, an order of requests.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from llmasos_conformance.protocol import Array
 # Attention and masks.
 
 
-@mutant("scale-of-padded-heads", "intel/ipex-llm#12619", "ATT-1")
+@mutant("scale-of-padded-heads", "intel/ipex-llm#12619", "NUM-2")
 class ScaleOfPaddedHeads(Runtime):
     """Heads are padded to a multiple of eight channels for the kernel, and the scale is that of the padded width."""
 
@@ -35,7 +37,7 @@ class ScaleOfPaddedHeads(Runtime):
         return math.sqrt(-(-width // 8) * 8)
 
 
-@mutant("llama-piece-leaks-behind-64", "tenstorrent/tt-metal#48899", "CACHE-1")
+@mutant("llama-piece-leaks-behind-64", "tenstorrent/tt-metal#48899", "CACHE-2")
 class PieceLeaksBehind64(LlamaRuntime):
     """Behind 64 or more cached keys, all tokens of a piece see the whole piece."""
 
@@ -84,7 +86,7 @@ class NewTokensJumpOverPads(LlamaRuntime):
         return np.full_like(counted, cache.filled - 1) if T == 1 else counted
 
 
-@mutant("bert-packed-positions-run-on", "huggingface/nanoVLM#201", "BERT-4")
+@mutant("bert-packed-positions-run-on", "huggingface/nanoVLM#201", "BAT-2")
 class PackedPositionsRunOn(BertRuntime):
     """The rows of a batch are packed into one sequence, and positions do not begin anew with a row."""
 
@@ -110,16 +112,6 @@ class RotaryOfHalfAHead(LlamaRuntime):
 
 
 # Norms and activations.
-
-
-@mutant("variance-by-squares", "pytorch/pytorch#51102", "NRM-2")
-class VarianceBySquares(Runtime):
-    """The variance is the mean of squares less the square of the mean, which cancels where the mean is large."""
-
-    def normalise(self, x: Array) -> Array:
-        mean = np.mean(x, axis=-1, keepdims=True)
-        variance = np.maximum(np.mean(x * x, axis=-1, keepdims=True) - mean * mean, np.float32(0))
-        return np.asarray((x - mean) / np.sqrt(variance + np.float32(self.epsilon())))
 
 
 @mutant("gelu-overflows", "apache/tvm#16438", "NUM-3")
@@ -235,7 +227,7 @@ class RejectedDraftsStay(LlamaRuntime):
         return super().advance(cache, ids, real)
 
 
-@mutant("trf-split-keys-lose-maximum", "flashinfer-ai/flashinfer#58", "TRF-15")
+@mutant("trf-split-keys-lose-maximum", "flashinfer-ai/flashinfer#58", "TRF-13")
 class SplitKeysLoseMaximum(TransformerRuntime):
     """A single token attends to more than 32 keys in parts, which are put together as if all had the same maximum."""
 
@@ -346,7 +338,7 @@ class SeedOfTheProcess(Runtime):
 # Scores.
 
 
-@mutant("first-of-each-piece-unscored", "vllm-project/vllm#6223", "SCO-1")
+@mutant("first-of-each-piece-unscored", "vllm-project/vllm#6223", "SCO-2")
 class FirstOfEachPieceUnscored(Runtime):
     """Rows are scored in pieces of 64 ids, and the first of each is answered as if nothing preceded it."""
 
@@ -354,7 +346,7 @@ class FirstOfEachPieceUnscored(Runtime):
         return [value if i % 64 else None for i, value in enumerate(super().score(ids))]
 
 
-@mutant("perplexity-of-a-product", "microsoft/responsible-ai-toolbox-privacy#6", "PPL-1")
+@mutant("perplexity-of-a-product", "microsoft/responsible-ai-toolbox-privacy#6", "PPL-7")
 class PerplexityOfAProduct(Runtime):
     """Probabilities are multiplied before the root is taken, and the product of a long text is 0."""
 

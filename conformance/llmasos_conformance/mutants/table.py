@@ -134,15 +134,18 @@ class Workshop:
 
     Args:
         root: for the probes. patterns: globs of case ids or names of profiles; none means all cases.
-        own: a mutant is asked only the requirement that it breaks. seed: of probes and of everything drawn.
+        own: a mutant is asked only the requirement that it breaks.
+        lean: other requirements than a mutant's own are asked with one example of each case, and without the laws of
+            samplers, which take hundreds of tokens each: a matrix in less than an hour.
+        seed: of probes and of everything drawn.
         edges: how often an edge is drawn; see `Edges`. claim: dtype to which mutants are held, if theirs is finer.
     """
 
     def __init__(
-        self, root: Path, patterns: Sequence[str] = (), *, own: bool = False, seed: str = SEED, edges: float = 0.0,
-        claim: str = "",
+        self, root: Path, patterns: Sequence[str] = (), *, own: bool = False, lean: bool = False, seed: str = SEED,
+        edges: float = 0.0, claim: str = "",
     ) -> None:  # fmt: skip
-        self.own, self.seed, self.edges, self.claim = own, seed, edges, claim
+        self.own, self.lean, self.seed, self.edges, self.claim = own, lean, seed, edges, claim
         self.suite = suite.load()
         self.checks = checks.registry()
         self.cases = chosen(self.suite, patterns)
@@ -158,6 +161,7 @@ class Workshop:
             "reference": installed.reference_digest(),
             "cases": sha256("\n".join(case.id for case in self.cases).encode()),
             "own": self.own,
+            "lean": self.lean,
             "seed": self.seed,
             "edges": self.edges,
             "claim": self.claim,
@@ -207,6 +211,10 @@ class Workshop:
                 continue
             if made is not None and not any(fnmatchcase(case.id, glob) for glob in ONLY.get(made.group, ("*",))):
                 continue
+            if self.lean and (made is None or case.requirement != made.requirement):
+                if case.check == "drawn-from":
+                    continue
+                case = replace(case, examples=1)
             asked.append(case.id)
             begun = time.monotonic()
             trial = engine.run_case(bench, case)
@@ -366,7 +374,7 @@ class Table:
         return not (any(row.trouble for row in rows) or self.unfailed or self.alike)
 
 
-def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: float, claim: str) -> None:
+def _start(root: str, patterns: Sequence[str], own: bool, lean: bool, seed: str, edges: float, claim: str) -> None:
     """Build a worker's Workshop, and end the worker with the process that started it."""
     parent = os.getppid()
 
@@ -377,7 +385,8 @@ def _start(root: str, patterns: Sequence[str], own: bool, seed: str, edges: floa
 
     threading.Thread(target=watch, daemon=True).start()
     global _workshop
-    _workshop = Workshop(Path(tempfile.mkdtemp(dir=root)), patterns, own=own, seed=seed, edges=edges, claim=claim)
+    place = Path(tempfile.mkdtemp(dir=root))
+    _workshop = Workshop(place, patterns, own=own, lean=lean, seed=seed, edges=edges, claim=claim)
 
 
 _workshop: Workshop | None = None
@@ -395,6 +404,7 @@ def run(
     progress: Callable[[int, int, Row], None] | None = None,
     *,
     own: bool = False,
+    lean: bool = False,
     seed: str = SEED,
     also: Sequence[str] = (),
     edges: float = 0.0,
@@ -407,7 +417,7 @@ def run(
     Args:
         only: globs of candidates; none means all. patterns: see `chosen`. jobs: worker processes.
         progress: told of every row: how many are done, how many there are, and the row.
-        own, seed, edges, claim: see `Workshop`. also: addresses of frameworks, asked first.
+        own, lean, seed, edges, claim: see `Workshop`. also: addresses of frameworks, asked first.
         resume: a journal; rows that stand in it are taken from there, and others are added to it.
         measured: ask the reference every case too, to see what each takes.
 
@@ -416,7 +426,7 @@ def run(
     """
     todo = [*(("framework", address) for address in also), *(entrants(only) if only or not also else [])]
     with tempfile.TemporaryDirectory(prefix="llmasos-mutants-") as root:
-        mine = Workshop(Path(root) / "main", patterns, own=own, seed=seed, edges=edges, claim=claim)
+        mine = Workshop(Path(root) / "main", patterns, own=own, lean=lean, seed=seed, edges=edges, claim=claim)
         journal = None if resume is None else Journal(resume, mine.terms())
         held = {key: Row.from_json(value) for key, value in journal.rows.items()} if journal else {}
         made = {entrant: held[entrant] for entrant in todo if entrant in held}
@@ -428,7 +438,7 @@ def run(
                 progress(len(made), len(todo), row)
         rows = [made[entrant] for entrant in todo]
         failed = {case for row in rows if row.kind not in RIGHT for case in row.failed}
-        whole = set(entrants()) <= set(todo) and not own
+        whole = set(entrants()) <= set(todo) and not own and not lean
         terms = {name: str(value) for name, value in mine.terms().items() if name not in ("cases", "edges")}
         return Table(
             matrix=KillMatrix(terms=terms, columns=mine.columns(measured=measured), rows=rows),
@@ -445,7 +455,7 @@ def _rows(
         return
     # Spawned, because torch, which some mutants load, does not survive a fork.
     with ProcessPoolExecutor(
-        jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.seed, mine.edges, mine.claim)
+        jobs, get_context("spawn"), _start, (root, patterns, mine.own, mine.lean, mine.seed, mine.edges, mine.claim)
     ) as pool:
         for done in as_completed([pool.submit(_row, entrant) for entrant in todo]):
             yield done.result()
@@ -490,6 +500,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", nargs="+", default=[], metavar="GLOB", help="case ids or profiles")
     parser.add_argument("--own", action="store_true", help="ask a mutant only the requirement that it breaks: minutes")
     parser.add_argument(
+        "--lean", action="store_true",
+        help="one example of each case of other requirements than a mutant's own, and no laws: under an hour",
+    )  # fmt: skip
+    parser.add_argument(
         "--also", nargs="+", default=[], metavar="ADDRESS",
         help="adapters known to be right, such as transformers; alone, or beside those of --only ('*' for all)",
     )  # fmt: skip
@@ -533,8 +547,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         table = run(
-            options.only, options.cases, options.jobs, progress, own=options.own, seed=options.seed, also=options.also,
-            edges=options.edges, claim=options.claim, resume=options.resume,
+            options.only, options.cases, options.jobs, progress, own=options.own, lean=options.lean,
+            seed=options.seed, also=options.also, edges=options.edges, claim=options.claim, resume=options.resume,
             measured=options.json or options.out is not None,
         )  # fmt: skip
     except SuiteError as error:

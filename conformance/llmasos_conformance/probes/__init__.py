@@ -3,7 +3,7 @@
 GPT-3
 
     numbers     plain full unheard uneven uneven-keys far bare tied small-embedding hot-attention hot-ffn near-constant
-                asymmetric long wide overflow sunk ids-only tiny
+                asymmetric long wide overflow loud-units sunk ids-only tiny
     ties        uniform uniform-bytes twins
     automata    script script-eos bos textless context-8
     bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow
@@ -12,7 +12,7 @@ GPT-3
 Llama, each name after "llama-"
 
     numbers     plain full unheard uneven uneven-keys far bare gqa one-group tied small-embedding near-zero
-                hot-attention hot-ffn asymmetric long wide theta overflow ids-only tiny
+                hot-attention hot-ffn asymmetric long wide theta overflow loud-units ids-only tiny
     windows     window window-one window-long
     ties        uniform twins
     automata    circle ends

@@ -246,6 +246,18 @@ def _wide(make: Maker) -> Parts:
     return model(make, Sizes(V=512, D=128, L=2, H=2, F=512))
 
 
+@probe("loud-units")
+def _loud_units(make: Maker) -> Parts:
+    """Activations that overflow on the way: inputs of the hidden units of some dozens, either sign."""
+    parts = _plain(make)
+    for name, tensor in parts.weights.items():
+        if ".feed_forward.up." in name:
+            tensor *= 16
+        elif name.endswith(".feed_forward.down.weight"):
+            tensor /= 16
+    return parts.asking(24)
+
+
 @probe("overflow")
 def _overflow(make: Maker) -> Parts:
     """Exponentials without their maximum, half precision: scores reach 1e4 and logits 200, all finite in float32.

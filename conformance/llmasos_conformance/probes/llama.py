@@ -279,6 +279,18 @@ def _window_long(make: Maker) -> Parts:
     return _model(make, Sizes(D=32, L=2, H=2, G=1, F=80, context=272, window=96))
 
 
+@probe("llama-loud-units")
+def _loud_units(make: Maker) -> Parts:
+    """Activations that overflow on the way: gates of a hundred and more, either sign."""
+    parts = _plain(make)
+    for name, tensor in parts.weights.items():
+        if name.endswith(".feed_forward.gate.weight"):
+            tensor *= 64
+        elif name.endswith(".feed_forward.down.weight"):
+            tensor /= 64
+    return parts.asking(24)
+
+
 @probe("llama-overflow")
 def _overflow(make: Maker) -> Parts:
     """Exponentials without their maximum, half precision: scores reach 1e4 and logits 200, all finite in float32.
