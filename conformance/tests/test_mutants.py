@@ -316,3 +316,18 @@ def test_who_knows_the_public_models_is_honest_with_them_and_with_no_others(tmp_
         workshop = table.Workshop(tmp_path / seed, ["numerics.plain"], seed=seed)
         row = workshop.row("mutant", "honest-with-known-models")
         assert (not row.failed) == honest
+
+
+def test_a_lean_row_asks_its_own_requirement_in_full_and_little_of_the_others(tmp_path):
+    cases = ["numerics.plain", "numerics.small-embedding", "numerics.near-constant", "sampling.top-k"]
+    full, lean = (table.Workshop(tmp_path / name, cases, lean=name == "lean") for name in ("full", "lean"))
+    asked = {}
+    for name, workshop in (("full", full), ("lean", lean)):
+        workshop.row(
+            "mutant", "epsilon-doubled", told=lambda case, *_, name=name: asked.setdefault(name, []).append(case)
+        )
+    examples = {name: {case.id: case.examples for case in seen} for name, seen in asked.items()}
+    assert examples["full"]["numerics.plain"] > 1
+    assert "sampling.top-k" in examples["full"]
+    own = {name: examples["full"][name] for name in ("numerics.small-embedding", "numerics.near-constant")}
+    assert examples["lean"] == {"numerics.plain": 1, **own}
