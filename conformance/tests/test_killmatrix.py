@@ -2,12 +2,15 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from llmasos_conformance import killmatrix, suite
 from llmasos_conformance.errors import SuiteError
 from llmasos_conformance.killmatrix import INTERFACES, Column, KillMatrix, Row, interface
+from llmasos_conformance.mutants import table
+from llmasos_conformance.mutants.catalogue import mutants
 from llmasos_conformance.protocol import CAPABILITIES
 
 COLUMNS = {
@@ -123,3 +126,37 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SuiteError, match="cannot be read") as caught:
         killmatrix.read(tmp_path / "none.json")
     assert "none.json" in caught.value.render()
+
+
+REPORTS = Path(__file__).parents[2] / "reports"
+
+
+@pytest.mark.parametrize(("page", "lang"), [("kill-matrix.md", "en"), ("kill-matrix.zh.md", "zh")])
+def test_the_published_pages_hold_what_the_published_matrix_says(page, lang):
+    made = killmatrix.read(REPORTS / "kill-matrix.json")
+    text = (REPORTS / page).read_text(encoding="utf-8")
+    held = text.partition("<!-- tables -->\n")[2].partition("<!-- end -->")[0]
+    assert held == made.page(lang)
+
+
+def test_the_published_matrix_names_known_mutants_and_cases():
+    made, loaded = killmatrix.read(REPORTS / "kill-matrix.json"), suite.load()
+    known = {*loaded.cases, *loaded.withdrawn}
+    assert set(made.columns) <= known
+    assert {row.name for row in made.mutants} <= set(mutants())
+    assert len(made.mutants) > 1000
+
+
+def test_the_published_matrix_is_the_one_that_is_read_beside_failures():
+    assert killmatrix.find() == REPORTS / "kill-matrix.json"
+
+
+def test_a_published_matrix_is_shown_as_its_tables(capsys):
+    assert table.main(["--show", str(REPORTS / "kill-matrix.json"), "--lang", "zh"]) == 0
+    assert capsys.readouterr().out == killmatrix.read(REPORTS / "kill-matrix.json").page("zh")
+
+
+def test_showing_what_is_no_matrix_is_refused(tmp_path, capsys):
+    (tmp_path / "m.json").write_text("{}")
+    assert table.main(["--show", str(tmp_path / "m.json")]) == 2
+    assert "no kill matrix" in capsys.readouterr().err

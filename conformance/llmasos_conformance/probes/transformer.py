@@ -198,8 +198,8 @@ def _compass(make: Maker) -> Parts:
 
 @probe("trf-ends")
 def _ends(make: Maker) -> Parts:
-    """Rows of a batch that end one after the other: every sixth id ends, and the source decides what is written."""
-    return _model(make, Sizes(eos=tuple(range(5, 263, 6))), _Gains(cross=3.0, cross_scores=2.2))
+    """Rows of a batch that end one after the other: every third id ends, and the source decides what is written."""
+    return _model(make, Sizes(eos=tuple(range(2, 263, 3))), _Gains(cross=3.0, cross_scores=2.2))
 
 
 @probe("trf-untied")
