@@ -686,6 +686,25 @@ def test_many_wrong_logits_come_before_a_missing_answer(failing):
     assert failing(("s", "raised: oops", {}), *numeric[1:])[0] == "s"
 
 
+def test_failures_of_one_known_bug_are_told_as_one_cause_before_the_list():
+    from llmasos_conformance import causes, suite
+    from llmasos_conformance.plugin import summary
+
+    loaded, matrix = suite.load(), causes.known()
+    row = next(row for row in matrix.mutants if row.name == "epsilon-doubled")
+    asked = [case for case in row.asked if case in loaded.cases]
+    records = [
+        {"case": case, "requirement": loaded.cases[case].requirement, "level": "MUST", "missing": [], "emulated": [],
+         "state": "fail" if case in row.failed else "pass", "message": "off",
+         "figures": {"ratio": 2.0 ** row.loud[case]} if case in row.loud else {}}
+        for case in asked
+    ]  # fmt: skip
+    _, lines = summary.summarise(loaded, asked, frozenset(), records)
+    told = [line for line in lines if line.startswith(("likely", "logits", "failing"))]
+    assert told[0].startswith("likely cause 1: NRM-1 ")
+    assert not any(line.startswith("logits are off") for line in told)
+
+
 def test_many_failures_are_summed_up_and_the_loudest_is_to_be_read_first():
     from llmasos_conformance import suite
     from llmasos_conformance.plugin import summary

@@ -118,7 +118,8 @@ def summarise(
     lines = _table({chapter: row for chapter, row in table.items() if set(row) != {"not_run"}})
     found, rest = causes.likely(seen(records))
     lines += causes.told(found, rest, {name: each.sentence for name, each in suite.requirements.items()})
-    lines += _failing(suite, ranked(records), explained=bool(found))
+    explained = sum(len(cause.explains) for cause in found) > len(rest)
+    lines += _failing(suite, ranked(records), explained=explained)
     if len(outcomes) > len(worst):
         lines.append("some cases ran more than once; a verdict needs one answer to each")
     if names := sorted({name for record in records for name in record["missing"]}):
@@ -207,7 +208,7 @@ def ranked(records: Sequence[Record]) -> list[Record]:
 
 
 def _failing(suite: Suite, failing: Sequence[Record], *, explained: bool) -> list[str]:
-    """The failing requirements with their cases, as many as a person reads; explained if a cause was told of."""
+    """The failing requirements with their cases, as many as a person reads; explained if causes were told of most."""
     lines = []
     numeric = [record for record in failing if loudness(record) is not None]
     if len(numeric) > MANY and not explained:
