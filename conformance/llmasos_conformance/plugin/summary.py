@@ -169,10 +169,10 @@ def next_step(
 
 
 def seen(records: Sequence[Record]) -> dict[str, causes.Seen]:
-    """Cases that passed or failed; one that did both has failed."""
+    """Cases that passed or failed; one that did both has failed. What was not answered resembles no wrong answer."""
     made = {}
     for record in sorted(records, key=lambda record: record["state"] == "fail"):
-        if record["state"] in ("pass", "fail"):
+        if record["state"] in ("pass", "fail") and not unanswered(record["message"]):
             loud = killmatrix.loudness(record["figures"])
             made[record["case"]] = causes.Seen(passed=record["state"] == "pass", loud=loud)
     return made
