@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llmasos_conformance import installed, suite
+from llmasos_conformance.killmatrix import HONEST_SHARE
 from llmasos_conformance.mutants import table
 
 PROPERTIES = (
@@ -31,7 +32,7 @@ PROPERTIES = (
 )  # fmt: skip
 """Suites whose verdicts rest on numbers that a candidate computed."""
 
-BINS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+BINS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, HONEST_SHARE)
 
 
 def of_seed(rows: Iterable[table.Row]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def main() -> int:
         return 2
     print(summary(lines))
     right = not any(line["failed"] or line["undecided"] for line in lines)
-    return 0 if right and max(share for line in lines for share, _ in line["shares"].values()) <= 0.5 else 1
+    return 0 if right and max(share for line in lines for share, _ in line["shares"].values()) <= HONEST_SHARE else 1
 
 
 if __name__ == "__main__":

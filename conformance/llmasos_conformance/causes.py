@@ -5,12 +5,13 @@ whose failures are those of one of them has, very likely, that bug or one beside
 each must fail little that the candidate passes, and the one that explains most of what is left comes first. What no
 known bug explains is said too. This is a reading aid: no verdict rests on it.
 
-Source: a fault dictionary, as circuits are diagnosed with; the cover is the greedy one.
+Source: a fault dictionary, as circuits are diagnosed with; the cover is the greedy one. The thresholds are judgement;
+how often the first cause is the right one with them is what `bench/likely_causes.py` prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import mean, median
@@ -19,6 +20,7 @@ from typing import Any
 from llmasos_conformance import killmatrix
 from llmasos_conformance.errors import SuiteError
 from llmasos_conformance.killmatrix import KillMatrix, Row
+from llmasos_conformance.verdict import State, unanswered
 
 FAITHFUL = 0.75
 """So large a part of what a known bug fails must fail here too, else the bug is not there."""
@@ -46,6 +48,21 @@ class Seen:
 
     passed: bool
     loud: float | None = None
+
+
+def seen(verdicts: Iterable[tuple[str, str, str, Mapping[str, float]]]) -> dict[str, Seen]:
+    """Cases that passed or failed; one that did both has failed. What was not answered resembles no wrong answer.
+
+    Args:
+        verdicts: case, state, message and figures of each outcome.
+    """
+    made: dict[str, Seen] = {}
+    for case, state, message, figures in verdicts:
+        if state not in (State.PASS, State.FAIL) or unanswered(message):
+            continue
+        if case not in made or state == State.FAIL:
+            made[case] = Seen(passed=state == State.PASS, loud=killmatrix.loudness(figures))
+    return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

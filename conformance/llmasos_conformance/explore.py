@@ -22,10 +22,7 @@ from llmasos_conformance.candidate import Exchange, Live
 from llmasos_conformance.engine import Bench, Trial
 from llmasos_conformance.inputs import Draw, HypothesisDraw
 from llmasos_conformance.suite import Case
-from llmasos_conformance.verdict import Finding, Outcome, State
-
-NO_ANSWER = ("raised: ", "malformed: ", "died: ", "a valid request was refused: ")
-"""How the engine's messages begin where the candidate gave no answer that could be judged."""
+from llmasos_conformance.verdict import Finding, Outcome, State, unanswered
 
 SEARCH_EXAMPLES = 50
 """Examples that Hypothesis may draw to find a failure that the certified inputs have already shown."""
@@ -89,7 +86,7 @@ def kind(finding: Finding) -> tuple[State, str, bool]:
     measured.
     """
     message = finding.message
-    if message.startswith(NO_ANSWER):
+    if unanswered(message):
         return finding.state, re.split(r"\d", message, maxsplit=1)[0], False
     word = re.match(r"\W*([^\W\d]*)", message)
     return finding.state, word[1] if word else "", "ratio" in finding.figures

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
-from llmasos_conformance import causes, killmatrix
+from llmasos_conformance import causes
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
 from llmasos_conformance.verdict import Outcome, State, Verdict, decide
 
@@ -241,12 +241,11 @@ def headline(content: Mapping[str, Any]) -> str:
 
 def likely_causes(content: Mapping[str, Any]) -> tuple[list[causes.Cause], list[str]]:
     """What known bugs explain of a statement's failures, and what none explains; see `causes`."""
-    seen = {}
-    for check in content["predicate"]["checks"]:
-        if check["outcome"] in (State.PASS, State.FAIL):
-            loud = killmatrix.loudness({name: float(text) for name, text in check["figures"].items()})
-            seen[check["id"]] = causes.Seen(passed=check["outcome"] == State.PASS, loud=loud)
-    return causes.likely(seen)
+    verdicts = []
+    for made in content["predicate"]["checks"]:
+        figures = {name: float(text) for name, text in made["figures"].items()}
+        verdicts.append((made["id"], made["outcome"], made.get("message", ""), figures))
+    return causes.likely(causes.seen(verdicts))
 
 
 def markdown(

@@ -107,6 +107,15 @@ class Outcome:
         return self.state in (State.PASS, State.WAIVED, State.NOT_APPLICABLE)
 
 
+NO_ANSWER = ("raised: ", "malformed: ", "died: ", "a valid request was refused: ")
+"""How the message of a failure begins that is no wrong answer but none."""
+
+
+def unanswered(message: str) -> bool:
+    """Whether a failure with this message is no wrong answer but none: raised, malformed, died, refused."""
+    return message.startswith(NO_ANSWER)
+
+
 METHODS = frozenset(
     {
         "tokenize", "forward", "session", "generate_ids", "batch", "score", "perplexity", "bleu", "rouge", "encode",

@@ -137,3 +137,16 @@ def test_an_error_is_as_loud_as_its_binary_logarithm():
     assert killmatrix.loudness({"ratio": float("nan")}) == killmatrix.LOUDEST
     assert killmatrix.loudness({"peak": 3.0}) is None
     assert killmatrix.loudness({"ratio": 0.0}) is None
+
+
+def test_what_passed_and_failed_has_failed_and_what_was_not_answered_or_judged_is_left_out():
+    made = causes.seen(
+        [
+            ("twice", "fail", "logits are off", {"ratio": 8.0}),
+            ("twice", "pass", "", {}),
+            ("crashed", "fail", "raised: KeyError", {}),
+            ("open", "inconclusive", "cannot tell", {}),
+            ("right", "pass", "", {"ratio": 2.0}),
+        ]
+    )
+    assert made == {"twice": Seen(passed=False, loud=3.0), "right": Seen(passed=True, loud=1.0)}

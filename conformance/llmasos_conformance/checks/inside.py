@@ -331,7 +331,8 @@ def judge_gradients(given: Given, asked: Asked, reference: Reference) -> Finding
 
 
 CANCELLED = 16.0
-"""A tensor of this many roundoffs of the largest one holds nothing but what a cancellation left."""
+"""A tensor of this many roundoffs of the largest one holds nothing but what a cancellation left: sums of some dozens of
+terms, which cancel, leave a few roundoffs of them."""
 
 
 def _rms(tensor: Array) -> float:

@@ -508,6 +508,10 @@ class Runtime(Learning):
         if self.has_text:
             yield from self.piece(row)
 
+    def stands_behind(self, row: Row) -> Sequence[int]:
+        """What the new ids of a row stand behind."""
+        return row.prompt
+
     def ends(self, chosen: int) -> bool:
         return chosen in self.config.eos
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from llmasos_conformance.mutants.loader import refuse
 from llmasos_conformance.mutants.runtime import Request, Row, Runtime, Shape
-from llmasos_conformance.mutants.transformer_runtime import TransformerRuntime
 from llmasos_conformance.protocol import Array
 
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
@@ -102,10 +101,6 @@ class Shaping(Runtime):
     def repeated_ids(self, row: Row) -> Sequence[int]:
         """Ids that the factor counts: all that the model was given, and all that it chose."""
         return [*self.stands_behind(row), *row.ids]
-
-    def stands_behind(self, row: Row) -> Sequence[int]:
-        """What the new ids stand behind; a Transformer's stand behind its start."""
-        return [self.first()] if isinstance(self, TransformerRuntime) else row.prompt
 
     def came(self, row: Row) -> Sequence[int]:
         """Ids that the subtracted penalties count."""

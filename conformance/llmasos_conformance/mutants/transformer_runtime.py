@@ -18,7 +18,7 @@ import numpy as np
 
 from llmasos_conformance.mutants.encoders import EncoderRuntime, attention, feed_forward, normed
 from llmasos_conformance.mutants.loader import LARGEST, PARAMETERS, Config, Loader, Opened, refuse
-from llmasos_conformance.mutants.runtime import Cache, Request, Slot
+from llmasos_conformance.mutants.runtime import Cache, Request, Row, Slot
 from llmasos_conformance.protocol import Array
 
 OWN = frozenset({"num_decoder_layers", "positions", "scale_embeddings", "embedding_norm", "decoder_start_token_id"})
@@ -255,6 +255,10 @@ class TransformerRuntime(EncoderRuntime):
 
     def prepare(self, prompts: Sequence[Sequence[int]], steps: int) -> tuple[Cache, Array, Array]:
         return self.read_in(prompts), np.full((len(prompts), 1), self.first()), np.ones((len(prompts), 1), bool)
+
+    def stands_behind(self, row: Row) -> Sequence[int]:
+        """What a target begins with; the prompt is its source."""
+        return [self.first()]
 
     def first(self) -> int:
         """The id that a target starts with."""

@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmasos_conformance import causes, killmatrix, verdict
-from llmasos_conformance.explore import NO_ANSWER
+from llmasos_conformance import causes, verdict
 from llmasos_conformance.suite import Case, Requirement, Suite
-from llmasos_conformance.verdict import Outcome, State
+from llmasos_conformance.verdict import Outcome, State, unanswered
 
 Record = Mapping[str, Any]
 """What is kept of an outcome; see `record`."""
@@ -116,7 +115,9 @@ def summarise(
         chapter = suite.requirements[suite.cases[name].requirement].chapter
         table.setdefault(chapter, Counter())[state] += 1
     lines = _table({chapter: row for chapter, row in table.items() if set(row) != {"not_run"}})
-    found, rest = causes.likely(seen(records))
+    found, rest = causes.likely(
+        causes.seen((record["case"], record["state"], record["message"], record["figures"]) for record in records)
+    )
     lines += causes.told(found, rest, {name: each.sentence for name, each in suite.requirements.items()})
     explained = sum(len(cause.explains) for cause in found) > len(rest)
     lines += _failing(suite, ranked(records), explained=explained)
@@ -166,21 +167,6 @@ def next_step(
     if verdict == "conformant":
         return certify
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
-
-
-def seen(records: Sequence[Record]) -> dict[str, causes.Seen]:
-    """Cases that passed or failed; one that did both has failed. What was not answered resembles no wrong answer."""
-    made = {}
-    for record in sorted(records, key=lambda record: record["state"] == "fail"):
-        if record["state"] in ("pass", "fail") and not unanswered(record["message"]):
-            loud = killmatrix.loudness(record["figures"])
-            made[record["case"]] = causes.Seen(passed=record["state"] == "pass", loud=loud)
-    return made
-
-
-def unanswered(message: str) -> bool:
-    """Whether a failure is no wrong answer but none: raised, malformed, died, refused."""
-    return message.startswith(NO_ANSWER)
 
 
 def loudness(record: Record) -> float | None:
