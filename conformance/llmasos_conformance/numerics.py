@@ -216,6 +216,23 @@ def judge_logits(
     return _naming_coarse(finding, label, dtype, got)
 
 
+def wrong_positions(got: Array, truth: Array, honest: Sequence[Array], dtype: str) -> npt.NDArray[np.bool_]:
+    """Positions of a row whose logits break the bound of a position or of one logit, or are not finite; [T].
+
+    What is wrong over the row alone is wrong at no position. The honest errors are those of the row.
+
+    Args:
+        got, truth, honest, dtype: as in `judge_logits`, got of the shape of the truth.
+    """
+    values, exact = np.asarray(got, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    unit = honest_error(exact, honest, dtype)
+    errors = _errors(np.where(np.isfinite(values), values, 0.0), exact) / unit.scale
+    far = np.sqrt(np.mean(errors * errors, axis=-1)) > KAPPA_POSITION[dtype] * unit.position
+    peak = np.max(np.abs(errors), axis=-1) > KAPPA_MAX[dtype] * unit.peak
+    wrong: npt.NDArray[np.bool_] = np.any(_odd(values, exact), axis=-1) | far | peak
+    return wrong
+
+
 def judge_rows(
     label: str, got: Sequence[Array], truth: Sequence[Array], honest: Sequence[Sequence[Array]], dtype: str
 ) -> Finding:
@@ -488,14 +505,20 @@ def _place(label: str, at: Sequence[int], row: int | None) -> str:
     return f"{label}{list(at) if row is None else [row, *at]}"
 
 
+def _odd(values: Array, exact: Array) -> npt.NDArray[np.bool_]:
+    """Values that are not finite where the truth is, or finite where it is not, or another infinity."""
+    same = (values == exact) | (np.isnan(values) & np.isnan(exact))  # equal infinities, or both NaN
+    odd: npt.NDArray[np.bool_] = ~(np.isfinite(values) & np.isfinite(exact)) & ~same
+    return odd
+
+
 def _unfit(label: str, values: Array, exact: Array, row: int | None) -> Finding | None:
     """A failure if a row has another shape, or is not finite where the truth is, or finite where the truth is not."""
     if values.shape != exact.shape:
         name = label if row is None else f"{label}[{row}]"
         came, due = list(values.shape), list(exact.shape)
         return failed(f"{name} has shape {came}, {due} was due", expected=due, got=came)
-    same = (values == exact) | (np.isnan(values) & np.isnan(exact))  # equal infinities, or both NaN
-    odd = np.argwhere(~(np.isfinite(values) & np.isfinite(exact)) & ~same)
+    odd = np.argwhere(_odd(values, exact))
     if not odd.size:
         return None
     at = tuple(int(i) for i in odd[0])

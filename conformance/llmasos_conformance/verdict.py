@@ -13,6 +13,7 @@ passed is incomplete.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +115,31 @@ NO_ANSWER = ("raised: ", "malformed: ", "died: ", "a valid request was refused: 
 def unanswered(message: str) -> bool:
     """Whether a failure with this message is no wrong answer but none: raised, malformed, died, refused."""
     return message.startswith(NO_ANSWER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongPositions:
+    """Where a row of logits is wrong: at how many of how many positions, and the first of them, counted from 0."""
+
+    wrong: int
+    of: int
+    first: int
+
+    def __str__(self) -> str:
+        return f"wrong at {self.wrong} of {self.of} positions, first at {self.first}"
+
+
+_WRONG_POSITIONS = re.compile(r"wrong at (\d+) of (\d+) positions, first at (\d+)")
+
+
+def wrong_positions(message: str) -> WrongPositions | None:
+    """What the message of a failure says of positions; None if nothing.
+
+    It stands in the message and is no figure: where the first position beyond a bound is, depends on the honest errors
+    of the machine that judges wherever an error is near the bound, and figures have to come out when judged again.
+    """
+    found = _WRONG_POSITIONS.search(message)
+    return found and WrongPositions(wrong=int(found[1]), of=int(found[2]), first=int(found[3]))
 
 
 METHODS = frozenset(

@@ -539,6 +539,19 @@ class TwoWays:
         return [self.truth[: len(ids)] + 1e-7]
 
 
+def test_a_failure_against_the_truth_says_at_how_many_positions_and_where_it_begins():
+    truth = TwoWays(1.0)
+    got = truth.truth.copy()
+    got[2:, 0] += 1.0
+    finding = rows.against_truth(truth, "p", [2, 2, 2, 2], got, when="four ids")
+    assert finding.message.endswith("; wrong at 2 of 4 positions, first at 2 (four ids)")
+    assert "position" in finding.figures
+    assert "first" not in finding.figures  # figures have to come out when judged again, on any machine
+    assert "positions" not in rows.against_truth(truth, "p", [2], got[3:]).message  # one position says it already
+    assert "positions" not in rows.against_truth(truth, "p", [2, 2], got).message  # another shape has none
+    assert rows.against_truth(truth, "p", [2, 2], got[:2]).message == ""
+
+
 def test_a_choice_within_the_margin_is_right_either_way_and_ends_a_comparison():
     close, apart = TwoWays(1e-9), TwoWays(1.0)
     assert rows.unlike_greedy(close, "p", [2], [0, 1]).ok

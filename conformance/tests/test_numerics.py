@@ -29,6 +29,7 @@ from llmasos_conformance.numerics import (
     judge_same,
     log_softmax,
     margin,
+    wrong_positions,
 )
 from llmasos_conformance.probes import Library
 from llmasos_conformance.probes.given import LARGEST_VOCABULARY
@@ -100,6 +101,23 @@ def test_what_is_not_finite_fails_and_is_located(value: float) -> None:
     finding = judge_logits("logits", got, TRUTH, HONEST, "float32")
     assert finding.message == f"logits[2, 7] is {value:.9g}, {TRUTH[2, 7]:.9g} was due"
     assert all(math.isfinite(figure) for figure in finding.figures.values())
+
+
+def test_wrong_positions_are_those_beyond_a_bound_and_no_honest_one_is() -> None:
+    got = TRUTH + noise(9, 1e-6)
+    assert not wrong_positions(got, TRUTH, HONEST, "float32").any()
+    got[2] += 2 * KAPPA_POSITION["float32"] * 1e-6  # all of a position
+    got[3, 7] += 20 * KAPPA_MAX["float32"] * 1e-6  # one logit of it
+    got[4, 0] = math.nan
+    assert wrong_positions(got, TRUTH, HONEST, "float32").tolist() == [False, False, True, True, True]
+
+
+def test_no_position_is_wrong_where_the_truth_is_infinite_in_the_same_way() -> None:
+    truth = TRUTH.copy()
+    truth[1, 1] = -math.inf
+    honest = [truth + noise(seed, 1e-6) for seed in range(1, 5)]
+    assert not wrong_positions(truth, truth, honest, "float32").any()
+    assert wrong_positions(TRUTH, truth, honest, "float32").tolist() == [False, True, False, False, False]
 
 
 def test_what_is_not_finite_passes_where_the_truth_is_not_finite_either() -> None:

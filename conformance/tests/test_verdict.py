@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from llmasos_conformance.verdict import Outcome, State, Verdict, decide, emulated_in
+from llmasos_conformance.verdict import Outcome, State, Verdict, WrongPositions, decide, emulated_in, wrong_positions
 
 PASS, FAIL = State.PASS, State.FAIL
 
@@ -83,3 +83,10 @@ EMULATED = ["format", "arguments", "generate_text", "stop"]
 def test_what_the_adapter_adds_is_marked_on_every_case_that_exercises_it(case, needs, due):
     assert emulated_in(case, needs, EMULATED) == due
     assert emulated_in(case, needs, []) == ()
+
+
+def test_what_a_message_says_of_wrong_positions_is_read_from_it_and_nothing_else_is():
+    said = WrongPositions(wrong=115, of=140, first=25)
+    assert wrong_positions(f"logits[109, 221] is 3.3, -0.1 was due; {said} (140 ids)") == said
+    assert wrong_positions("logits[109, 221] is 3.3, -0.1 was due") is None
+    assert wrong_positions("") is None

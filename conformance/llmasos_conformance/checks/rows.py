@@ -27,7 +27,7 @@ from llmasos_conformance.inputs import sequence
 from llmasos_conformance.probes import GIVEN
 from llmasos_conformance.protocol import DETERMINISM, Array, Generation
 from llmasos_conformance.reference import NOTHING, Beside
-from llmasos_conformance.verdict import Finding, failed, passed
+from llmasos_conformance.verdict import Finding, WrongPositions, failed, passed
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Candidate
@@ -102,7 +102,7 @@ def against_truth(
     row: int | None = None,
     beside: Beside = NOTHING,
 ) -> Finding:
-    """Whether logits are the reference's.
+    """Whether logits are the reference's; a failure says at how many positions they are not.
 
     Args:
         probe: name, or a bundle in the reference's library. ids: T ids. got: [T, V].
@@ -110,7 +110,14 @@ def against_truth(
         beside: source or token types of the row.
     """
     truth, honest = reference.logits(probe, ids, beside), reference.honest_logits(probe, ids, beside)
-    return told(numerics.judge_logits(label, got, truth, honest, reference.claims.dtype, row=row), when)
+    dtype = reference.claims.dtype
+    finding = numerics.judge_logits(label, got, truth, honest, dtype, row=row)
+    if not finding.ok and got.shape == truth.shape and len(truth) > 1:
+        at = np.flatnonzero(numerics.wrong_positions(got, truth, honest, dtype))
+        if at.size:
+            places = WrongPositions(wrong=at.size, of=len(truth), first=int(at[0]))
+            finding = replace(finding, message=f"{finding.message}; {places}")
+    return told(finding, when)
 
 
 def against_itself(
