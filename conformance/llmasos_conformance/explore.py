@@ -1,6 +1,6 @@
 """Beyond the certified inputs: Hypothesis looks for other failures of a case, and for the smallest one.
 
-    shrink(bench, case, trial)            a case failed on certified inputs -> the same outcome with `minimal` filled in
+    shrink(bench, case, trial)            a case failed on certified inputs -> the smallest failure like it
     beyond(bench, case, trial, examples)  a case passed -> a fail of the self-test if further inputs find one
 
 Hypothesis draws through the same `Draw` interface as the certified generator and asks the same question, so whatever
@@ -73,10 +73,17 @@ class Example:
     size: tuple[int, tuple[int, ...]]
 
     def render(self, *, draws: bool = False) -> str:
-        """What was asked, with `draws` what was drawn, and what went wrong, a line each."""
+        """What was asked, and with `draws` what was drawn, a line each."""
         drawn = "; ".join(f"{short(value)} of {low}..{high}" for low, high, value in self.drawn) if draws else ""
-        lines = [*asked(self.calls), *([f"drawn: {drawn:.300}"] if drawn else []), self.finding.message]
-        return "\n".join(line for line in lines if line)
+        return "\n".join([*asked(self.calls), *([f"drawn: {drawn:.300}"] if drawn else [])])
+
+    def of(self, outcome: Outcome, *, draws: bool = False) -> Outcome:
+        """The outcome with this example as its minimal one: all that is said of it is of this example."""
+        finding = self.finding
+        return replace(
+            outcome, state=finding.state, message=finding.message, expected=finding.expected, got=finding.got,
+            figures=dict(finding.figures), minimal=self.render(draws=draws),
+        )  # fmt: skip
 
 
 def kind(finding: Finding) -> tuple[State, str, bool]:
@@ -93,7 +100,9 @@ def kind(finding: Finding) -> tuple[State, str, bool]:
 
 
 def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False) -> Outcome:
-    """The outcome of a failed trial, with the smallest failing input that could be found.
+    """The outcome of a failed trial, told of the smallest failing input that could be found.
+
+    Message, expected, got and figures are of this input; where the failure does not come again, of the certified one.
 
     Args:
         trial: a trial of this case whose state is FAIL.
@@ -103,10 +112,11 @@ def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False) -> Ou
     again = ask(bench, case, bench.draw(case, number))
     if again.finding.state is not State.FAIL:
         note = f"(example {number} did not fail when asked a second time: the candidate's answers are not repeatable)"
-        return replace(trial.outcome, minimal=f"{again.render(draws=draws)}\n{note}".strip())
+        lines = (again.render(draws=draws), again.finding.message, note)
+        return replace(trial.outcome, minimal="\n".join(line for line in lines if line))
     found = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding) if again.drawn else None
     smallest = min((again, found) if found is not None else (again,), key=lambda example: example.size)
-    return replace(trial.outcome, minimal=smallest.render(draws=draws))
+    return smallest.of(trial.outcome, draws=draws)
 
 
 def beyond(bench: Bench, case: Case, trial: Trial, examples: int, *, draws: bool = False) -> Outcome:
@@ -124,16 +134,8 @@ def beyond(bench: Bench, case: Case, trial: Trial, examples: int, *, draws: bool
     found = first if first.finding.state in BAD else search(bench, case, examples, BAD)
     if found is None:
         return trial.outcome
-    finding = found.finding
-    return replace(
-        trial.outcome,
-        state=finding.state,
-        message=f"{finding.message} (found by exploring; the certified inputs passed)",
-        expected=finding.expected,
-        got=finding.got,
-        figures=dict(finding.figures),
-        minimal=found.render(draws=draws),
-    )
+    made = found.of(trial.outcome, draws=draws)
+    return replace(made, message=f"{made.message} (found by exploring; the certified inputs passed)")
 
 
 BAD = frozenset({State.FAIL, State.ERROR})

@@ -55,7 +55,9 @@ def question(given, draw, candidate):
 
 def judge(given, asked, reference):
     due = list(asked["text"].encode())
-    return passed(length=len(due)) if asked["ids"] == due else failed("ids differ", expected=due, got=asked["ids"])
+    if asked["ids"] == due:
+        return passed(length=len(due))
+    return failed("ids differ", expected=due, got=asked["ids"], length=len(due))
 
 
 def broken(given, asked, reference):
