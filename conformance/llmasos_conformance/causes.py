@@ -1,18 +1,25 @@
-"""Many failures, few causes: which known bugs fail as this candidate does.
+"""Many failures, few causes: how the failures of a run are read together.
+
+    alike    many cases that got no answer for one and the same reason: an exception, a refusal, a malformed answer
+    onset    the position from which on logits are wrong, where the rows of many cases agree on it
+    causes   known bugs that fail as this candidate does
 
 One broken primitive fails a hundred cases. The kill matrix knows which cases every documented bug fails; a candidate
-whose failures are those of one of them has, very likely, that bug or one beside it. Bugs are taken one after the other:
-each must fail little that the candidate passes, and the one that explains most of what is left comes first. What no
-known bug explains is said too. This is a reading aid: no verdict rests on it.
+whose failures are those of one of them has, likely, that bug or one beside it. Bugs are taken one after the other:
+each must fail little that the candidate passes, and the one that explains most of what is left comes first. What
+resembles too little to be right more often than not is not told. This is a reading aid: no verdict rests on it.
 
-Source: a fault dictionary, as circuits are diagnosed with; the cover is the greedy one. The thresholds are judgement;
-how often the first cause is the right one with them is what `bench/likely_causes.py` prints.
+Source: a fault dictionary, as circuits are diagnosed with; the cover is the greedy one. How often a cause is the right
+one, by its likeness, is what `bench/likely_causes.py` prints; TELLING and LATER follow from it, the other thresholds
+are judgement.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from statistics import mean, median
 from typing import Any
@@ -20,7 +27,7 @@ from typing import Any
 from llmasos_conformance import killmatrix
 from llmasos_conformance.errors import SuiteError
 from llmasos_conformance.killmatrix import KillMatrix, Row
-from llmasos_conformance.verdict import State, unanswered
+from llmasos_conformance.verdict import NO_ANSWER, State, unanswered, wrong_positions
 
 FAITHFUL = 0.75
 """So large a part of what a known bug fails must fail here too, else the bug is not there."""
@@ -29,13 +36,32 @@ BESIDE = 0.9
 """Known bugs that explain at least this part of what the likeliest does are named beside it."""
 
 LEAST = 0.3
-"""A known bug less alike than this says nothing."""
+"""A known bug less alike than this does not compete."""
+
+TELLING = 0.75
+"""A cause less alike than this is not told. By `bench/likely_causes.py`, each mutant against the matrix of all others,
+the first cause names the requirement that is broken in more than half of the readings in every band of likeness from
+here on (189 of 260 together), and in less than half in every band below (122 of 304). Of candidates with two bugs it
+names one of the two in 44 of 98 readings."""
+
+LATER = 6
+"""A cause behind the first is told if it explains as many failures. By the same bench, of causes behind the first with
+that likeness, those that explain fewer were right in 22 of 153 readings, the others in 12 of 19."""
 
 NAMED = 3
 """Known bugs that a cause names at most."""
 
 CAUSES = 4
 """Causes that are told apart at most: after that, what is left is one heap."""
+
+ALIKE = 3
+"""So many cases without an answer, all for one reason, are told as one."""
+
+AGREE = 0.75
+"""So large a part of the rows with wrong logits must begin to be wrong at one position, else there is no such."""
+
+ROWS = 3
+"""And so many of them at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +76,116 @@ class Seen:
     loud: float | None = None
 
 
-def seen(verdicts: Iterable[tuple[str, str, str, Mapping[str, float]]]) -> dict[str, Seen]:
-    """Cases that passed or failed; one that did both has failed. What was not answered resembles no wrong answer.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What is known of one outcome.
 
-    Args:
-        verdicts: case, state, message and figures of each outcome.
+    Attributes:
+        case, state, message, figures: of the outcome. place: where the candidate's code raised, if that is known.
     """
+
+    case: str
+    state: str
+    message: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    place: str = ""
+
+
+def seen(outcomes: Iterable[Told]) -> dict[str, Seen]:
+    """Cases that passed or failed; one that did both has failed. What was not answered resembles no wrong answer."""
     made: dict[str, Seen] = {}
-    for case, state, message, figures in verdicts:
-        if state not in (State.PASS, State.FAIL) or unanswered(message):
+    for each in outcomes:
+        if each.state not in (State.PASS, State.FAIL) or unanswered(each.message):
             continue
-        if case not in made or state == State.FAIL:
-            made[case] = Seen(passed=state == State.PASS, loud=killmatrix.loudness(figures))
+        if each.case not in made or each.state == State.FAIL:
+            made[each.case] = Seen(passed=each.state == State.PASS, loud=killmatrix.loudness(each.figures))
     return made
+
+
+# ── one reason, many cases ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """Cases that got no answer for one and the same reason.
+
+    Attributes:
+        message, place: of the first; place is "" where it is not known. cases: in the order of the run.
+    """
+
+    message: str
+    place: str
+    cases: Sequence[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return {"message": self.message, "place": self.place, "cases": list(self.cases)}
+
+
+def reason(message: str, place: str) -> str:
+    """What is the same of two failures without an answer that have one reason.
+
+    At one place of the code it is the kind of exception: its text may name an index. Where no place is known, it is the
+    text without its numbers.
+    """
+    if place:
+        return " ".join([*message.split(": ")[:2], place])
+    return re.sub(r"\d+", "#", message)
+
+
+def alike(outcomes: Iterable[Told]) -> list[Alike]:
+    """Reasons for which many cases got no answer, the one of most cases first."""
+    groups: dict[str, dict[str, Told]] = {}
+    for each in outcomes:
+        if each.state == State.FAIL and unanswered(each.message):
+            groups.setdefault(reason(each.message, each.place), {}).setdefault(each.case, each)
+    made = []
+    for group in groups.values():
+        first, *_ = group.values()
+        if len(group) >= ALIKE:
+            made.append(Alike(message=first.message, place=first.place, cases=list(group)))
+    return sorted(made, key=lambda each: -len(each.cases))
+
+
+# ── from where on ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onset:
+    """The position, counted from 0, at which wrong logits begin.
+
+    Attributes:
+        rows: that begin there. of: rows with wrong logits, one of each failing case that says where.
+        throughout: whether everything from there on is wrong in all of them.
+    """
+
+    position: int
+    rows: int
+    of: int
+    throughout: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return {"position": self.position, "rows": self.rows, "of": self.of, "throughout": self.throughout}
+
+
+def onset(outcomes: Iterable[Told]) -> Onset | None:
+    """Where wrong logits begin; None if failing cases do not agree on it, or are few."""
+    rows = {
+        each.case: said
+        for each in outcomes
+        if each.state == State.FAIL and (said := wrong_positions(each.message)) is not None
+    }
+    if len(rows) < ROWS:
+        return None
+    ((position, count),) = Counter(said.first for said in rows.values()).most_common(1)
+    if count < AGREE * len(rows):
+        return None
+    throughout = all(said.wrong == said.of - said.first for said in rows.values() if said.first == position)
+    return Onset(position=position, rows=count, of=len(rows), throughout=throughout)
+
+
+# ── known bugs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +195,17 @@ class Cause:
     Attributes:
         requirement: that the bug breaks. begin: the failing cases of this requirement, or the first that failed.
         bugs: known bugs that fail like this, the likeliest first.
+        same: of each of them, cases failed by both, of those failed by either, 0 to 1; among cases that both were asked
+            and that no earlier cause explains.
         explains: failing cases that follow from it, itself among them.
-        likeness: cases failed by both, of those failed by either, 0 to 1, of the likeliest bug; among cases that both
-            were asked and that no earlier cause explains.
+        likeness: the same of the likeliest, less where its errors are not loud and quiet in the same cases; see
+            `_as_loud`.
     """
 
     requirement: str
     begin: Sequence[str]
     bugs: Sequence[Row]
+    same: Sequence[float]
     explains: Sequence[str]
     likeness: float
 
@@ -88,7 +214,10 @@ class Cause:
         return {
             "requirement": self.requirement,
             "begin": list(self.begin),
-            "bugs": [{"name": row.name, "source": row.source, "bug": row.bug} for row in self.bugs],
+            "bugs": [
+                {"name": row.name, "source": row.source, "bug": row.bug, "same": round(same, 2)}
+                for row, same in zip(self.bugs, self.same, strict=True)
+            ],
             "explains": list(self.explains),
             "likeness": round(self.likeness, 2),
         }
@@ -98,6 +227,7 @@ class Cause:
 class _Fit:
     row: Row
     explains: frozenset[str]
+    same: float
     likeness: float
 
 
@@ -121,11 +251,11 @@ def causes(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> tuple[list[Cause
         near.sort(key=lambda fit: -fit.likeness)
         explains = [case for case in left if case in best.explains]
         own = [case for case in explains if matrix.columns[case].requirement == best.row.expected]
+        named = [best, *(fit for fit in near if fit is not best)][:NAMED]
         found.append(
             Cause(
-                requirement=best.row.expected, begin=own or explains[:1],
-                bugs=[best.row, *(fit.row for fit in near if fit is not best)][:NAMED],
-                explains=explains, likeness=best.likeness,
+                requirement=best.row.expected, begin=own or explains[:1], bugs=[fit.row for fit in named],
+                same=[fit.same for fit in named], explains=explains, likeness=best.likeness,
             )
         )  # fmt: skip
         left = [case for case in left if case not in best.explains]
@@ -144,9 +274,10 @@ def _fits(rows: Sequence[Row], outcomes: Mapping[str, Seen], left: frozenset[str
         if row.expected not in {row.failed[case] for case in explains}:
             continue  # what the bug breaks first of all is not broken here
         asked = left & {*row.asked}
-        likeness = len(explains) / len(asked | (both - shown) | explains) * _as_loud(row, outcomes, explains)
+        same = len(explains) / len(asked | (both - shown) | explains)
+        likeness = same * _as_loud(row, outcomes, explains)
         if likeness >= LEAST:
-            fits.append(_Fit(row, explains, likeness))
+            fits.append(_Fit(row, explains, same, likeness))
     return fits
 
 
@@ -183,48 +314,149 @@ def known() -> KillMatrix | None:
         return None
 
 
+def worth_telling(found: Sequence[Cause]) -> list[Cause]:
+    """Those of the causes that are right more often than not; see TELLING and LATER."""
+    return [
+        cause
+        for number, cause in enumerate(found)
+        if cause.likeness >= TELLING and (number == 0 or len(cause.explains) >= LATER)
+    ]
+
+
 def likely(outcomes: Mapping[str, Seen]) -> tuple[list[Cause], list[str]]:
-    """`causes` by the published matrix; none without one."""
+    """`causes` by the published matrix that are worth telling, and what they leave; none without a matrix."""
     matrix = known()
-    return causes(outcomes, matrix) if matrix else ([], [case for case, seen in outcomes.items() if not seen.passed])
+    found = worth_telling(causes(outcomes, matrix)[0]) if matrix else []
+    explained = {case for cause in found for case in cause.explains}
+    return found, [case for case, seen in outcomes.items() if not seen.passed and case not in explained]
 
 
-def bugs_of(case: str, requirement: str) -> list[str]:
-    """Known bugs that break a requirement and fail a case of it, those that fail least else first; in words."""
+def bugs_of(case: str, requirement: str, *, measured: bool | None = None) -> list[str]:
+    """Known bugs that break a requirement and fail a case of it, those that fail least else first; in words.
+
+    Args:
+        measured: only bugs that fail it as is said here: with an error that was measured, or otherwise. None for all.
+    """
     matrix = known()
-    rows = [row for row in matrix.mutants if row.expected == requirement and case in row.failed] if matrix else []
+    rows = [
+        row
+        for row in (matrix.mutants if matrix else ())
+        if row.expected == requirement and case in row.failed and measured in (None, case in row.loud)
+    ]
     return [f"{row.bug} ({row.source})" for row in sorted(rows, key=lambda row: len(row.failed))[:NAMED]]
 
 
-def told(
-    found: Sequence[Cause], rest: Collection[str], sentences: Mapping[str, Mapping[str, str]], lang: str = "en"
-) -> list[str]:
-    """Causes in words, a few lines each.
+def fitting_bugs(case: str, requirement: str, message: str, figures: Mapping[str, float]) -> list[str]:
+    """`bugs_of` a case that failed as is said here: none where nothing was answered, for how they fail is unknown."""
+    measured = killmatrix.loudness(figures) is not None
+    return [] if unanswered(message) else bugs_of(case, requirement, measured=measured)
+
+
+# ── all together ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The failures of a run, read together.
+
+    Attributes:
+        alike, onset: see there. found: likely causes. rest: wrong answers that no likely cause explains.
+    """
+
+    alike: Sequence[Alike]
+    onset: Onset | None
+    found: Sequence[Cause]
+    rest: Sequence[str]
+
+    @property
+    def first(self) -> str:
+        """The case to begin with; empty where nothing is behind many failures.
+
+        That of whatever is behind more of them: a reason for no answer, or a likely cause of wrong ones.
+        """
+        if self.mend:
+            return self.alike[0].cases[0]
+        return self.found[0].begin[0] if self.found else ""
+
+    @property
+    def mend(self) -> bool:
+        """Whether the reason for no answer comes before all wrong answers."""
+        wrong = len(self.found[0].explains) if self.found else len(self.rest)
+        return bool(self.alike) and len(self.alike[0].cases) >= wrong
+
+
+def read(outcomes: Iterable[Told]) -> Reading:
+    """Outcomes of a run, read by the published matrix."""
+    given = list(outcomes)
+    found, rest = likely(seen(given))
+    return Reading(alike=alike(given), onset=onset(given), found=found, rest=rest)
+
+
+_KINDS = {
+    "en": dict(zip(NO_ANSWER, ("exception", "malformed answer", "crash", "refusal"), strict=True)),
+    "zh": dict(zip(NO_ANSWER, ("异常", "不合格式的回答", "崩溃", "拒绝"), strict=True)),
+}
+
+
+def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str = "en") -> list[str]:
+    """A reading in words, a few lines each; empty if there is nothing to say of many failures.
 
     Args:
         sentences: requirement -> its sentence, "en" and "zh". lang: of what is said.
     """
-    lines = []
-    for number, cause in enumerate(found, 1):
-        of, bug = len(cause.explains), cause.bugs[0]
+    lines = [_alike_told(each, first=reading.mend and each is reading.alike[0], lang=lang) for each in reading.alike]
+    if reading.onset is not None:
+        lines.append(_onset_told(reading.onset, lang))
+    for number, cause in enumerate(reading.found, 1):
         sentence = sentences.get(cause.requirement, {}).get(lang, "").strip().rstrip(".。")
-        names = ", ".join(f"{row.name} ({row.source})" for row in cause.bugs)
-        if lang == "zh":
-            lines += [
-                f"可能的原因 {number}：{cause.requirement} {sentence}".rstrip(),
-                f"  可解释 {of} 个未通过的用例；其失败方式与已知缺陷相似（相似度 {cause.likeness:.2f}）：{names}",
-                f"  {bug.bug}",
-                f"  先看 {cause.begin[0]}",
-            ]
-        else:
-            failures = "1 failure" if of == 1 else f"{of} failures"
-            lines += [
-                f"likely cause {number}: {cause.requirement} {sentence}".rstrip(),
-                f"  explains {failures}; they are those of known bugs (likeness {cause.likeness:.2f}): {names}",
-                f"  {bug.bug}",
-                f"  begin with {cause.begin[0]}",
-            ]
-    if rest and found:
-        shown = ", ".join(list(rest)[:3]) + (f" … ({len(rest)})" if len(rest) > 3 else "")
+        lines += _cause_told(number, cause, sentence, begin=not reading.mend, lang=lang)
+    if reading.rest and reading.found:
+        rest = list(reading.rest)
+        shown = ", ".join(rest[:3]) + (f" … ({len(rest)})" if len(rest) > 3 else "")
         lines.append(f"没有已知缺陷能解释：{shown}" if lang == "zh" else f"explained by no known bug: {shown}")
     return lines
+
+
+def _alike_told(each: Alike, *, first: bool, lang: str) -> str:
+    start = next(start for start in NO_ANSWER if each.message.startswith(start))
+    kind, said = _KINDS[lang][start], each.message.removeprefix(start)
+    if lang == "zh":
+        place = f"（{each.place}）" if each.place else ""
+        return f"{len(each.cases)} 个用例因同一{kind}未通过：{said}{place}{'；请先修复它' if first else ''}"
+    place = f" ({each.place})" if each.place else ""
+    return f"{len(each.cases)} cases failed by one {kind}: {said}{place}{'; mend this first' if first else ''}"
+
+
+def _onset_told(onset: Onset, lang: str) -> str:
+    p = onset.position
+    if lang == "zh":
+        right = f"位置 {p - 1} 及之前的 logits 正确，" if p else ""
+        wrong = f"从位置 {p} 起全部错误" if onset.throughout else f"首个错误在位置 {p}"
+        return (
+            f"{right}{'' if p else 'logits '}{wrong}：{onset.of} 个未通过的用例中有 {onset.rows} 个如此（位置从 0 计）"
+        )
+    right = f"right up to position {p - 1}, " if p else ""
+    wrong = f"wrong from position {p} on" if onset.throughout else f"first wrong at position {p}"
+    rows = f"all {onset.of} cases" if onset.rows == onset.of else f"{onset.rows} of {onset.of} cases"
+    return f"logits are {right}{wrong} in {rows} where they are off (positions count from 0)"
+
+
+def _cause_told(number: int, cause: Cause, sentence: str, *, begin: bool, lang: str) -> list[str]:
+    of, several = len(cause.explains), len(cause.bugs) > 1
+    bugs = [
+        (f"{row.name} ({row.source})", f"{same:.0%}", row.bug) for row, same in zip(cause.bugs, cause.same, strict=True)
+    ]
+    if lang == "zh":
+        return [
+            f"可能的原因 {number}：{cause.requirement} {sentence}".rstrip(),
+            f"  若是如此，可解释 {of} 个未通过的用例{'；候选有几个：' if several else ''}",
+            *(f"  类似 {name}：{same} 的未通过用例相同；该缺陷为：{bug}" for name, same, bug in bugs),
+            *([f"  先看 {cause.begin[0]}"] if begin else []),
+        ]
+    failures = "1 failure" if of == 1 else f"{of} failures"
+    return [
+        f"likely cause {number}: {cause.requirement} {sentence}".rstrip(),
+        f"  it would explain {failures}{'; there are candidates:' if several else ''}",
+        *(f"  resembles {name}: {same} of the failures are the same; that bug: {bug}" for name, same, bug in bugs),
+        *([f"  begin with {cause.begin[0]}"] if begin else []),
+    ]

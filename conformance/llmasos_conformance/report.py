@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from llmasos_conformance import causes
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
-from llmasos_conformance.verdict import Outcome, State, Verdict, decide
+from llmasos_conformance.verdict import Outcome, State, Verdict, decide, unanswered
 
 if TYPE_CHECKING:
     from llmasos_conformance.protocol import Description
@@ -239,13 +239,15 @@ def headline(content: Mapping[str, Any]) -> str:
     return f"{predicate['verdict']}: {name}, profile {profile}{bundle} ({counts})"
 
 
-def likely_causes(content: Mapping[str, Any]) -> tuple[list[causes.Cause], list[str]]:
-    """What known bugs explain of a statement's failures, and what none explains; see `causes`."""
-    verdicts = []
-    for made in content["predicate"]["checks"]:
-        figures = {name: float(text) for name, text in made["figures"].items()}
-        verdicts.append((made["id"], made["outcome"], made.get("message", ""), figures))
-    return causes.likely(causes.seen(verdicts))
+def read_together(content: Mapping[str, Any]) -> causes.Reading:
+    """A statement's failures, read together; see `causes`."""
+    return causes.read(
+        causes.Told(
+            case=made["id"], state=made["outcome"], message=made.get("message", ""),
+            figures={name: float(text) for name, text in made["figures"].items()},
+        )
+        for made in content["predicate"]["checks"]
+    )  # fmt: skip
 
 
 def markdown(
@@ -279,11 +281,10 @@ def markdown(
         lines += [f"- **{made['outcome']}** `{made['id']}` ({made['requirement']}, {made['level']}): "
                   f"{_cell(made.get('message', ''))}" for made in wrong]  # fmt: skip
         lines.append("")
-    found, rest = likely_causes(content)
-    if found:
-        sentences = sentences or {}
-        lines += ["## Likely causes", "", *(f"- {_cell(line.strip())}" for line in causes.told(found, rest, sentences))]
-        lines += ["", *(f"- {_cell(line.strip())}" for line in causes.told(found, rest, sentences, "zh")), ""]
+    reading = read_together(content)
+    if told := causes.told(reading, sentences or {}):
+        lines += ["## Likely causes", "", *(f"- {_cell(line.strip())}" for line in told), ""]
+        lines += [*(f"- {_cell(line.strip())}" for line in causes.told(reading, sentences or {}, "zh")), ""]
     if candidate["emulated"]:
         lines += ["## What the adapter does for the runtime", ""]
         lines += [f"- `{name}`: {_cell(text)}" for name, text in candidate["emulated"].items()] + [""]
@@ -377,14 +378,17 @@ def explain_outcome(
     )
     state = STATES_ZH[outcome.state] if lang == "zh" else str(outcome.state)
     example = "" if outcome.example is None else f" [{outcome.example}]"
+    # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
+    fits = outcome.state is State.FAIL and not unanswered(outcome.message)
+    bugs = causes.fitting_bugs(outcome.case, outcome.requirement, outcome.message, outcome.figures) if fits else []
     lines = [f"{state} {outcome.case}{example}: {outcome.message or nothing}"]
     rows = [
         (requirement, f"{outcome.requirement} ({outcome.level}) {sentence}".rstrip()),
         (expected, outcome.expected),
         (got, outcome.got),
         (where, case.where if case else ""),
-        (effect, case.effect.get(lang, "") if case else ""),
-        (like, "\n    ".join(causes.bugs_of(outcome.case, outcome.requirement)) if outcome.state is State.FAIL else ""),
+        (effect, case.effect.get(lang, "") if case and fits else ""),
+        (like, "\n    ".join(bugs)),
         (reproduce, reproduce_command(case, adapter, seed, bundle) if case else ""),
     ]
     lines += [f"  {label}: {clean(text, 1000)}" for label, text in rows if text]

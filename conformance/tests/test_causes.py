@@ -1,10 +1,13 @@
 """Many failures, few causes: a candidate that fails as a documented bug does is told of it, and of nothing else."""
 
+from dataclasses import replace
+
 import pytest
 
 from llmasos_conformance import causes, killmatrix
-from llmasos_conformance.causes import Seen
+from llmasos_conformance.causes import Onset, Reading, Seen, Told
 from llmasos_conformance.killmatrix import Column, KillMatrix, Row
+from llmasos_conformance.verdict import WrongPositions
 
 CASES = {
     "norm": "NRM-1", "norm.kind": "NRM-2", "plain": "NUM-1", "wide": "NUM-2", "long": "NUM-2", "stop": "STR-1",
@@ -78,25 +81,169 @@ def test_nothing_failed_has_no_cause():
     assert causes.causes(seen(()), KNOWN) == ([], [])
 
 
-def test_a_cause_is_told_in_both_languages_with_requirement_bug_and_where_to_begin():
+def read(found=(), rest=(), alike=(), onset=None):
+    return Reading(alike=list(alike), onset=onset, found=list(found), rest=list(rest))
+
+
+def test_a_cause_is_told_in_both_languages_as_a_likeness_and_where_to_begin():
     found, rest = causes.causes(seen({"stop", "stop.two", "batch"}), KNOWN)
-    english, chinese = (causes.told(found, rest, SENTENCES, lang) for lang in ("en", "zh"))
+    english, chinese = (causes.told(read(found, rest), SENTENCES, lang) for lang in ("en", "zh"))
     assert english == [
         "likely cause 1: STR-1",
-        "  explains 2 failures; they are those of known bugs (likeness 0.67): stop-late (a/b#9)",
-        "  It is stop-late.",
+        "  it would explain 2 failures",
+        "  resembles stop-late (a/b#9): 67% of the failures are the same; that bug: It is stop-late.",
         "  begin with stop",
         "explained by no known bug: batch",
     ]
-    assert chinese[0] == "可能的原因 1：STR-1"
-    assert chinese[-1] == "没有已知缺陷能解释：batch"
-    assert "先看 stop" in chinese[3]
+    assert chinese == [
+        "可能的原因 1：STR-1",
+        "  若是如此，可解释 2 个未通过的用例",
+        "  类似 stop-late (a/b#9)：67% 的未通过用例相同；该缺陷为：It is stop-late.",
+        "  先看 stop",
+        "没有已知缺陷能解释：batch",
+    ]
+
+
+def test_known_bugs_that_are_as_close_are_told_as_candidates_each_with_its_likeness():
+    loud = dict(zip(NUMERIC, (8.0, 8.2, 8.1, 8.0, 7.9), strict=True))
+    twin = bug("truncation", "NUM-1", NUMERIC, **loud)
+    matrix = KillMatrix(terms={}, columns=KNOWN.columns, rows=[*KNOWN.rows, twin])
+    found, rest = causes.causes(seen(NUMERIC, **loud), matrix)
+    english, chinese = (causes.told(read(found, rest), SENTENCES, lang) for lang in ("en", "zh"))
+    assert english[1] == "  it would explain 5 failures; there are candidates:"
+    assert [line.partition(" (")[0] for line in english[2:4]] == ["  resembles rounding", "  resembles truncation"]
+    assert chinese[1] == "  若是如此，可解释 5 个未通过的用例；候选有几个："
+    assert [each["same"] for each in found[0].as_json()["bugs"]] == [1.0, 1.0]
 
 
 def test_a_sentence_stands_beside_its_requirement():
     loud = dict(zip(NUMERIC, (17.0, 9.0, 4.0, 4.1, 3.9), strict=True))
     found, rest = causes.causes(seen(NUMERIC, **loud), KNOWN)
-    assert causes.told(found, rest, SENTENCES)[0] == "likely cause 1: NRM-1 The epsilon is that of the model"
+    assert causes.told(read(found, rest), SENTENCES)[0] == "likely cause 1: NRM-1 The epsilon is that of the model"
+
+
+def cause(likeness, explains):
+    (made,), _ = causes.causes(seen({"stop", "stop.two"}), KNOWN)
+    return replace(made, likeness=likeness, explains=[f"c{i}" for i in range(explains)])
+
+
+def test_a_cause_of_low_likeness_and_a_small_one_behind_the_first_are_not_told():
+    low, high = causes.TELLING - 0.01, causes.TELLING
+    small, large = causes.LATER - 1, causes.LATER
+    assert causes.worth_telling([cause(low, 100)]) == []
+    assert causes.worth_telling([cause(high, 1)]) == [cause(high, 1)]
+    assert causes.worth_telling([cause(1.0, 9), cause(1.0, small)]) == [cause(1.0, 9)]
+    assert causes.worth_telling([cause(low, 9), cause(high, large), cause(low, large)]) == [cause(high, large)]
+
+
+# What was not answered
+
+
+def raised(case, message="raised: KeyError: 'a'", place="", state="fail"):
+    return Told(case=case, state=state, message=message, place=place)
+
+
+def test_many_cases_without_an_answer_for_one_reason_are_told_once_and_first():
+    where = "mine.py:7, in forward"
+    outcomes = [
+        raised("a", "raised: IndexError: index 7 is out of range", where),
+        raised("b", "raised: IndexError: index 12 is out of range", where),
+        raised("c", "raised: IndexError: index 1 is out of range", where),
+        raised("d", "raised: KeyError: 'x'", where),
+        raised("e", "raised: IndexError: index 1 is out of range", "mine.py:9, in other"),
+        raised("f", state="pass", message=""),
+        Told(case="g", state="fail", message="ids differ"),
+    ]
+    (made,) = causes.alike(outcomes)
+    assert (made.cases, made.place) == (["a", "b", "c"], where)
+    reading = read(alike=[made], rest=["g"])
+    english, chinese = (causes.told(reading, SENTENCES, lang) for lang in ("en", "zh"))
+    assert english == [
+        f"3 cases failed by one exception: IndexError: index 7 is out of range ({where}); mend this first"
+    ]
+    assert chinese == [f"3 个用例因同一异常未通过：IndexError: index 7 is out of range（{where}）；请先修复它"]
+    assert made.as_json() == {"message": outcomes[0].message, "place": where, "cases": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("message", "english", "chinese"),
+    [
+        ("raised: KeyError: 'a'", "exception: KeyError: 'a'", "异常"),
+        ("malformed: logits 3", "malformed answer: logits 3", "不合格式的回答"),
+        ("died: exit status 1", "crash: exit status 1", "崩溃"),
+        ("a valid request was refused: unsupported: no", "refusal: unsupported: no", "拒绝"),
+    ],
+)
+def test_every_kind_of_missing_answer_has_its_word(message, english, chinese):
+    found = causes.alike([raised(case, message) for case in "abc"])
+    assert causes.told(read(alike=found), {})[0] == f"3 cases failed by one {english}; mend this first"
+    assert chinese in causes.told(read(alike=found), {}, "zh")[0]
+
+
+def test_without_a_place_the_text_without_its_numbers_is_the_reason_and_two_cases_are_not_many():
+    found = causes.alike([raised(case, f"raised: IndexError: {i}") for i, case in enumerate("abc")])
+    assert [each.cases for each in found] == [["a", "b", "c"]]
+    assert causes.alike([raised("a"), raised("b"), raised("b")]) == []
+
+
+def test_what_is_behind_more_failures_is_where_to_begin_and_nothing_else_says_begin():
+    found, rest = causes.causes(seen({"stop", "stop.two"}), KNOWN)
+    few = causes.Alike(message="raised: KeyError", place="", cases=["x"])
+    many = causes.Alike(message="raised: KeyError", place="", cases=["x", "y", "z"])
+    by_cause, by_reason = read(found, rest, [few]), read(found, rest, [many])
+    assert (by_cause.first, by_cause.mend) == ("stop", False)
+    assert "mend this first" not in "".join(causes.told(by_cause, {}))
+    assert "  begin with stop" in causes.told(by_cause, {})
+    assert (by_reason.first, by_reason.mend) == ("x", True)
+    assert not any("begin with" in line for line in causes.told(by_reason, {}))
+    assert read().first == ""
+    assert not read(rest=["a", "b", "c", "d"], alike=[many]).mend
+
+
+# Where logits begin to be wrong
+
+
+def off(case, wrong, of, first):
+    said = WrongPositions(wrong=wrong, of=of, first=first)
+    return Told(case=case, state="fail", message=f"logits[9, 1] is 1, 2 was due; {said} (plain, {of} ids)")
+
+
+def test_rows_that_agree_on_where_they_begin_to_be_wrong_tell_the_position():
+    rows = [off("a", 115, 140, 25), off("b", 7, 32, 25), off("c", 1, 26, 25)]
+    made = causes.onset(rows)
+    assert made == Onset(position=25, rows=3, of=3, throughout=True)
+    assert causes.told(read(onset=made), {}) == [
+        "logits are right up to position 24, wrong from position 25 on in all 3 cases where they are off "
+        "(positions count from 0)"
+    ]
+    assert causes.told(read(onset=made), {}, "zh") == [
+        "位置 24 及之前的 logits 正确，从位置 25 起全部错误：3 个未通过的用例中有 3 个如此（位置从 0 计）"
+    ]
+    assert made.as_json() == {"position": 25, "rows": 3, "of": 3, "throughout": True}
+
+
+def test_a_row_that_is_right_again_behind_the_first_wrong_position_is_not_called_wrong_from_there_on():
+    made = causes.onset([off("a", 3, 140, 25), off("b", 7, 32, 25), off("c", 1, 26, 25), off("d", 4, 5, 1)])
+    assert made == Onset(position=25, rows=3, of=4, throughout=False)
+    assert "first wrong at position 25 in 3 of 4 cases" in causes.told(read(onset=made), {})[0]
+    assert "首个错误在位置 25" in causes.told(read(onset=made), {}, "zh")[0]
+
+
+def test_what_is_wrong_from_the_start_has_no_right_beginning():
+    made = causes.onset([off(case, 8, 8, 0) for case in "abc"])
+    assert causes.told(read(onset=made), {})[0].startswith("logits are wrong from position 0 on in all 3 cases")
+    assert causes.told(read(onset=made), {}, "zh")[0].startswith("logits 从位置 0 起全部错误")
+
+
+def test_rows_that_disagree_or_are_few_have_no_such_position():
+    assert causes.onset([off("a", 1, 9, 3), off("b", 1, 9, 3)]) is None
+    assert causes.onset([off("a", 1, 9, 3), off("b", 1, 9, 3), off("c", 1, 9, 5)]) is None
+    assert causes.onset([off("a", 1, 9, 3)] * 3) is None
+    passed = [replace(off(case, 1, 9, 3), state="pass") for case in "abc"]
+    assert causes.onset(passed) is None
+
+
+# The published matrix
 
 
 @pytest.fixture
@@ -128,7 +275,30 @@ def test_the_bugs_that_a_case_was_made_for_are_named(installed, tmp_path):
     installed(tmp_path / "m.json")
     assert causes.bugs_of("stop", "STR-1") == ["It is stop-late. (a/b#9)"]
     (cause,), _ = causes.likely(seen({"stop", "stop.two"}))
-    assert cause.as_json()["bugs"] == [{"name": "stop-late", "source": "a/b#9", "bug": "It is stop-late."}]
+    assert cause.as_json()["bugs"] == [{"name": "stop-late", "source": "a/b#9", "bug": "It is stop-late.", "same": 1.0}]
+
+
+def test_bugs_beside_a_failure_failed_it_in_the_same_way(installed, tmp_path):
+    terms = dict.fromkeys(("suite", "harness", "seed", "claim"), "")
+    rows = [bug("loud", "NUM-1", ["plain"], plain=9.0), bug("shape", "NUM-1", ["plain"])]
+    (tmp_path / "m.json").write_text(KillMatrix(terms=terms, columns=KNOWN.columns, rows=rows).as_text())
+    installed(tmp_path / "m.json")
+    assert len(causes.bugs_of("plain", "NUM-1")) == 2
+    assert causes.fitting_bugs("plain", "NUM-1", "logits are off", {"ratio": 8.0}) == ["It is loud. (a/b#4)"]
+    assert causes.fitting_bugs("plain", "NUM-1", "logits has shape [1]", {}) == ["It is shape. (a/b#5)"]
+    assert causes.fitting_bugs("plain", "NUM-1", "raised: KeyError", {}) == []
+
+
+def test_what_is_not_worth_telling_is_explained_by_nobody(installed, tmp_path):
+    terms = dict.fromkeys(("suite", "harness", "seed", "claim"), "")
+    (tmp_path / "m.json").write_text(KillMatrix(terms=terms, columns=KNOWN.columns, rows=KNOWN.rows).as_text())
+    installed(tmp_path / "m.json")
+    outcomes = seen({"stop", "stop.two", "batch"})
+    assert causes.causes(outcomes, KNOWN)[0][0].likeness < causes.TELLING
+    assert causes.likely(outcomes) == ([], ["stop", "stop.two", "batch"])
+    reading = causes.read(Told(case=case, state="pass" if each.passed else "fail") for case, each in outcomes.items())
+    assert (reading.first, reading.rest) == ("", ["stop", "stop.two", "batch"])
+    assert causes.told(reading, {}) == []
 
 
 def test_an_error_is_as_loud_as_its_binary_logarithm():
@@ -142,11 +312,11 @@ def test_an_error_is_as_loud_as_its_binary_logarithm():
 def test_what_passed_and_failed_has_failed_and_what_was_not_answered_or_judged_is_left_out():
     made = causes.seen(
         [
-            ("twice", "fail", "logits are off", {"ratio": 8.0}),
-            ("twice", "pass", "", {}),
-            ("crashed", "fail", "raised: KeyError", {}),
-            ("open", "inconclusive", "cannot tell", {}),
-            ("right", "pass", "", {"ratio": 2.0}),
+            Told(case="twice", state="fail", message="logits are off", figures={"ratio": 8.0}),
+            Told(case="twice", state="pass"),
+            Told(case="crashed", state="fail", message="raised: KeyError"),
+            Told(case="open", state="inconclusive", message="cannot tell"),
+            Told(case="right", state="pass", figures={"ratio": 2.0}),
         ]
     )
     assert made == {"twice": Seen(passed=False, loud=3.0), "right": Seen(passed=True, loud=1.0)}

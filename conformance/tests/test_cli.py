@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -477,6 +478,31 @@ def test_an_in_process_run_is_a_self_test_with_json_alone_on_standard_output(llm
     code, out, err = llmasos(*words)
     said = json.loads(out)
     assert (code, err, said["mode"], said["signed"]) == (0, "", "self-test", False)
+
+
+CRASHING = """
+from llmasos_conformance.adapters.reference import ReferenceAdapter
+
+
+class Mine(ReferenceAdapter):
+    def load_model(self, path):
+        raise KeyError("position_embedding")
+"""
+
+
+def test_a_crash_behind_many_cases_is_explained_once_and_told_once(llmasos, tmp_path):
+    (tmp_path / "mine.py").write_text(CRASHING)
+    words = ("certify", "--adapter", f"{tmp_path / 'mine.py'}:Mine", "--profile", "quick", "--in-process")
+    code, out, _ = llmasos(*words, "--out", tmp_path / "r")
+    assert code == 1
+    assert len(re.findall("^fail .*raised: KeyError: 'position_embedding'$", out, re.MULTILINE)) == 1
+    (told,) = re.findall(
+        r"^(\d+) cases failed by one exception: KeyError: 'position_embedding'; mend this first$", out, re.MULTILINE
+    )
+    assert re.search(rf"^… and {int(told) - 1} more in .*report\.md$", out, re.MULTILINE)
+    said = json.loads(llmasos(*words, "--out", tmp_path / "s", "--json")[1])
+    (alike,) = said["alike"]
+    assert (len(alike["cases"]), said["onset"], said["causes"]) == (int(told), None, [])
 
 
 def test_our_own_fault_exits_70_and_asks_for_a_report(llmasos, monkeypatch):

@@ -68,6 +68,7 @@ checks.check("demo.bytes", question, judge, needs=("tokenize",))
 checks.check("demo.score", question, judge, needs=("score",))
 checks.check("demo.broken", question, broken, needs=("tokenize",))
 '''
+RAISES = '        raise ValueError("no such text")'
 ADAPTER = '''
 import warnings
 
@@ -372,7 +373,9 @@ def test_a_failure_reads_from_verdict_to_place(vendor, wrong):
     places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in order]
     assert places == sorted(places)
     assert "FAILED llmasos:demo::demo.dotted.again" in wrong.out
-    assert re.search(r"example +\d+ of 20; expected, got and figures are of this one", wrong.out)
+    assert re.search(r"example +\d+ of 20 failed; all that is said here is of the minimal one below", wrong.out)
+    assert re.search(r"expected +\[97, 97, 98\]$", wrong.out, re.MULTILINE)
+    assert re.search(r"figures +length 3$", wrong.out, re.MULTILINE)
     assert "drawn:" not in wrong.out
 
 
@@ -464,6 +467,34 @@ def test_what_raised_has_no_effect_of_the_case_but_its_own(vendor):
     assert "fail: raised: " in raised
     assert "Text is garbled." not in raised
     assert "Text is garbled." in wrong
+
+
+def test_one_exception_behind_many_cases_has_one_trace_and_one_advice(vendor):
+    ran = vendor.pytest("--adapter=./adapter.py:Raising", "--llmasos-profile=all", *BARE)
+    place = f"{vendor.root / 'adapter.py'}:{ADAPTER.splitlines().index(RAISES) + 1}, in wrong"
+    assert ran.out.count("Traceback (most recent call last)") == 1
+    assert len(re.findall(r"^  as +demo\.bytes, where the trace is$", ran.out, re.MULTILINE)) == 3
+    assert len(re.findall(rf"^  raised at +{re.escape(place)}$", ran.out, re.MULTILINE)) == 4
+    end = ran.out.partition("not a certificate =")[2]
+    assert f"\n4 cases failed by one exception: ValueError: no such text ({place}); mend this first\n" in end
+    assert "failing:" not in end
+    assert re.search(r"^next: mend what stopped 4 cases; repeat one: pytest .*llmasos:demo::demo\.bytes, or", end, re.M)
+
+
+def test_a_known_failure_is_not_the_one_that_holds_the_trace(vendor):
+    vendor.write("conftest.py", KNOWN.replace("{condition}", "").replace("demo.dotted.again", "demo.bytes"))
+    ran = vendor.pytest("--adapter=./adapter.py:Raising", "--llmasos-profile=all", *BARE)
+    assert len(re.findall(r"^  as +demo\.dotted\.again, where the trace is$", ran.out, re.MULTILINE)) == 2
+    assert ran.out.count("Traceback (most recent call last)") == 1
+
+
+def test_the_summary_is_behind_the_list_of_pytest_and_ends_with_the_next_step(wrong):
+    lines = wrong.out.splitlines()
+    listed = max(i for i, line in enumerate(lines) if line.startswith("FAILED "))
+    table = next(i for i, line in enumerate(lines) if line.startswith("=") and "not a certificate" in line)
+    assert listed < table
+    assert lines[-2].startswith("next: ")
+    assert re.fullmatch(r"=+ 2 failed, .* =+", lines[-1])  # pytest's own count
 
 
 def test_a_candidate_that_never_answers_is_left_alone_after_three_time_outs(vendor):
@@ -705,6 +736,94 @@ def test_failures_of_one_known_bug_are_told_as_one_cause_before_the_list():
     told = [line for line in lines if line.startswith(("likely", "logits", "failing"))]
     assert told[0].startswith("likely cause 1: NRM-1 ")
     assert not any(line.startswith("logits are off") for line in told)
+    begin = next(line for line in lines if "begin with" in line).split()[-1]
+    assert advice(records).startswith(f"llmasos explain {begin}, or")
+    assert told[1].startswith("failing: NRM-1 ")
+    assert begin in told[1]
+
+
+def advice(records):
+    from llmasos_conformance.plugin import summary
+
+    return summary.next_step(
+        "non_conformant",
+        [],
+        records,
+        again="again",
+        everything="all",
+        certify="certify",
+        one=lambda case: f"one {case}",
+    )
+
+
+def silent(*cases, message="raised: KeyError: 'a'", requirement="NUM-1"):
+    return [
+        {"case": case, "requirement": requirement, "level": "MUST", "state": "fail", "message": message, "figures": {},
+         "missing": [], "emulated": [], "place": "mine.py:3, in forward"}
+        for case in cases
+    ]  # fmt: skip
+
+
+def test_without_a_likely_cause_the_next_step_is_the_most_telling_failure():
+    records = [
+        {**record, "message": "off", "figures": {"ratio": ratio}}
+        for record, ratio in zip(silent("a", "b"), (9.0, 1e5), strict=True)
+    ]
+    assert advice(records) == "llmasos explain b, or repeat the failures: again"
+    assert advice([*records, *silent("x")]).startswith("llmasos explain x, or")
+    assert advice([]).startswith("declare what the profile requires")
+
+
+def test_a_reason_behind_many_cases_is_the_next_step_and_leaves_the_list():
+    from llmasos_conformance import suite
+    from llmasos_conformance.plugin import summary
+
+    loaded = suite.load()
+    first, second, third, other, *_ = [case.id for case in loaded.cases.values() if case.requirement == "NUM-2"]
+    records = [*silent(first, second, third), *silent(other, message="ids differ", requirement="NUM-2")]
+    _, lines = summary.summarise(loaded, [record["case"] for record in records], frozenset(), records)
+    told = [line for line in lines if line.startswith(("3 cases", "failing"))]
+    assert told == [
+        "3 cases failed by one exception: KeyError: 'a' (mine.py:3, in forward); mend this first",
+        f"failing: NUM-2 (MUST) in {other}",
+    ]
+    assert advice(records) == f"mend what stopped 3 cases; repeat one: one {first}, or all that failed: again"
+
+
+TRACE = """Traceback (most recent call last):
+  File "/x/llmasos_conformance/adapters/inprocess.py", line 223, in _vendor
+    return call(*args, **options)
+  File "/home/me/engine.py", line 19, in attend
+    return np.matmul(a, b)
+  File "/usr/lib/python3/dist-packages/numpy/core.py", line 5, in matmul
+ValueError: matmul
+"""
+
+
+def test_the_place_of_an_exception_is_the_last_step_in_the_candidates_own_code():
+    from llmasos_conformance.plugin import summary
+
+    assert summary.place(TRACE) == "/home/me/engine.py:19, in attend"
+    library = "\n".join(line for line in TRACE.splitlines() if "engine" not in line)
+    assert summary.place(library) == "/usr/lib/python3/dist-packages/numpy/core.py:5, in matmul"
+    assert summary.place("panicked at src/main.rs:7") == ""
+    assert summary.place("") == ""
+
+
+def test_where_many_rows_begin_to_be_wrong_tells_more_than_the_loudest():
+    from llmasos_conformance import suite
+    from llmasos_conformance.plugin import summary
+
+    loaded = suite.load()
+    names = [case.id for case in loaded.cases.values() if case.requirement.startswith(("NUM-", "CACHE-"))][:14]
+    said = "off; wrong at 115 of 140 positions, first at 25"
+    records = [{**record, "message": said, "figures": {"ratio": 9.0}} for record in silent(*names)]
+    _, lines = summary.summarise(loaded, names, frozenset(), records)
+    told = [line for line in lines if line.startswith("logits")]
+    assert told == [
+        "logits are right up to position 24, wrong from position 25 on in all 14 cases where they are off "
+        "(positions count from 0)"
+    ]
 
 
 def test_many_failures_are_summed_up_and_the_loudest_is_to_be_read_first():

@@ -241,6 +241,35 @@ def test_an_explanation_says_what_is_due_what_came_where_why_it_matters_and_how_
         assert part in text
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_what_was_not_answered_has_no_effect_of_a_wrong_answer_and_no_bug_beside_it(lang, monkeypatch):
+    monkeypatch.setattr(report.causes, "bugs_of", lambda *of, measured: ["It is a bug."])
+    wrong = report.explain_outcome(OUTCOMES[1], SUITE, lang)
+    assert CASE.effect[lang] in wrong
+    assert "It is a bug." in wrong
+    for message in ("raised: KeyError: 'a'", "a valid request was refused: unsupported: no", "died: exit status 1"):
+        silent = report.explain_outcome(replace(OUTCOMES[1], message=message), SUITE, lang)
+        assert CASE.effect[lang] not in silent
+        assert "It is a bug." not in silent
+    unjudged = report.explain_outcome(replace(OUTCOMES[1], state=State.ERROR), SUITE, lang)
+    assert CASE.effect[lang] not in unjudged
+
+
+def test_the_page_tells_many_failures_as_one_in_both_languages():
+    content = deepcopy(CONTENT)
+    made = content["predicate"]["checks"][1]
+    content["predicate"]["checks"] = [
+        *({**made, "id": f"a.{i}", "message": "raised: KeyError: 'x'"} for i in range(3)),
+        *({**made, "id": f"b.{i}", "message": "off; wrong at 2 of 9 positions, first at 7"} for i in range(3)),
+    ]
+    page = report.markdown(content, "f" * 64)
+    assert "- 3 cases failed by one exception: KeyError: 'x'; mend this first\n" in page
+    assert "- 3 个用例因同一异常未通过：KeyError: 'x'；请先修复它\n" in page
+    assert "- logits are right up to position 6, wrong from position 7 on in all 3 cases" in page
+    assert "- 位置 6 及之前的 logits 正确，从位置 7 起全部错误" in page
+    assert "Likely causes" not in report.markdown(CONTENT, "f" * 64)
+
+
 def test_an_explanation_is_there_in_chinese():
     text = report.explain_outcome(OUTCOMES[1], SUITE, "zh", adapter="cmd:./a --b")
     assert "未通过 a.two" in text

@@ -14,8 +14,12 @@ from llmasos_conformance.cli.terminal import next_step, now, passphrase, print_j
 from llmasos_conformance.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmasos_conformance.causes import Reading
     from llmasos_conformance.certify import Done, Order
     from llmasos_conformance.suite import Case
+    from llmasos_conformance.verdict import Outcome
     from llmasos_conformance.verify import Result
 
 _CODES = """Exit codes: 0 conformant, 1 non-conformant, 2 usage or configuration, 3 incomplete, 4 adapter unreachable or
@@ -106,6 +110,7 @@ def _done_json(done: Done) -> dict[str, Any]:
     from llmasos_conformance import report
 
     predicate, measured = done.content["predicate"], report.precision(done.content)
+    reading = report.read_together(done.content)
     return {
         "schemaVersion": "1.0",
         "verdict": predicate["verdict"],
@@ -121,7 +126,9 @@ def _done_json(done: Done) -> dict[str, Any]:
         "summary": predicate["summary"],
         "emulated": predicate["emulated"],
         "precision": None if measured is None else asdict(measured),
-        "causes": [cause.as_json() for cause in report.likely_causes(done.content)[0]],
+        "alike": [each.as_json() for each in reading.alike],
+        "onset": reading.onset.as_json() if reading.onset else None,
+        "causes": [cause.as_json() for cause in reading.found],
         "notRight": [
             {key: made[key] for key in ("id", "requirement", "level", "outcome", "message", "example") if key in made}
             for made in predicate["checks"]
@@ -133,6 +140,14 @@ def _done_json(done: Done) -> dict[str, Any]:
 _SHOWN = 8
 
 
+def _telling(wrong: Sequence[Outcome], reading: Reading) -> list[Outcome]:
+    """Outcomes that are worth a look, what to read first first; of those alike in their reason only the first one."""
+    repeated = {case for each in reading.alike for case in each.cases[1:]}
+    order = [reading.first, *(cause.begin[0] for cause in reading.found)]
+    shown = [outcome for outcome in wrong if outcome.case not in repeated]
+    return sorted(shown, key=lambda outcome: order.index(outcome.case) if outcome.case in order else len(order))
+
+
 def _print_done(done: Done, order: Order, *, brief: bool) -> None:
     from llmasos_conformance import causes, report, suite
     from llmasos_conformance.verdict import State
@@ -141,17 +156,14 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
     wrong = [outcome for outcome in done.outcomes if outcome.state in (State.FAIL, State.ERROR, State.INCONCLUSIVE)]
     if wrong:
         loaded = suite.load(order.suites)
-        found, rest = report.likely_causes(done.content)
-        first = {cause.begin[0]: number for number, cause in enumerate(found)}
-        wrong.sort(key=lambda outcome: first.get(outcome.case, len(first)))  # what to read first comes first
-        for outcome in wrong[:_SHOWN]:
+        reading = report.read_together(done.content)
+        for outcome in _telling(wrong, reading)[:_SHOWN]:
             bundle = str(order.bundle or "")
             say(report.explain_outcome(outcome, loaded, adapter=order.adapter, seed=seed, bundle=bundle))
-    if len(wrong) > _SHOWN:
-        say(f"… and {len(wrong) - _SHOWN} more in {done.directory / report.MARKDOWN_NAME}")
-    if wrong and found:
+        if more := len(wrong) - min(_SHOWN, len(_telling(wrong, reading))):
+            say(f"… and {more} more in {done.directory / report.MARKDOWN_NAME}")
         sentences = {name: each.sentence for name, each in loaded.requirements.items()}
-        for line in causes.told(found, rest, sentences):
+        for line in causes.told(reading, sentences):
             say(line)
     colour = {Verdict.CONFORMANT: "green", Verdict.NON_CONFORMANT: "red"}.get(done.verdict, "yellow")
     say(report.headline(done.content), fg=colour, bold=True)

@@ -7,13 +7,14 @@ import shlex
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmasos_conformance import adapters, checks, engine, explore, reference
+from llmasos_conformance import adapters, causes, checks, engine, explore, reference
 from llmasos_conformance.candidate import Candidate, Live
 from llmasos_conformance.engine import Bench
 from llmasos_conformance.errors import HarnessError
@@ -49,6 +50,26 @@ SILENCES = 3
 HEADLINE = "LLMasOS self-test: not a certificate"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What came of a case in a self-test.
+
+    Attributes:
+        outcome: on certified inputs, or what exploring found behind a pass; the run is read by it.
+        shown: the same, or the smallest failure like it, which a person reads.
+        detail: what a developer may want to see of it. place: where it was raised, see `summary.place`.
+        told: an earlier case that was told of the same exception at the same place; "" if there is none.
+        missing: capabilities that the case needs and that are not declared.
+    """
+
+    outcome: Outcome
+    shown: Outcome
+    detail: str = ""
+    place: str = ""
+    told: str = ""
+    missing: Sequence[str] = ()
+
+
 class Run:
     """One pytest session with an adapter: what is planned, the connection, and what came of each case.
 
@@ -82,6 +103,7 @@ class Run:
         self._bench: Bench | None = None
         self._failed: Exception | None = None
         self._silences = 0
+        self._raised: dict[str, str] = {}
         self._stillborn = False
         self._open = contextlib.ExitStack()
         for mark in ("must", "should", "may", *sorted({*map(marker, self.suite.requirements.values())})):
@@ -190,8 +212,8 @@ class Run:
 
         return Bench(self.suite, checks.registry(), candidate, truth, self.seed, bring_back)
 
-    def judge(self, case: Case, *, known: bool = False) -> tuple[Outcome, str, list[str]]:
-        """What came of a case, what a developer may want to see of it, and the capabilities that it lacked.
+    def judge(self, case: Case, *, known: bool = False) -> Judged:
+        """What came of a case.
 
         Args:
             known: the vendor expects the case to fail. Its failure is reported as any other and not made smaller:
@@ -205,18 +227,30 @@ class Run:
                 case=case.id, requirement=case.requirement, level=level, state=State.ERROR, message=message,
                 fault="timeout",
             )  # fmt: skip
-            return silent, "", []
+            return Judged(outcome=silent, shown=silent, missing=missing)
         with warnings.catch_warnings():
             warnings.simplefilter("default")  # a vendor's `filterwarnings = error` is no rule of the standard
             trial = engine.run_case(bench, case)
-            outcome = trial.outcome
-            if outcome.state == "fail" and outcome.got != "died" and not known:  # of "died" each one costs a process
-                outcome = explore.shrink(bench, case, trial, draws=self.draws)
+            outcome = shown = trial.outcome
+            place = summary.place(trial.detail) if outcome.state == "fail" else ""
+            told = "" if known else self._told(case, outcome, place)  # what is known to fail is not shown
+            again = outcome.state == "fail" and outcome.got != "died"  # of "died" each one costs a process
+            if again and not told and not known:
+                shown = explore.shrink(bench, case, trial, draws=self.draws)
             elif outcome.state == "pass" and self.explore > 0:
-                outcome = explore.beyond(bench, case, trial, self.explore, draws=self.draws)
+                outcome = shown = explore.beyond(bench, case, trial, self.explore, draws=self.draws)
         if not missing:
             self._silences = self._silences + 1 if outcome.fault == "timeout" else 0
-        return outcome, trial.detail, missing
+        return Judged(
+            outcome=outcome, shown=shown, detail="" if told else trial.detail, place=place, told=told, missing=missing
+        )
+
+    def _told(self, case: Case, outcome: Outcome, place: str) -> str:
+        """An earlier case that failed by the same exception at the same place; "" if this one is the first."""
+        if not place:
+            return ""
+        earlier = self._raised.setdefault(causes.reason(outcome.message, place), case.id)
+        return "" if earlier == case.id else earlier
 
     def pytest_unconfigure(self) -> None:
         self._open.close()
@@ -237,7 +271,10 @@ class Run:
         if (record := _record_of(report)) is not None:
             self.records.append(record)
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
+        """Behind everybody else's, pytest's list of failures too: what is read first stands where the eye is."""
+        yield
         if self.config.option.collectonly or self._stillborn:
             return
         terminalreporter.section(HEADLINE)
@@ -258,6 +295,7 @@ class Run:
             again=f"pytest --lf {self.command([], beyond)}".rstrip(),
             everything=self.reproduce([]),
             certify=self._certify(),
+            one=lambda name: self.reproduce([self.suite.cases[name].node_id]),
         )
         terminalreporter.write_line(f"next: {step}")
 
@@ -343,15 +381,16 @@ class CaseItem(pytest.Item):
         self.extra_keyword_matches.update((case.requirement, case.check))
 
     def runtest(self) -> None:
-        outcome, detail, missing = self.run.judge(self.case, known=self.known_to_fail())
+        judged = self.run.judge(self.case, known=self.known_to_fail())
+        outcome = judged.outcome
         self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != RECORD]  # of an earlier try
-        self.user_properties.append((RECORD, summary.record(outcome, missing)))
-        if detail:
-            self.add_report_section("call", "llmasos", detail)
+        self.user_properties.append((RECORD, summary.record(outcome, judged.missing, judged.place)))
+        if judged.detail:
+            self.add_report_section("call", "llmasos", judged.detail)
         if outcome.state in ("not_declared", "not_applicable"):
             pytest.skip(outcome.message or outcome.state.value.replace("_", " "))
         if outcome.state != "pass":
-            raise NotRight(outcome)
+            raise NotRight(judged)
 
     def known_to_fail(self) -> bool:
         """Whether the vendor's repository marks the case `xfail`, and the mark counts in this run.
@@ -368,7 +407,10 @@ class CaseItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, NotRight):
             again = self.run.reproduce([self.nodeid])
-            told = summary.failure(excinfo.value.outcome, self.case, self.requirement, again)
+            wrong = excinfo.value.judged
+            told = summary.failure(
+                wrong.shown, self.case, self.requirement, again, raised_at=wrong.place, told=wrong.told
+            )
             return f"{told}\n{self.where()}"
         if isinstance(excinfo.value, HarnessError):
             return f"could not be judged: {excinfo.value.render()}"
@@ -387,9 +429,9 @@ class CaseItem(pytest.Item):
 class NotRight(Exception):
     """A case that failed or could not be judged, on its way to pytest."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.message)
-        self.outcome = outcome
+    def __init__(self, judged: Judged) -> None:
+        super().__init__(judged.outcome.message)
+        self.judged = judged
 
 
 def _run_of(node: pytest.Collector | pytest.Item) -> Run:

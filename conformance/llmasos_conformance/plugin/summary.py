@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmasos_conformance import causes, verdict
@@ -26,11 +27,29 @@ MANY = 10
 COLUMNS = ("pass", "fail", "error", "inconclusive", "not_declared", "not_applicable", "not_run")
 
 
-def record(outcome: Outcome, missing: Sequence[str]) -> str:
+FRAME = re.compile(r'^\s*File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
+"""A step of a Python traceback."""
+
+NOT_THEIRS = ("site-packages", "dist-packages", "llmasos_conformance/adapters")
+"""Parts of paths of libraries, whose steps in a traceback tell less than those of the code that called them."""
+
+
+def place(detail: str) -> str:
+    """Where a candidate's own code was when it raised: the last step of a traceback outside of libraries.
+
+    Args:
+        detail: what a fault shows to a developer; "" is the answer where it holds no traceback.
+    """
+    frames = [*FRAME.finditer(detail)]
+    own = [frame for frame in frames if not any(part in frame["file"].replace("\\", "/") for part in NOT_THEIRS)]
+    return "{file}:{line}, in {name}".format(**(own or frames)[-1].groupdict()) if frames else ""
+
+
+def record(outcome: Outcome, missing: Sequence[str], raised_at: str = "") -> str:
     """An outcome as JSON text: what crosses from an xdist worker must be made of builtin types alone.
 
     Args:
-        missing: capabilities that the case needs and the candidate does not declare.
+        missing: capabilities that the case needs and the candidate does not declare. raised_at: see `place`.
     """
     return json.dumps(
         {
@@ -42,6 +61,7 @@ def record(outcome: Outcome, missing: Sequence[str]) -> str:
             "figures": {name: float(value) for name, value in outcome.figures.items()},
             "emulated": list(outcome.emulated),
             "missing": list(missing),
+            "place": raised_at,
         }
     )
 
@@ -53,24 +73,33 @@ def parse(text: str) -> Record:
     return made
 
 
-def failure(outcome: Outcome, case: Case, requirement: Requirement, again: str) -> str:
+def failure(
+    outcome: Outcome, case: Case, requirement: Requirement, again: str, *, raised_at: str = "", told: str = ""
+) -> str:
     """What a person needs to act on, most important first.
 
     Args:
-        again: command that asks the case again.
+        again: command that asks the case again. raised_at: see `place`.
+        told: an earlier case that failed by the same exception at the same place; then this one is short.
     """
     sentence = requirement.sentence.get("en", "")
     head = {"fail": "fail", "error": "could not be judged"}.get(outcome.state, "inconclusive, could not be judged")
     message, *more = (outcome.message or "no reason was given").splitlines()
+    # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
+    fits = outcome.state is State.FAIL and not unanswered(outcome.message)
+    bugs = causes.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits else []
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
+    if len(outcome.figures) > 1:
+        figures += "; of each the largest of all rows"
     example = "" if outcome.example is None else f"{outcome.example} of {case.examples}"
     if outcome.minimal and example:
-        example += "; expected, got and figures are of this one"
+        example += " failed; all that is said here is of the minimal one below"
     rows = [
         ("", "\n".join(more)),
         (f"{requirement.id} {requirement.level}", sentence),
-        ("effect", "" if unanswered(outcome.message) or outcome.state is not State.FAIL else case.effect.get("en", "")),
-        ("like", "\n".join(causes.bugs_of(case.id, requirement.id))),
+        ("effect", case.effect.get("en", "") if fits else ""),
+        ("like", "\n".join(bugs)),
+        ("raised at", raised_at),
         ("example", example),
         ("expected", outcome.expected),
         ("got", outcome.got),
@@ -78,6 +107,8 @@ def failure(outcome: Outcome, case: Case, requirement: Requirement, again: str) 
         ("minimal", outcome.minimal),
         ("reproduce", again),
     ]
+    if told:
+        rows = [("as", f"{told}, where the trace is"), ("raised at", raised_at), ("reproduce", again)]
     width = max(len(name) for name, _ in rows) + 2
     lines = [f"{head}: {message} ({requirement.id})"]
     for name, text in rows:
@@ -86,10 +117,21 @@ def failure(outcome: Outcome, case: Case, requirement: Requirement, again: str) 
     return "\n".join(lines)
 
 
+def read(records: Sequence[Record]) -> causes.Reading:
+    """The failures of a run, read together."""
+    return causes.read(
+        causes.Told(
+            case=record["case"], state=record["state"], message=record["message"], figures=record["figures"],
+            place=record.get("place", ""),
+        )
+        for record in records
+    )  # fmt: skip
+
+
 def summarise(
     suite: Suite, planned: Sequence[str], optional: frozenset[str], records: Sequence[Record]
 ) -> tuple[str, list[str]]:
-    """The verdict, and the table by chapter with what failed below it.
+    """The verdict, and the table by chapter with what is behind many failures and what failed below it.
 
     Args:
         planned: ids that the profile lists. optional: those that a candidate may leave undeclared.
@@ -115,12 +157,9 @@ def summarise(
         chapter = suite.requirements[suite.cases[name].requirement].chapter
         table.setdefault(chapter, Counter())[state] += 1
     lines = _table({chapter: row for chapter, row in table.items() if set(row) != {"not_run"}})
-    found, rest = causes.likely(
-        causes.seen((record["case"], record["state"], record["message"], record["figures"]) for record in records)
-    )
-    lines += causes.told(found, rest, {name: each.sentence for name, each in suite.requirements.items()})
-    explained = sum(len(cause.explains) for cause in found) > len(rest)
-    lines += _failing(suite, ranked(records), explained=explained)
+    reading = read(records)
+    lines += causes.told(reading, {name: each.sentence for name, each in suite.requirements.items()})
+    lines += _failing(suite, records, reading)
     if len(outcomes) > len(worst):
         lines.append("some cases ran more than once; a verdict needs one answer to each")
     if names := sorted({name for record in records for name in record["missing"]}):
@@ -149,17 +188,28 @@ def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequ
     return f"no verdict: {share} of {profile} ran{outside}"
 
 
+def first(records: Sequence[Record]) -> str:
+    """The failing case to begin with: that of what is behind many, else the most telling; "" if none failed."""
+    failing = ranked(records)
+    return read(records).first or failing[0]["case"] if failing else ""
+
+
 def next_step(
-    verdict: str, planned: Sequence[str], records: Sequence[Record], *, again: str, everything: str, certify: str
-) -> str:
+    verdict: str, planned: Sequence[str], records: Sequence[Record], *, again: str, everything: str, certify: str,
+    one: Callable[[str], str],
+) -> str:  # fmt: skip
     """One thing to do now.
 
     Args:
         again, everything, certify: commands that repeat the failures, ask all that was planned, and certify.
+        one: the command that repeats one case.
     """
     states = {record["case"]: record["state"] for record in records}
-    if failing := ranked(records):
-        return f"llmasos explain {failing[0]['case']}, or repeat the failures: {again}"
+    if begin := first(records):
+        same = next((each for each in read(records).alike if begin in each.cases), None)
+        if same is not None:
+            return f"mend what stopped {len(same.cases)} cases; repeat one: {one(begin)}, or all that failed: {again}"
+        return f"llmasos explain {begin}, or repeat the failures: {again}"
     if {"error", "inconclusive"} & set(states.values()):
         return "mend what could not be judged; until then nobody can say"
     if not {*planned} <= set(states):
@@ -193,19 +243,26 @@ def ranked(records: Sequence[Record]) -> list[Record]:
     return [*first, *rest]
 
 
-def _failing(suite: Suite, failing: Sequence[Record], *, explained: bool) -> list[str]:
-    """The failing requirements with their cases, as many as a person reads; explained if causes were told of most."""
+def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
+    """The failing requirements with their cases, as many as a person reads, without those that are told as alike."""
+    failing, begin = ranked(records), first(records)
     lines = []
     numeric = [record for record in failing if loudness(record) is not None]
-    if len(numeric) > MANY and not explained:
+    somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
+    if (
+        len(numeric) > MANY
+        and not somewhere
+        and sum(len(cause.explains) for cause in reading.found) <= len(reading.rest)
+    ):
         loudest = numeric[0]
         sentence = suite.requirements[loudest["requirement"]].sentence.get("en", "").rstrip(".")
-        lines.append(
-            f"logits are off in {len(numeric)} cases; the loudest is {loudest['case']}: {sentence}: read this one first"
-        )
+        advice = ": read this one first" if loudest["case"] == begin else ""
+        lines.append(f"logits are off in {len(numeric)} cases; the loudest is {loudest['case']}: {sentence}{advice}")
+    alike = {case for each in reading.alike for case in each.cases}
     cases: dict[str, list[str]] = {}
-    for record in failing:
-        cases.setdefault(record["requirement"], []).append(record["case"])
+    for record in sorted(failing, key=lambda record: record["case"] != begin):
+        if record["case"] not in alike:
+            cases.setdefault(record["requirement"], []).append(record["case"])
     for name, names in [*cases.items()][:SHOWN]:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         lines.append(f"failing: {name} ({suite.requirements[name].level}) in {', '.join(names[:SHOWN])}{more}")
