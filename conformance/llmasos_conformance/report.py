@@ -283,7 +283,7 @@ def markdown(
         lines.append("")
     reading = read_together(content)
     if told := causes.told(reading, sentences or {}):
-        lines += ["## Likely causes", "", *(f"- {_cell(line.strip())}" for line in told), ""]
+        lines += ["## What the failures have in common", "", *(f"- {_cell(line.strip())}" for line in told), ""]
         lines += [*(f"- {_cell(line.strip())}" for line in causes.told(reading, sentences or {}, "zh")), ""]
     if candidate["emulated"]:
         lines += ["## What the adapter does for the runtime", ""]

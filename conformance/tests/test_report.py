@@ -263,11 +263,12 @@ def test_the_page_tells_many_failures_as_one_in_both_languages():
         *({**made, "id": f"b.{i}", "message": "off; wrong at 2 of 9 positions, first at 7"} for i in range(3)),
     ]
     page = report.markdown(content, "f" * 64)
+    assert "## What the failures have in common" in page
     assert "- 3 cases failed by one exception: KeyError: 'x'; mend this first\n" in page
     assert "- 3 个用例因同一异常未通过：KeyError: 'x'；请先修复它\n" in page
     assert "- logits are right up to position 6, wrong from position 7 on in all 3 cases" in page
     assert "- 位置 6 及之前的 logits 正确，从位置 7 起全部错误" in page
-    assert "Likely causes" not in report.markdown(CONTENT, "f" * 64)
+    assert "in common" not in report.markdown(CONTENT, "f" * 64)
 
 
 def test_an_explanation_is_there_in_chinese():
