@@ -10,10 +10,10 @@ For every case of the check `drawn-from`, on the same code that judges candidate
     plain       the same by plain simulation of the null at α = 10⁻², where it can be seen: it must be at most 10⁻².
     power       for each alternative, the share of its runs that are refused; none may be accepted but β of them.
     tokens      median and largest number until a right sampler is accepted, and the share left open.
-    optimum     mean tokens in parts of what any test with these error rates takes at least (Wald 1945): of a right
-                sampler the largest of ln(1/β)/KL(p, q) over the alternatives q, of a wrong one ln(1/α)/KL(q, p), the
-                worst of them. Divergences are measured on the tokens drawn; an alternative that gives what p never
-                does has none.
+    optimum     mean evidence at the verdict, in parts of what any test with these error rates takes at least (Wald
+                1945), which is tokens in parts of the least tokens where all tokens tell alike: of a right sampler the
+                least of Σ ln p/q over the alternatives q, in parts of ln(1/β); of a wrong one Σ ln q/p in parts of
+                ln(1/α), the worst of them. An alternative that gives what p never does has none.
 
 The exit code is 1 if a design does not do what its case says.
 """
@@ -40,10 +40,30 @@ OPEN = 1e-3
 """Share of a right sampler's runs that may be left open."""
 
 
-def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: np.random.Generator) -> Float64:
-    """[J, n] ratios of as many tokens as a case asks for at most, drawn from its law or from one of the others."""
+PIECE = 8
+"""Calls that are drawn at a time; a run ends with the piece in which it is decided."""
+
+
+def watched(
+    given: Mapping[str, Any], other: Mapping[str, Any] | None, alpha: float, generator: np.random.Generator
+) -> tuple[laws.Verdict, Float64]:
+    """One run to its verdict, and the [J, n] ratios of the tokens that were drawn for it."""
+    ratios, calls = np.zeros((len(sampling.settings(given)[1]), 0)), -(-given["most"] // sampling.CALL)
+    for done in range(0, calls, PIECE):
+        more = drawn(given, other, min(PIECE, calls - done), generator)
+        ratios = np.concatenate([ratios, more], axis=1)[:, : given["most"]]
+        verdict = laws.decide(ratios, alpha, given["beta"])
+        if verdict.decision is not Decision.UNDECIDED:
+            break
+    return verdict, ratios
+
+
+def drawn(
+    given: Mapping[str, Any], other: Mapping[str, Any] | None, count: int, generator: np.random.Generator
+) -> Float64:
+    """[J, n] ratios of the tokens of so many calls, drawn from a case's law or from one of the others."""
     _, rows = sampling.letters_of(given)
-    options, count = sampling.settings(given)[0], -(-given["most"] // sampling.CALL)
+    options = sampling.settings(given)[0]
     table, back = None, laws.looks_back(options)
     if not back and (other is None or "penalty" not in other):
         table = laws.table_of(rows, options) if other is None else laws.alternative(rows, options, other)
@@ -68,7 +88,7 @@ def drawn(given: Mapping[str, Any], other: Mapping[str, Any] | None, generator: 
                 state = int(mass[state].searchsorted(u, side="right"))
                 tokens.append(state)
         texts.append((prompt, tokens))
-    return sampling.ratios(given, texts)[:, : given["most"]]
+    return sampling.ratios(given, texts)
 
 
 def looking_back(
@@ -90,14 +110,15 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
     given = case.given
     alpha, beta = given["alpha"], given["beta"]
 
-    gains: dict[int | None, list[Float64]] = {}
+    spent: dict[int | None, list[Float64]] = {}
 
     def run(other: Mapping[str, Any] | None, alpha: float = alpha) -> laws.Verdict:
-        ratios = drawn(given, other, generator)
+        verdict, ratios = watched(given, other, alpha, generator)
         which = None if other is None else list(given["others"]).index(other)
-        with np.errstate(invalid="ignore"):  # what both laws exclude in turn has no mean, and is left out below
-            gains.setdefault(which, []).append(np.mean(ratios, axis=1))
-        return laws.decide(ratios, alpha, beta)
+        if which is not None or alpha == given["alpha"]:
+            with np.errstate(invalid="ignore"):  # what both laws exclude in turn has no sum, and is left out below
+                spent.setdefault(which, []).append(np.sum(ratios[:, : verdict.at], axis=1))
+        return verdict
 
     null = [run(None) for _ in range(runs)]
     plain = [run(None, 1e-2) for _ in range(runs)]
@@ -120,7 +141,7 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
         "accepted": max(share(row, Decision.ACCEPTED) for row in under),
         "tokensOfARightOne": {"median": int(np.median([one.at for one in null])), "most": max(one.at for one in null)},
         "tokensOfAWrongOne": {"median": int(np.median(wrong)), "most": max(wrong)},
-        "optimum": optimum(gains, null, under, alpha, beta),
+        "optimum": optimum(spent, alpha, beta),
         "open": share(null, Decision.UNDECIDED),
         "refused": share(null, Decision.REFUSED),
     }
@@ -135,25 +156,22 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
     return figures
 
 
-def optimum(
-    gains: Mapping[int | None, list[Float64]], null: list[laws.Verdict], under: list[list[laws.Verdict]], alpha: float,
-    beta: float,
-) -> dict[str, float | None]:  # fmt: skip
-    """Mean tokens as multiples of Wald's bounds; None where a divergence is infinite.
+def optimum(spent: Mapping[int | None, list[Float64]], alpha: float, beta: float) -> dict[str, float | None]:
+    """Mean evidence at the verdict as multiples of the least that any test takes; None where it is infinite.
+
+    Tokens of one law all tell the same on average, and evidence is then tokens times that. Where a penalty looks back
+    they tell more and more, or less and less; evidence is still what no test with these error rates can do without.
 
     Args:
-        gains: law drawn from (None for p) -> per run the mean [J] of ln q_j/p a token.
-        null, under: verdicts of p, and of each alternative.
+        spent: law drawn from (None for p) -> per run the sums [J] of ln q_j/p up to the verdict.
     """
-    away = -np.mean(gains[None], axis=0)
-    due = max(-math.log(beta) / each for each in away if math.isfinite(each) and each > 0)
-    right = float(np.mean([one.at for one in null])) / due
-    parts = []
-    for j, row in enumerate(under):
-        gain = float(np.mean([each[j] for each in gains[j]]))
-        if math.isfinite(gain) and gain > 0:
-            parts.append(float(np.mean([one.at for one in row])) * gain / -math.log(alpha))
-    return {"right": round(right, 2), "wrong": round(max(parts), 2) if parts else None}
+    away = [float(each) for each in -np.mean(spent[None], axis=0) if math.isfinite(each)]
+    parts = [float(np.mean([each[j] for each in runs])) for j, runs in spent.items() if j is not None]
+    wrong = [part / -math.log(alpha) for part in parts if math.isfinite(part)]
+    return {
+        "right": round(min(away) / -math.log(beta), 2) if away else None,
+        "wrong": round(max(wrong), 2) if wrong else None,
+    }
 
 
 def share(found: list[laws.Verdict], decision: Decision) -> float:

@@ -464,11 +464,11 @@ def test_reading_a_frozen_profile_imports_no_yaml(write: Write) -> None:
     assert ran.stdout.strip() == "[]"
 
 
-def test_a_hundred_cases_load_in_well_under_a_second(write: Write) -> None:
+def test_a_hundred_cases_load_in_well_under_a_second_of_work(write: Write) -> None:
     entry = CASES[CASES.index("- id: attention.causal\n") : CASES.index("- id: attention.causal.long")]
     many = "".join(entry.replace("id: attention.causal", f"id: attention.causal.{i}") for i in range(100))
     root = write(CASES + many)
     load(root)
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(load(root).cases) == 102
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

@@ -100,7 +100,8 @@ class Guessing(reference.Reference):
     """A reference whose honest computations differ so much that every choice is doubtful."""
 
     def honest_logits(self, probe, ids, beside=reference.NOTHING):
-        return [self.logits(probe, ids) + np.linspace(0, 50, 256)]
+        truth = self.logits(probe, ids, beside)
+        return [truth + np.linspace(0, 50, truth.shape[-1])]
 
 
 @pytest.fixture
@@ -125,6 +126,29 @@ def test_a_character_that_the_limit_cuts_is_right_as_the_reference_has_it(candid
 
 def test_behind_a_doubtful_choice_bytes_that_are_no_text_are_not_judged(candidate, known):
     assert judged(candidate, known, lambda _: greedy.REPLACEMENT * 4, Guessing).ok
+
+
+TEXTS = {"probe": "plain", "prompts": 3, "length": [1, 4], "steps": 6}
+"""A model whose bytes are mostly no text."""
+
+
+def judged_texts(candidate, known, changed, kind=reference.Reference):
+    asked = greedy.ask_greedy_texts(TEXTS, draw(), candidate)
+    held = kind(known.claims, known.truth, known.honest, known.probes)
+    return greedy.judge_greedy_texts(TEXTS, {**asked, "texts": changed(asked["texts"])}, held)
+
+
+def test_texts_are_judged_whole_where_no_choice_is_doubtful(candidate, known):
+    assert judged_texts(candidate, known, list).ok
+    for changed in (lambda texts: [*texts[:2], texts[2][:-1]], lambda texts: [*texts[:2], texts[2] + "x"]):
+        found = judged_texts(candidate, known, changed)
+        assert found.state == "fail"
+        assert "is continued with" in found.message
+
+
+def test_texts_behind_a_doubtful_choice_are_not_judged(candidate, known):
+    assert judged_texts(candidate, known, lambda texts: ["x"] * len(texts), Guessing).ok
+    assert not judged_texts(candidate, known, lambda texts: ["x"] * len(texts)).ok
 
 
 def test_a_prompt_of_text_is_whole_characters(candidate):

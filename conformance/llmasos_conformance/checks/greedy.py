@@ -9,9 +9,11 @@ import numpy as np
 
 from llmasos_conformance import numerics
 from llmasos_conformance.checks import Asked, Given, check
+from llmasos_conformance.checks.beside import behind
 from llmasos_conformance.checks.rows import (
     LENGTH,
     PROBE,
+    PROMPTS,
     STEPS,
     claims_at_least,
     counted,
@@ -84,24 +86,72 @@ def judge_greedy_text(given: Given, asked: Asked, reference: Reference) -> Findi
     if REPLACEMENT not in text:
         ids = list(text.encode())
         return worst([unlike_greedy(reference, probe, prompt, ids, label="bytes"), counted(ids, steps, "bytes")])
-    model = reference.model(probe)
-    due = new_ids(model.generate_ids(prompt, max_length=steps, temperature=0))
-    if text == model.detokenize(due):
-        return passed()
-    row, behind = [*prompt, *due[:-1]], slice(len(prompt) - 1, None)
-    honest = [logits[behind] for logits in reference.honest_logits(probe, row)]
-    doubtful = numerics.first_doubtful(reference.logits(probe, row)[behind], honest, reference.claims.dtype)
-    certain = model.detokenize(due[:doubtful])
-    if doubtful is not None and text.startswith(certain.rstrip(REPLACEMENT)):
-        return passed()
-    message = f"the text is {text!r:.80}, it was due to begin with {certain!r:.80}"
-    return failed(message, expected=certain, got=text)
+    return unlike_text(reference, probe, asked["prompt"], text, steps)
 
 
 REPLACEMENT = "\ufffd"
 """In the place of bytes that are no text. Where a limit cuts a character, the text ends in one."""
 
 CHARACTERS = {**LENGTH, "description": "smallest and largest number of characters of the prompt"}
+
+
+def unlike_text(reference: Reference, probe: str, prompt: str, text: str, steps: int) -> Finding:
+    """Whether a text is the reference's own continuation, as far as rounding does not decide it.
+
+    Args:
+        prompt: a text that stands for one id per byte. text: what came. steps: ids that were asked for.
+    """
+    model, dtype = reference.model(probe), reference.claims.dtype
+    made = model.generate_text(prompt, max_length=steps, temperature=0)
+    if text == made.text:
+        return passed()
+    row, due = behind(reference, probe, list(prompt.encode())), new_ids(made)
+    ids, last = [*row.ids, *due[:-1]], slice(len(row.ids) - 1, None)
+    truth = reference.logits(probe, ids, row.beside)[last]
+    honest = [logits[last] for logits in reference.honest_logits(probe, ids, row.beside)]
+    ends = reference.probes.get(probe).config["eos_token_ids"]
+    written = np.array([id in ends or bool(model.detokenize([id])) for id in range(truth.shape[-1])])
+    doubtful = numerics.first_doubtful(truth, honest, dtype, allowed=written)
+    if doubtful is None:
+        message = f"{prompt!r:.60} is continued with {text!r:.80}, {made.text!r:.80} was due"
+        return failed(message, expected=made.text, got=text)
+    certain = model.detokenize(due[:doubtful]).rstrip(REPLACEMENT)
+    if text.startswith(certain):
+        return passed()
+    message = f"{prompt!r:.60} is continued with {text!r:.80}, the text was due to begin with {certain!r:.80}"
+    return failed(message, expected=certain, got=text)
+
+
+def ask_greedy_texts(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Whatever a model is loud about, its greedy text shows: many short prompts, each with a few ids. (GEN-1, TRF-22)
+
+    Varies: content and length of the prompts, in characters of one byte.
+    Compares: each text with the reference's continuation, of one whose end rounding decides the beginning.
+    Bound: the margin of honest error. Two bytes that are no text look alike, hence so many prompts.
+    """
+    low, high = given["length"]
+    lengths = [draw.integer(low, high) for _ in range(given["prompts"])]
+    prompts = [bytes(draw.integers(length, *PRINTED)).decode() for length in lengths]
+    model = candidate.model(given["probe"])
+    options = {"max_length": given["steps"], "temperature": 0}
+    return {"prompts": prompts, "texts": [model.generate_text(prompt, **options).text for prompt in prompts]}
+
+
+def judge_greedy_texts(given: Given, asked: Asked, reference: Reference) -> Finding:
+    pairs = zip(asked["prompts"], asked["texts"], strict=True)
+    return worst([unlike_text(reference, given["probe"], *pair, given["steps"]) for pair in pairs])
+
+
+PRINTED = (32, 126)
+"""Bytes of the characters that prompts are made of."""
+
+check(
+    "greedy-texts",
+    ask_greedy_texts,
+    judge_greedy_texts,
+    needs=("load_model",),
+    given={"probe": PROBE, "prompts": PROMPTS, "length": CHARACTERS, "steps": STEPS},
+)
 
 check(
     "greedy-text",

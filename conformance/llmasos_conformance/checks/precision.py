@@ -13,7 +13,17 @@ import numpy as np
 from llmasos_conformance import fingerprints
 from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.beside import ROW, answered, behind, draw_row
-from llmasos_conformance.checks.rows import LENGTH, PROBE, STEPS, counted, new_ids, told, unlike_greedy, weighed
+from llmasos_conformance.checks.rows import (
+    LENGTH,
+    PROBE,
+    PROMPTS,
+    STEPS,
+    counted,
+    new_ids,
+    told,
+    unlike_greedy,
+    weighed,
+)
 from llmasos_conformance.fingerprints import LIKENESS, NEGLIGIBLE
 from llmasos_conformance.numerics import worst
 from llmasos_conformance.verdict import Finding, State, failed, passed
@@ -82,9 +92,6 @@ LEAST = 160
 """Choices of one example that must count, half of those that the cases ask for. Arithmetic that is promised to show
 changes at least 19 in 100 of those that count (`bench/calibrate_canary.py`): that 160 of them agree by chance happens
 once in 10¹⁴ cases. No model of 300 had fewer than 238."""
-
-COMPASS = {"prompts": {"type": "integer", "minimum": 1, "description": "prompts, each a request of its own"}}
-"""Data of the cases that ask a compass, beside probe, length and steps."""
 
 
 def draw_prompts(given: Given, draw: Draw, candidate: Candidate) -> list[list[int]]:
@@ -161,7 +168,7 @@ check(
     ask_text_precision,
     judge_text_precision,
     needs=("load_model",),
-    given={"probe": PROBE, "length": LENGTH, "steps": STEPS, **COMPASS},
+    given={"probe": PROBE, "length": LENGTH, "steps": STEPS, "prompts": PROMPTS},
 )
 
 check(
@@ -169,5 +176,5 @@ check(
     ask_ids_precision,
     judge_ids_precision,
     needs=("load_model", "generate_ids"),
-    given={"probe": PROBE, "length": LENGTH, "steps": STEPS, **COMPASS},
+    given={"probe": PROBE, "length": LENGTH, "steps": STEPS, "prompts": PROMPTS},
 )

@@ -43,6 +43,7 @@ LENGTH = {
     "description": "smallest and largest number of ids",
 }
 STEPS = {"type": "integer", "minimum": 1, "description": "tokens to generate"}
+PROMPTS = {"type": "integer", "minimum": 1, "description": "prompts, each a request of its own"}
 
 # ── questions ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
