@@ -125,13 +125,18 @@ def unlike_text(reference: Reference, probe: str, prompt: str, text: str, steps:
 def ask_greedy_texts(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Whatever a model is loud about, its greedy text shows: many short prompts, each with a few ids. (GEN-1, TRF-22)
 
-    Varies: content and length of the prompts, in characters of one byte.
+    Varies: content and length of the prompts, in characters of one byte; from the second half on each begins as an
+        earlier one does, up to any place or all of it: what caches hold of that one is of use, or does harm.
     Compares: each text with the reference's continuation, of one whose end rounding decides the beginning.
     Bound: the margin of honest error. Two bytes that are no text look alike, hence so many prompts.
     """
     low, high = given["length"]
     lengths = [draw.integer(low, high) for _ in range(given["prompts"])]
     prompts = [bytes(draw.integers(length, *PRINTED)).decode() for length in lengths]
+    for i in range(-(-len(prompts) // 2), len(prompts)):
+        earlier = prompts[draw.integer(0, i - 1)]
+        kept = draw.integer(1, len(earlier))
+        prompts[i] = earlier[:kept] + prompts[i][kept:]
     model = candidate.model(given["probe"])
     options = {"max_length": given["steps"], "temperature": 0}
     return {"prompts": prompts, "texts": [model.generate_text(prompt, **options).text for prompt in prompts]}
