@@ -6,7 +6,8 @@
 A seed makes fresh probes and fresh inputs for every case. Each honest variant (another order of summation, fused or
 online softmax, chunks, caches, half precision that says so) and each framework is asked the cases of numbers and
 properties, and must fail none, leave none undecided, and use at most half of every bound. One line of JSON per seed
-goes to --out as it comes; seeds that stand there are not run again. --summary prints what the file holds and stops.
+goes to --out as it comes; seeds that stand there are not run again, as long as the suites and the code that judges and
+computes are the same: what commands and pages say does not matter. --summary prints what the file holds and stops.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import installed, suite
+from llmasos_conformance import adapters, suite
+from llmasos_conformance.canonical import sha256
 from llmasos_conformance.killmatrix import HONEST_SHARE
 from llmasos_conformance.mutants import table
 
@@ -68,10 +70,22 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(text)
 
 
+def code_digest(addresses: Iterable[str]) -> str:
+    """Over the sources that are imported once all is at hand that judges, is judged, or is the truth."""
+    for address in addresses:
+        adapters.connect(address)
+    files = {
+        name: Path(module.__file__ or "").read_bytes()
+        for name, module in sorted(sys.modules.items())
+        if name.partition(".")[0] in ("llmasos", "llmasos_conformance") and getattr(module, "__file__", None)
+    }
+    return sha256(b"".join(name.encode() + b"\0" + sha256(content).encode() for name, content in files.items()))
+
+
 def read(path: Path, terms: Mapping[str, str]) -> list[dict[str, Any]]:
     """Lines of a file of an earlier run; those of other code or suites are left out."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return [line for line in lines if all(line[name] == value for name, value in terms.items())]
+    return [line for line in lines if all(line.get(name) == value for name, value in terms.items())]
 
 
 def main() -> int:
@@ -86,7 +100,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("false-failures.ndjson"), help="a line per seed")
     parser.add_argument("--summary", action="store_true", help="print what --out holds, run nothing")
     options = parser.parse_args()
-    terms = {"suite": suite.load().digest, "harness": installed.harness_digest()}
+    terms = {"suite": suite.load().digest, "code": code_digest(options.also)}
     lines = read(options.out, terms)
     if not options.summary:
         done = {line["seed"] for line in lines}

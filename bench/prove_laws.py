@@ -114,7 +114,7 @@ def prove(case: suite.Case, runs: int, generator: np.random.Generator) -> dict[s
 
     def run(other: Mapping[str, Any] | None, alpha: float = alpha) -> laws.Verdict:
         verdict, ratios = watched(given, other, alpha, generator)
-        which = None if other is None else list(given["others"]).index(other)
+        which = None if other is None else list(sampling.settings(given)[1]).index(other)
         if which is not None or alpha == given["alpha"]:
             with np.errstate(invalid="ignore"):  # what both laws exclude in turn has no sum, and is left out below
                 spent.setdefault(which, []).append(np.sum(ratios[:, : verdict.at], axis=1))
