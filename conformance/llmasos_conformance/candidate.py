@@ -20,7 +20,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from llmasos_conformance.errors import CandidateFault, Died, HarnessError, Malformed, ProtocolBroken, Raised, TimedOut
+from llmasos_conformance.errors import (
+    CandidateFault,
+    Died,
+    HarnessError,
+    Lost,
+    Malformed,
+    ProtocolBroken,
+    Raised,
+    TimedOut,
+)
 from llmasos_conformance.protocol import Array, Description, Encoding, Generation, Refusal
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ Params = Mapping[str, Any]
 Answer = Mapping[str, Any]
 
 FAULTS: Mapping[str, type[CandidateFault]] = {
-    kind.kind: kind for kind in (Raised, Malformed, Died, TimedOut, ProtocolBroken)
+    kind.kind: kind for kind in (Raised, Malformed, Died, TimedOut, ProtocolBroken, Lost)
 }
 
 

@@ -119,7 +119,7 @@ class Done:
     def exit_code(self) -> int:
         faults = {outcome.fault for outcome in self.outcomes}
         failed = self.verdict is Verdict.NON_CONFORMANT
-        if not failed and not self.interrupted and (self.lost or "protocol" in faults):
+        if not failed and not self.interrupted and (self.lost or faults & {"protocol", "transport"}):
             return EXIT_ADAPTER
         return EXIT_CODES[self.verdict]
 

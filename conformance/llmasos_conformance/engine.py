@@ -6,7 +6,8 @@ This is the only room where exceptions become states:
     the judge is content with every example                -> pass
     the judge is not, or the candidate raised something
       untyped, answered in the wrong shape, or died        -> fail
-    no answer in time, or a line that is not the protocol  -> error (nobody saw the answer)
+    no answer in time, a line that is not the protocol, or
+      a connection that was lost                           -> error (nobody saw the answer)
     anything raised by a judge, the reference or ourselves -> error, fault "harness"
 
 A typed refusal of a valid request is an answer, and a wrong one: fail.
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Replay
 from llmasos_conformance.checks import Check
-from llmasos_conformance.errors import CandidateFault, Died, ProtocolBroken, TimedOut
+from llmasos_conformance.errors import ENDING, UNANSWERED, CandidateFault, Died
 from llmasos_conformance.inputs import Draw, KeyedDraw
 from llmasos_conformance.probes import Disturbed
 from llmasos_conformance.protocol import BITS, HALF, LARGEST, NOT_IN_HALF, Refusal
@@ -120,7 +121,7 @@ def try_draw(bench: Bench, case: Case, draw: Draw) -> Finding:
 
 def _revive(bench: Bench, link: Live, fault: str) -> None:
     """After a fault that ends a process, drop its handles and bring it back for the next example."""
-    if fault in ("died", "timeout", "protocol"):
+    if fault in ENDING:
         link.forget()
         if bench.restart is not None:
             bench.restart()
@@ -135,7 +136,7 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
     except Refusal as refusal:
         text = f"a valid request was refused: {refusal.code}: {refusal.message}"
         return failed(text, expected="an answer", got=refusal.code), "", ""
-    except (TimedOut, ProtocolBroken) as fault:
+    except UNANSWERED as fault:
         return Finding(state=State.ERROR, message=fault.message), fault.kind, fault.detail
     except CandidateFault as fault:
         kind = "died" if isinstance(fault, Died) else ""

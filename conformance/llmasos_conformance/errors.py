@@ -11,8 +11,9 @@
       Died              its process ended in the middle of a call             -> fail
       TimedOut          no answer within the limit                            -> error, fault "timeout"
       ProtocolBroken    its process wrote something that is not the protocol  -> error, fault "protocol"
+      Lost              the connection to its server could not be kept        -> error, fault "transport"
 
-The first three are the candidate's own doing on a valid question, so they count against it. The last two leave the
+The first three are the candidate's own doing on a valid question, so they count against it. The last three leave the
 question unanswered: the run is incomplete, and nobody is blamed for what was not seen.
 """
 
@@ -98,3 +99,13 @@ class TimedOut(CandidateFault):
 
 class ProtocolBroken(CandidateFault):
     kind = "protocol"
+
+
+class Lost(CandidateFault):
+    kind = "transport"
+
+
+UNANSWERED = (TimedOut, ProtocolBroken, Lost)
+"""Faults that leave a question without an answer, whoever is to blame."""
+ENDING = frozenset({Died.kind, *(kind.kind for kind in UNANSWERED)})
+"""Kinds of the faults after which the candidate's handles are void: it has to be started or reached anew."""

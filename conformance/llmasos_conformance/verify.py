@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance import evidence, installed, isolation, report, signing
 from llmasos_conformance.canonical import Unacceptable, clean, encode, legible, parse, schema, sha256, validate
-from llmasos_conformance.errors import ReportError, SignatureError, SuiteError
+from llmasos_conformance.errors import ENDING, UNANSWERED, ReportError, SignatureError, SuiteError
 from llmasos_conformance.policy import Trust, TrustedKey, moment
 from llmasos_conformance.reasons import MALFORMED, NOT_CONFORMANT, POLICY, REASONS, REJECTED
 from llmasos_conformance.verdict import Verdict, emulated_in
@@ -471,7 +471,9 @@ class _Climb:
             if made["outcome"] != "not_run":
                 raise Unacceptable("E_NOT_RUN", f"{made['id']} ran after cases that did not", case=made["id"])
         last = self.checks[first - 1] if first else None
-        ended = last is not None and (last["outcome"] == "fail" or last.get("fault") in ("protocol", "timeout"))
+        ended = last is not None and (
+            last["outcome"] == "fail" or last.get("fault") in {kind.kind for kind in UNANSWERED}
+        )
         if not ended:
             name = self.checks[first]["id"]
             raise Unacceptable("E_NOT_RUN", f"nothing ended the run before {name}, which is not_run", case=name)
@@ -536,7 +538,7 @@ class _Climb:
             return
         last = [made for made in self.checks if made["outcome"] != "not_run"][-1]["id"]
         row = self.records[-1].rows[-1] if signed[-1]["id"] == last else ()
-        if not row or row[-1].get("fault") not in ("died", "timeout", "protocol"):
+        if not row or row[-1].get("fault") not in ENDING:
             raise Unacceptable("E_NOT_RUN", f"the conversation of {last} does not end in a fault that ends a run",
                                case=last)  # fmt: skip
 
