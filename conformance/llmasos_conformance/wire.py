@@ -1,4 +1,4 @@
-"""The adapter contract as JSON-RPC 2.0 lines, and the validators that every answer passes, in process as well.
+"""The adapter contract as JSON-RPC 2.0 messages, and the validators that every answer passes, in process as well.
 
 One object per line, UTF-8, `\\n` at the end. A request has `jsonrpc`, `id`, `method` and `params`; its answer has the
 same `id` and either `result` or `error`.
@@ -11,6 +11,12 @@ same `id` and either `result` or `error`.
     refusal     error -32000 with data {"refusal": a code of protocol.REFUSAL_CODES}
     exception   error -32000 with data {"raised": "ValueError"}
     non-answer  error -32000 with data {"malformed": true}: the host itself saw that the adapter's answer is none
+    death       error -32000 with data {"died": true}: the adapter has ended its own process, and this is its last word
+
+Frames carry tensors as they lie in memory. Who describes himself with `"frames": true` finds `"frames": true` in every
+request, and may put `"frame": n` in the place of a tensor's `data`, and `"frames": [bytes of frame 0, of frame 1, …]`
+beside `result`. Behind the line come exactly these bytes, without anything between. Each frame is named once. Who does
+not offer frames never meets them.
 
 `schemas/wire.schema.json` is the published form of the same rules; the tests hold the two together. What JSON Schema
 cannot say is said here only: an integer is not written as 12.0, `data` has exactly the bytes that dtype and shape need,
@@ -27,7 +33,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -59,6 +65,9 @@ MAX_ITEMS = 2**20
 """Entries of a list: ids, rows, pieces of a stream."""
 MAX_ID = 2**31 - 1
 MAX_HANDLE = 256
+
+MAX_FRAMES = 2**16
+"""Frames of an answer."""
 
 REFUSED, INVALID_REQUEST, NO_METHOD, INVALID_PARAMS = -32000, -32600, -32601, -32602
 
@@ -108,13 +117,15 @@ def quoted(raw: bytes) -> str:
     return repr(shown + ("…" if len(raw) > 120 else ""))
 
 
-def request_line(number: int, method: str, params: Mapping[str, Any]) -> bytes:
-    """A request.
+def request_line(number: int, method: str, params: Mapping[str, Any], *, frames: bool = False) -> bytes:
+    """A request; `frames` says that the answer may bring some.
 
     Raises:
         ValueError: params that JSON cannot carry, or too long a line.
     """
-    line = f'{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{_ENCODE(encode(params))}}}\n'.encode()
+    accepted = ',"frames":true' if frames else ""
+    sent = _ENCODE(encode(params))
+    line = f'{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{sent}{accepted}}}\n'.encode()
     if len(line) > MAX_LINE:
         raise ValueError(f"params of {method} make a line of {len(line)} bytes; {MAX_LINE} are allowed")
     return line
@@ -125,51 +136,128 @@ def result_line(number: Any, result: Mapping[str, Any]) -> bytes:
     return f'{{"jsonrpc":"2.0","id":{_ENCODE(number)},"result":{_ENCODE(encode(result))}}}\n'.encode()
 
 
+def result_message(number: Any, result: Mapping[str, Any]) -> list[Bytes]:
+    """An answer whose tensors are frames: the line, and what comes behind it."""
+    frames: list[Bytes] = []
+    sent = _ENCODE(encode(result, frames))
+    lengths = ",".join(str(len(frame)) for frame in frames)
+    announced = f',"frames":[{lengths}]' if frames else ""
+    return [f'{{"jsonrpc":"2.0","id":{_ENCODE(number)},"result":{sent}{announced}}}\n'.encode(), *frames]
+
+
 def error_line(number: Any, code: int, message: str, data: Mapping[str, Any]) -> bytes:
     """An error as answer."""
     error = {"code": code, "message": message, "data": data}
     return (_ENCODE({"jsonrpc": "2.0", "id": number, "error": error}) + "\n").encode()
 
 
+# ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Bytes = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What came as an answer: the line as it came, the object in it, and the frames behind it."""
+
+    raw: bytes
+    answer: dict[str, Any]
+    frames: Sequence[memoryview] = ()
+
+
+def offers_frames(described: Any) -> bool:
+    """Whether an answer to `describe` says that frames may be asked for."""
+    return isinstance(described, dict) and described.get("frames") is True
+
+
+def frame_lengths(answer: Mapping[str, Any]) -> list[int]:
+    """Bytes of each frame that a line announces.
+
+    Raises:
+        ProtocolBroken: nobody could read on behind such a line.
+    """
+    lengths = answer.get("frames", [])
+    if type(lengths) is not list or any(type(n) is not int or n < 0 for n in lengths):
+        raise ProtocolBroken(f"frames are {_shown(lengths)}, a list of lengths in bytes was due")
+    if len(lengths) > MAX_FRAMES or sum(lengths) > MAX_TENSORS:
+        what = f"{len(lengths)} frames of {sum(lengths)} bytes"
+        raise ProtocolBroken(f"{what}; {MAX_FRAMES} frames of {MAX_TENSORS} bytes are allowed")
+    return lengths
+
+
+def put_frames(result: Any, frames: Sequence[memoryview]) -> None:
+    """Put frames in the places that name them, as the `data` of tensors.
+
+    Raises:
+        Malformed: one is named twice, or not at all. A name that stands for none is left, and is no tensor.
+    """
+    unused = dict(enumerate(frames))
+    waiting = [result]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is list:
+            waiting.extend(item for item in value if type(item) is dict or type(item) is list)
+        elif type(value) is dict:
+            number = value.get("frame")
+            if type(number) is int and 0 <= number < len(frames) and "dtype" in value:
+                if number not in unused:
+                    raise Malformed(f"frame {number} is named twice")
+                del value["frame"]
+                value["data"] = unused.pop(number)
+            else:
+                waiting.extend(value.values())
+    if unused:
+        raise Malformed(f"frame {min(unused)} is named by no tensor")
+
+
 # ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def encode(value: Any) -> Any:
-    """A native value as JSON can carry it: arrays become tensors, generations objects, mappings of ids lists."""
+def encode(value: Any, frames: list[Bytes] | None = None) -> Any:
+    """A native value as JSON can carry it: arrays become tensors, generations objects, mappings of ids lists.
+
+    Args:
+        frames: takes the bytes of arrays, whose tensors then name them; None leaves them in the tensors as base64.
+    """
     kind = type(value)
     if kind is str or kind is int or kind is float or kind is bool or value is None:
         return value
     if kind is list or kind is tuple:
         # Lists of ids are the bulk of what travels; they need no second copy.
-        return value if all(type(item) is int for item in value) else [encode(item) for item in value]
+        return value if all(type(item) is int for item in value) else [encode(item, frames) for item in value]
     if isinstance(value, Generation):
         members = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: _encode_member(name, item) for name, item in members if item is not None}
+        return {name: _encode_member(name, item, frames) for name, item in members if item is not None}
     if isinstance(value, Mapping):
-        return {key: _encode_member(key, item) for key, item in value.items()}
+        return {key: _encode_member(key, item, frames) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _encode_tensor(value)
+        return _encode_tensor(value, frames)
     if isinstance(value, np.generic):
         return value.item()
     raise ValueError(f"{type(value).__name__} cannot travel as JSON")
 
 
-def _encode_member(name: str, value: Any) -> Any:
+def _encode_member(name: str, value: Any, frames: list[Bytes] | None) -> Any:
     if name in ("logprobs", "fills") and isinstance(value, list | tuple):
         return [_encode_law(entry) if isinstance(entry, Mapping) else encode(entry) for entry in value]
-    return encode(value)
+    return encode(value, frames)
 
 
 def _encode_law(law: Mapping[int, Any]) -> list[dict[str, Any]]:
     return [{"id": int(token), "logprob": encode(logprob)} for token, logprob in law.items()]
 
 
-def _encode_tensor(array: Array) -> dict[str, Any]:
+def _encode_tensor(array: Array, frames: list[Bytes] | None) -> dict[str, Any]:
     code = _CODES.get(array.dtype.name)
     if code is None:
         raise ValueError(f"an array of dtype {array.dtype} cannot travel; {', '.join(_CODES)} can")
-    raw = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
-    return {"dtype": code, "shape": list(array.shape), "data": binascii.b2a_base64(raw, newline=False).decode("ascii")}
+    # As bytes, because bfloat16 has no buffer of its own; nothing is copied.
+    raw = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+    tensor = {"dtype": code, "shape": list(array.shape)}
+    if frames is None:
+        return {**tensor, "data": binascii.b2a_base64(raw, newline=False).decode("ascii")}
+    frames.append(raw)
+    return {**tensor, "frame": len(frames) - 1}
 
 
 def decode_tensor(value: Any, where: str = "tensor") -> Array:
@@ -184,14 +272,14 @@ def decode_tensor(value: Any, where: str = "tensor") -> Array:
         _wrong(f"{where}.dtype", code, f"one of {', '.join(_ITEM_BYTES)}")
     if type(shape) is not list or len(shape) > 8 or any(type(n) is not int or not 0 <= n <= MAX_ID for n in shape):
         _wrong(f"{where}.shape", shape, "a list of at most 8 integers from 0")
-    if type(data) is not str:
+    if type(data) is not str and type(data) is not memoryview:  # the latter came as a frame
         _wrong(f"{where}.data", data, "base64 text")
     # Python's integers do not overflow, so a product of huge dimensions cannot come out small.
     needed = math.prod(shape) * _ITEM_BYTES[code]
     if needed > MAX_TENSORS:
         raise Malformed(f"{where} needs {needed} bytes, {MAX_TENSORS} are allowed")
     try:
-        raw = binascii.a2b_base64(data, strict_mode=True)
+        raw = data if type(data) is memoryview else binascii.a2b_base64(data, strict_mode=True)
     except ValueError as error:
         raise Malformed(f"{where}.data is not base64: {error}") from None
     if len(raw) != needed:
@@ -595,7 +683,10 @@ def _handle(name: str) -> Callable[[Params | None, Any], Answer]:
 def _described(_: Params | None, answer: Any) -> Answer:
     try:
         _members(answer, "answer", ("protocol",), tuple(answer) if isinstance(answer, Mapping) else ())
-        return describe(_description(answer, "describe"))
+        if type(answer.get("frames", False)) is not bool:
+            _wrong("frames", answer["frames"], "true or false")
+        described = {name: value for name, value in answer.items() if name != "frames"}  # of the transport
+        return describe(_description(described, "describe"))
     except AddressError as error:
         raise Malformed(error.what) from None
 

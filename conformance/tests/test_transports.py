@@ -1,4 +1,4 @@
-"""The same adapter in this process and in one of its own: same answers, same faults; and processes that misbehave."""
+"""The same adapter in this process, in one of its own and behind HTTP: same answers, same faults; and processes."""
 
 import os
 import signal
@@ -126,9 +126,16 @@ def faulty(tmp_path_factory):
     return f"{path}:Adapter"
 
 
-@pytest.fixture(scope="module", params=["in process", "over stdio"])
-def linked(request, faulty):
-    connection = connect(faulty, out_of_process=request.param == "over stdio", timeout_s=20)
+WAYS = ["in process", "over stdio", "over stdio, lines", "over HTTP", "over HTTP, lines"]
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def linked(request, faulty, serve):
+    way, _, lines = request.param.partition(",")
+    address = serve(faulty) if way == "over HTTP" else faulty
+    connection = connect(address, out_of_process=way == "over stdio", timeout_s=20, frames=not lines)
+    if way != "in process":
+        assert connection.framed == (not lines)
     yield connection
     connection.close()
 
@@ -156,7 +163,7 @@ def running(pid):
         return False
 
 
-# ── the same on both ways ───────────────────────────────────────────────────────────────────────────────────────────
+# ── the same on every way ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_answers_are_native_values(linked):
@@ -227,7 +234,7 @@ def test_a_stream_is_its_pieces_and_its_generation(linked):
         ("score", {"ids": [1]}, Malformed, "declared score, but the model (Model) has no method score"),
     ],
 )
-def test_a_fault_is_the_same_on_both_ways(linked, method, question, kind, message):
+def test_a_fault_is_the_same_on_every_way(linked, method, question, kind, message):
     with pytest.raises(kind) as caught:
         linked.call(method, {"model": model(linked), **question})
     assert message in caught.value.message

@@ -5,6 +5,7 @@ name:argument           the same, made with one text: reference:float32/split-k
 pkg.mod:attr            an importable object
 ./file.py:attr          an object in a file
 cmd:./program --flag    a process that speaks the protocol (see `wire`)
+http://host:port/path   a server that speaks it; #token=VARIABLE behind it names what holds its bearer token
 @profile                `adapter` of [profiles.NAME] in llmasos.toml or [tool.llmasos.profiles.NAME] in pyproject.toml
 """
 

@@ -21,8 +21,10 @@ from difflib import SequenceMatcher, get_close_matches
 from functools import reduce
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from llmasos_conformance.errors import AddressError
 
@@ -52,7 +54,9 @@ class Target:
 
     Attributes:
         address: as given.
-        command: argument vector of a process; empty for Python objects.
+        command: argument vector of a process; empty for Python objects and servers.
+        scheme, host, port, path: of a server; host is empty for everything else.
+        token: name of the environment variable that holds its bearer token, or "".
         module: dotted name, or path of a .py file. attribute: dotted name in it. argument: for its maker, or "".
         roots: directories that an interpreter needs on its path to import it.
     """
@@ -63,6 +67,11 @@ class Target:
     attribute: str = ""
     argument: str = ""
     roots: tuple[Path, ...] = ()
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    token: str = ""
 
     @property
     def canonical(self) -> str:
@@ -90,8 +99,7 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
     if address.startswith("@"):
         return check_address(_profile(address, here), here)
     if address.startswith(("http://", "https://")):
-        what = "HTTP is not offered in this version"
-        raise AddressError(what, where=address, hint="write a program that speaks the protocol on stdio: cmd:./bridge")
+        return _server(address)
     if address.startswith("cmd:"):
         return Target(address=address, command=_command(address, here))
     names = known()
@@ -117,7 +125,7 @@ def _nowhere(address: str, name: str, names: Iterable[str], here: Path) -> Addre
         hint = f"{' or '.join(near)}; {_LIST}"
     else:
         hint = _LIST
-    form = "" if _NAME.fullmatch(name) else "; forms are name, pkg.mod:attr, ./file.py:attr, cmd:…, @profile"
+    form = "" if _NAME.fullmatch(name) else "; forms are name, pkg.mod:attr, ./file.py:attr, cmd:…, http://…, @profile"
     looked = f"looked at entry points of {GROUP}, built-in adapters and entry points in {here / 'pyproject.toml'}"
     return AddressError(f"no adapter {name!r:.80}: {looked}{form}", where=address, hint=hint)
 
@@ -155,6 +163,39 @@ def _command(address: str, here: Path) -> tuple[str, ...]:
         hint = f"cmd:./{program}" if (here / program).is_file() else "give its path, or put it on PATH"
         raise AddressError(f"no program {program!r} on PATH", where=address, hint=hint)
     return (found, *words[1:])
+
+
+def _server(address: str) -> Target:
+    """A server. What an address says stands in reports, shells and logs, so no secret may be in it."""
+    shown = re.sub("//.*@", "//…@", address.partition("?")[0])
+    try:
+        parts = urlsplit(address)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except ValueError as error:
+        raise AddressError(f"not a URL: {error}", where=shown, hint="http://127.0.0.1:8000") from None
+    host = parts.hostname or ""
+    if not host or re.search(r"[^!-~]", address):
+        raise AddressError("not a URL of visible ASCII with a host", where=shown, hint="http://127.0.0.1:8000")
+    if "@" in parts.netloc or parts.query:
+        what = "a password or a query has no place in an address, which is shown and stored"
+        raise AddressError(what, where=shown, hint="put a token into a variable and name it: …#token=VARIABLE")
+    token = parts.fragment.removeprefix("token=")
+    if parts.fragment and (token == parts.fragment or not re.fullmatch(r"[A-Za-z_]\w*", token)):
+        what = f"{parts.fragment!r:.60} behind # does not name a variable"
+        raise AddressError(what, where=shown, hint="…#token=VARIABLE, the variable's name and not its value")
+    if token and parts.scheme == "http" and not is_loopback(host):
+        what = "a token would travel over the network for everybody to read"
+        raise AddressError(what, where=shown, hint="https://…")
+    path = parts.path or "/"
+    return Target(address=address, scheme=parts.scheme, host=host, port=port, path=path, token=token)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _siblings(path: Path) -> list[str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from llmasos_conformance.adapters import stdio, web
 from llmasos_conformance.adapters.address import Target, check_address, load
 from llmasos_conformance.adapters.inprocess import InProcess
-from llmasos_conformance.adapters.stdio import Stdio
+from llmasos_conformance.adapters.remote import Remote
+from llmasos_conformance.errors import AddressError
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,4096}=*")
+"""What RFC 6750 allows, and long enough not to stand in an answer by chance."""
 HOST = Path(__file__).with_name("host.py")
 
 
@@ -23,26 +29,32 @@ def connect(
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     path: Sequence[str | Path] = (),
-) -> InProcess | Stdio:
+    frames: bool = True,
+) -> InProcess | Remote:
     """Connect a candidate.
 
     Args:
         address: see the package.
-        out_of_process: host a Python adapter in an isolated interpreter. `cmd:` addresses always are processes.
+        out_of_process: host a Python adapter in an isolated interpreter. `cmd:` addresses always are processes, and
+            `http:` addresses servers, which nobody here starts or ends.
         timeout_s: per call; soft in process.
         start_timeout_s: until a process has described itself; imports of large runtimes take most of it.
         directory: where relative addresses start; default the current one.
         cwd: working directory of the process; default `directory`.
         env: whole environment of the process; default this one's.
         path: further directories that the hosting interpreter puts on its path.
+        frames: False leaves binary frames unused where they are offered.
 
     Raises:
         AddressError: the address leads nowhere, or what is there does not start or describe itself.
     """
     target = check_address(address, directory)
+    if target.host:
+        limits = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
+        return web.start(target, _token(target), **limits, frames=frames)
     if not target.command and not out_of_process:
         return InProcess(load(target), address, timeout_s)
-    return Stdio(
+    return stdio.start(
         target.command or _hosted(target, path),
         address=address,
         timeout_s=timeout_s,
@@ -50,7 +62,20 @@ def connect(
         cwd=str(cwd or directory or "."),
         env=env,
         hosted=not target.command,
+        frames=frames,
     )
+
+
+def _token(target: Target) -> str:
+    """The bearer token of a server, out of the variable that its address names."""
+    if not target.token:
+        return ""
+    token = os.environ.get(target.token, "")
+    if not _TOKEN.fullmatch(token):
+        what = f"the variable {target.token} holds no token" if token else f"the variable {target.token} is not set"
+        hint = "16 or more letters, digits and - . _ ~ + /, then = if any; certify also needs --pass-env NAME"
+        raise AddressError(what, where=target.address, hint=hint)
+    return token
 
 
 def _hosted(target: Target, path: Sequence[str | Path]) -> tuple[str, ...]:

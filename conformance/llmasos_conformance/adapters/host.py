@@ -1,8 +1,10 @@
 """Serves any Python adapter on stdio: `python -I host.py ADDRESS [--argument TEXT] [--path DIR]…`
 
-Before anything of the vendor's is imported, the real standard streams become private, and what the vendor prints, from
-Python or from C, goes to standard error. It is run by path and not as a module, so that an isolated interpreter finds
-this package even where nobody installed it.
+and over HTTP: `python -m llmasos_conformance.adapters.host ADDRESS --http [HOST:]PORT [--token VARIABLE]`.
+
+On stdio, before anything of the vendor's is imported, the real standard streams become private, and what the vendor
+prints, from Python or from C, goes to standard error. The harness runs it by path and not as a module, so that an
+isolated interpreter finds this package even where nobody installed it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +29,7 @@ def claim_streams() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def serve(asked: IO[bytes], answered: IO[bytes], load: Callable[[], Any]) -> int:
-    """Answer line after line until the input ends.
+    """Answer line after line until the input ends, or the adapter ends itself.
 
     Args:
         asked, answered: the protocol's streams.
@@ -37,74 +39,32 @@ def serve(asked: IO[bytes], answered: IO[bytes], load: Callable[[], Any]) -> int
         Exit status.
     """
     from llmasos_conformance import wire
-    from llmasos_conformance.errors import AddressError, Died, HarnessError, ProtocolBroken
+    from llmasos_conformance.adapters.answering import Desk
 
-    connection: Any = None
-    failure: HarnessError | None = None
-    try:
-        connection = load()
-    except AddressError as error:
-        failure = error  # the first question gets it as answer, because that is where somebody listens
-    while line := asked.readline(wire.MAX_LINE + 1):
-        try:
-            request = wire.parse_line(line)
-            number = request["id"]
-            method, params = str(request["method"]), request.get("params", {})
-        except (ProtocolBroken, KeyError) as error:
-            _write(answered, wire.error_line(None, wire.INVALID_REQUEST, f"no request: {error}", {}))
-            continue
-        if failure is not None:
-            _write(answered, wire.error_line(number, wire.REFUSED, failure.render(), {"address": True}))
-            return failure.exit_code
-        try:
-            _write(answered, _answer(connection, number, method, params))
-        except Died as fault:
-            print(fault.detail or fault.message, file=sys.stderr, flush=True)
-            return 1
-    return 0
+    desk = Desk(load)
+    while desk.status is None and (line := asked.readline(wire.MAX_LINE + 1)):
+        for part in desk.answer(line):
+            _write(answered, part)
+    return desk.status or 0
 
 
-def _answer(connection: Any, number: Any, method: str, params: Any) -> bytes:
-    """The line that answers a question."""
-    from llmasos_conformance import wire
-    from llmasos_conformance.errors import Malformed, Raised, TimedOut
-    from llmasos_conformance.protocol import Refusal
-
-    try:
-        return wire.result_line(number, connection.call(method, params))
-    except Refusal as refusal:
-        data: Mapping[str, Any] = {"refusal": refusal.code}
-        return wire.error_line(number, wire.REFUSED, _sayable(refusal.message), data)
-    except Raised as fault:
-        raised = fault.message.partition(":")[0]
-        data = {"raised": raised, "detail": _sayable(fault.detail[-16384:])}
-        return wire.error_line(number, wire.REFUSED, _sayable(fault.message), data)
-    except (Malformed, TimedOut) as fault:
-        return wire.error_line(number, wire.REFUSED, _sayable(fault.message), {"malformed": True})
-    except ValueError as error:
-        code = wire.INVALID_PARAMS if method in wire.METHODS else wire.NO_METHOD
-        return wire.error_line(number, code, _sayable(str(error)), {})
-
-
-def _sayable(text: str) -> str:
-    """A vendor's message may hold half a surrogate pair, which no strict reader takes."""
-    return text.encode(errors="replace").decode()
-
-
-def _write(answered: IO[bytes], line: bytes) -> None:
-    view = memoryview(line)
+def _write(answered: IO[bytes], part: bytes | memoryview) -> None:
+    view = memoryview(part)
     while view:
         view = view[answered.write(view) :]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve the adapter that the arguments name."""
-    asked, answered = claim_streams()
-    parser = argparse.ArgumentParser(prog="llmasos-host", description="Serve a Python adapter on stdio.")
+    parser = argparse.ArgumentParser(prog="llmasos-host", description="Serve a Python adapter on stdio, or over HTTP.")
     parser.add_argument("address", help="pkg.mod:attr or a file, /path/file.py:attr")
     parser.add_argument("--argument", default="", help="text to make the adapter with")
     parser.add_argument("--path", action="append", default=[], help="directory to put on the path; may be repeated")
+    parser.add_argument("--http", metavar="[HOST:]PORT", help="serve over HTTP, on this machine alone; port 0 is any")
+    parser.add_argument("--token", metavar="VARIABLE", default="", help="with --http: who asks shows what it holds")
     options = parser.parse_args(arguments)
+    if options.http is None:
+        asked, answered = claim_streams()
     here = str(Path(__file__).resolve().parents[2])
     sys.path[:0] = [entry for entry in (here, *options.path) if entry not in sys.path]
 
@@ -118,6 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
         adapter = address.load(replace(target, argument=options.argument or target.argument))
         return InProcess(adapter, options.address, timeout_s=float("inf"))  # who asks holds the clock
 
+    if options.http is not None:
+        from llmasos_conformance.adapters import serving
+
+        return serving.main(load, options.http, options.token)
     try:
         return serve(asked, answered, load)
     except (KeyboardInterrupt, BrokenPipeError):

@@ -1,11 +1,4 @@
-"""A connection to a process that speaks the protocol on its standard input and output.
-
-    starting    AddressError        the program is missing, ends, is silent, or describes itself wrongly
-    asking      Died                the process ended: status and the end of its standard error
-                TimedOut            no whole answer within the limit; the process is killed
-                ProtocolBroken      a line that is no answer to the question; the process is killed
-                Refusal, Raised, Malformed   what the candidate's answer says or lacks; the process lives on
-    after the first three, every call raises Died until `restart`
+"""A channel to a process of ours that speaks the protocol on its standard input and output.
 
 The process has a session of its own, so that it and whatever it starts can be ended together and nobody else is.
 Its standard error is read by a thread, which keeps the end of it, so that a talkative candidate never blocks.
@@ -21,184 +14,65 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
 
 from llmasos_conformance import wire
-from llmasos_conformance.errors import AddressError, CandidateFault, Died, Malformed, ProtocolBroken, Raised, TimedOut
-from llmasos_conformance.protocol import Description, Refusal
+from llmasos_conformance.adapters.remote import Remote
+from llmasos_conformance.errors import Died, ProtocolBroken, TimedOut
 
 TAIL = 64 * 1024
 """Bytes of standard error that are kept."""
 CHUNK = 1 << 18
-"""Bytes per read: a pipe's whole buffer even where it has been made larger than usual."""
+"""Bytes per read of a line: a pipe's whole buffer even where it has been made larger than usual."""
+PIPE = 1 << 20
+"""Bytes that a pipe for answers is asked to hold, so that bulk goes over in few turns; Linux lets anybody have them."""
 GRACE_S = 2.0
 """How long a process may take to end after its input has been closed."""
+VECTORS = 64
+"""Frames that one read fills."""
 LOG_TO_STDERR = "standard output belongs to the protocol: log to stderr"
 
 
-class Stdio:
-    """Starts a process and asks it.
+def start(
+    command: Sequence[str],
+    *,
+    address: str = "",
+    timeout_s: float = 30.0,
+    start_timeout_s: float = 120.0,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    hosted: bool = False,
+    frames: bool = True,
+) -> Remote:
+    """Start a process and let it describe itself.
 
     Args:
         command: argument vector. address: for errors.
         timeout_s: per call. start_timeout_s: until it has described itself.
         cwd: its working directory. env: its whole environment; None for this process's.
-        hosted: the command is our host with a Python adapter; for errors.
-
-    Attributes:
-        description: what it said of itself when it was first started.
+        hosted: the command is our host with a Python adapter; for errors. frames: False leaves them unused.
 
     Raises:
         AddressError: it does not start.
     """
-
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        address: str = "",
-        timeout_s: float = 30.0,
-        start_timeout_s: float = 120.0,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        hosted: bool = False,
-    ) -> None:
-        self._hosted = hosted
-        self._command, self._address, self._cwd = tuple(command), address or " ".join(command), cwd
-        self._env = None if env is None else dict(env)
-        self._timeout, self._start_timeout = timeout_s, start_timeout_s
-        self._process: _Process | None = None
-        self.description: Description = self._start()
-
-    def __enter__(self) -> Stdio:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process; None if none runs."""
-        return None if self._process is None else self._process.popen.pid
-
-    def call(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask, and judge the answer.
-
-        Raises:
-            Refusal, CandidateFault: see the module.
-            ValueError: the question is malformed, which is not the candidate's doing.
-        """
-        wire.check_params(method, params)
-        if self._process is None:
-            raise Died("its process is gone since an earlier call")
-        result = self._ask(self._process, method, params, self._timeout)
-        return self._widths.see(method, params, wire.check_answer(method, params, result))
-
-    def restart(self) -> None:
-        """End the process and start it anew. Handles of models and sessions are void.
-
-        Raises:
-            AddressError: it does not start again, or is another candidate than before.
-        """
-        self.close()
-        again = self._start()
-        if again != self.description:
-            self.close()
-            raise AddressError("describes itself differently after a restart", where=self._address)
-
-    def close(self) -> None:
-        """Close its input, wait GRACE_S, then end its process group. Closing twice is no error."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.end(GRACE_S)
-
-    def _start(self) -> Description:
-        self._widths = wire.Widths()
-        self._number = 0
-        try:
-            self._process = _Process(self._command, self._cwd, self._env)
-        except OSError as error:
-            what = f"cannot be started: {error.strerror}"
-            raise AddressError(what, where=self._address, hint="check path and permissions") from None
-        try:
-            result = self._ask(self._process, "describe", {}, self._start_timeout)
-            return wire.parse_description(wire.check_answer("describe", {}, result), self._address)
-        except TimedOut:
-            what = f"did not describe itself within {self._start_timeout} s"
-            raise self._stillborn(what, "a longer start limit") from None
-        except CandidateFault as fault:
-            detail = "".join(f"\n    {line}" for line in fault.detail.rstrip().splitlines()[-6:])
-            hint = "" if isinstance(fault, _Unloadable) else self._remedy()
-            raise self._stillborn(fault.message + detail, hint) from None
-        except Refusal as refusal:
-            raise self._stillborn(f"refused to describe itself: {refusal.code}", "answer every describe") from None
-        except BaseException:
-            self.close()
-            raise
-
-    def _remedy(self) -> str:
-        """What to mend when nothing of use describes itself; there is no command to try where the host serves."""
-        if self._hosted:
-            return "let describe() return a Description of llmasos_conformance.protocol; the process must outlive it"
-        return "run the command by hand and send it a describe request"
-
-    def _stillborn(self, what: str, hint: str) -> AddressError:
-        if self._process is not None:
-            self._process.end(0.0)
-            self._process = None
-        return AddressError(what, where=self._address, hint=hint)
-
-    def _ask(self, process: _Process, method: str, params: Mapping[str, Any], limit_s: float) -> Any:
-        self._number += 1
-        line = wire.request_line(self._number, method, params)
-        try:
-            raw = process.exchange(line, limit_s)
-            answer = _opened(raw, self._number)
-        except (Died, TimedOut, ProtocolBroken) as fault:
-            self._process = None
-            raise type(fault)(f"{method}: {fault.message}", process.end(0.0) or fault.detail) from None
-        if "error" in answer:
-            _raise_error(answer["error"])
-        return answer["result"]
+    # There is no command to try where the host serves.
+    remedy = "run the command by hand and send it a describe request"
+    if hosted:
+        remedy = "let describe() return a Description of llmasos_conformance.protocol; the process must outlive it"
+    return Remote(
+        lambda: Process(tuple(command), cwd, None if env is None else dict(env)),
+        address=address or " ".join(command),
+        timeout_s=timeout_s,
+        start_timeout_s=start_timeout_s,
+        grace_s=GRACE_S,
+        remedy=remedy,
+        advice=LOG_TO_STDERR,
+        gone=Died("its process is gone since an earlier call"),
+        frames=frames,
+    )
 
 
-def _opened(raw: bytes, number: int) -> dict[str, Any]:
-    """The envelope of an answer."""
-    try:
-        answer = wire.parse_line(raw)
-    except ProtocolBroken as fault:
-        raise ProtocolBroken(f"{fault.message}; {LOG_TO_STDERR}") from None
-    if answer.keys() not in ({"jsonrpc", "id", "result"}, {"jsonrpc", "id", "error"}) or answer["jsonrpc"] != "2.0":
-        raise ProtocolBroken(f"not an answer of JSON-RPC 2.0: {wire.quoted(raw)}; {LOG_TO_STDERR}")
-    if type(answer["id"]) is not int or answer["id"] != number:
-        raise ProtocolBroken(f"an answer to id {answer['id']!r:.40}, asked was {number}: {wire.quoted(raw)}")
-    return answer
-
-
-class _Unloadable(Malformed):
-    """The host could not load the adapter; its message is whole."""
-
-
-def _raise_error(error: Any) -> NoReturn:
-    """What an error object of the wire says."""
-    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
-        raise Malformed(f"an error without integer code and text message: {error!r:.120}")
-    data = error.get("data")
-    data = data if isinstance(data, dict) else {}
-    message, detail = error["message"], str(data.get("detail", ""))
-    if "refusal" in data:
-        raise Refusal(wire.check_refusal(data["refusal"]), message)
-    if data.get("malformed") is True:
-        raise Malformed(message, detail)
-    if data.get("address") is True:
-        raise _Unloadable(message)
-    if isinstance(data.get("raised"), str):
-        raise Raised(message if message.startswith(data["raised"]) else f"{data['raised']}: {message}", detail)
-    raise Raised(f"JSON-RPC error {error['code']}: {message}", detail)
-
-
-class _Process:
-    """A child with pipes: one line out, one line in, and an end that is certain."""
+class Process:
+    """A child with pipes: one message out, one message in, and an end that is certain."""
 
     def __init__(self, command: Sequence[str], cwd: str | None, env: Mapping[str, str] | None) -> None:
         self.popen = subprocess.Popen(
@@ -214,51 +88,92 @@ class _Process:
         )
         self._streams = [stream for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr) if stream]
         self._in, self._out, errors = (stream.fileno() for stream in self._streams)
+        self.pid: int | None = self.popen.pid
+        _widen(self._out)
         os.set_blocking(self._in, False)  # a child that does not read must not hold us
         os.set_blocking(self._out, False)
         self._poll = select.poll()
         self._poll.register(self._out, select.POLLIN)
-        self._rest = b""  # what came after the last whole line
+        self._rest = b""  # what came after the last whole message
+        self._unsent = memoryview(b"")
+        self._deadline = self._limit = 0.0
         self._tail = bytearray()
         self._drain = threading.Thread(target=self._keep_tail, args=(errors,), daemon=True)
         self._drain.start()
 
-    def exchange(self, line: bytes, limit_s: float) -> bytes:
-        """Send a line and wait for one."""
-        deadline = time.monotonic() + limit_s
-        parts, size = [self._rest], len(self._rest)
-        self._rest = b""
-        if size:  # nothing was asked, so nothing may have come
-            raise ProtocolBroken(f"it wrote unasked: {wire.quoted(parts[0])}; {LOG_TO_STDERR}")
-        unsent = memoryview(line)
-        unsent = unsent[self._write(unsent) :]
-        if unsent:
+    def exchange(self, line: bytes, limit_s: float, *, frames: bool) -> wire.Message:
+        """Send a line; wait for one, and for the frames that it announces."""
+        self._deadline, self._limit = time.monotonic() + limit_s, limit_s
+        if self._rest:  # nothing was asked, so nothing may have come
+            raise ProtocolBroken(f"it wrote unasked: {wire.quoted(self._rest)}; {LOG_TO_STDERR}")
+        self._unsent = memoryview(line)
+        self._send()
+        if self._unsent:
             self._poll.register(self._in, select.POLLOUT)
         try:
-            while True:
-                left = deadline - time.monotonic()
-                ready = self._poll.poll(max(0.0, left) * 1000)
-                if not ready:
-                    raise TimedOut(f"no answer within {limit_s} s")
-                for descriptor, _ in ready:
-                    if descriptor == self._in and unsent:
-                        unsent = unsent[self._write(unsent) :]
-                        if not unsent:
-                            self._poll.unregister(self._in)
-                    elif descriptor == self._out:
-                        chunk = self._read()
-                        end = chunk.find(b"\n")
-                        if end >= 0:
-                            parts.append(chunk[: end + 1])
-                            self._rest = chunk[end + 1 :]
-                            return b"".join(parts)
-                        parts.append(chunk)
-                        size += len(chunk)
-                        if size > wire.MAX_LINE:
-                            raise ProtocolBroken(f"a line of more than {wire.MAX_LINE} bytes: {wire.quoted(parts[1])}")
+            raw = self._read_line()
+            try:
+                answer = wire.parse_line(raw)
+            except ProtocolBroken as fault:
+                raise ProtocolBroken(f"{fault.message}; {LOG_TO_STDERR}") from None
+            if not frames or "frames" not in answer:
+                return wire.Message(raw, answer)
+            return wire.Message(raw, answer, self._read_frames(wire.frame_lengths(answer)))
         finally:
-            if unsent:
+            if self._unsent:
                 self._poll.unregister(self._in)
+
+    def _read_line(self) -> bytes:
+        parts, size = list[bytes](), 0
+        while True:
+            self._wait()
+            chunk = self._read()
+            end = chunk.find(b"\n")
+            if end >= 0:
+                parts.append(chunk[: end + 1])
+                self._rest = chunk[end + 1 :]
+                return b"".join(parts)
+            parts.append(chunk)
+            size += len(chunk)
+            if size > wire.MAX_LINE:
+                raise ProtocolBroken(f"a line of more than {wire.MAX_LINE} bytes: {wire.quoted(parts[0])}")
+
+    def _read_frames(self, lengths: Sequence[int]) -> list[memoryview]:
+        """A buffer for each, so that every one begins where numbers of any width may lie."""
+        frames = [memoryview(bytearray(length)) for length in lengths]
+        missing = [frame for frame in frames if len(frame)]
+        while missing and self._rest:  # came along with the line
+            taken = self._rest[: len(missing[0])]
+            missing[0][: len(taken)] = taken
+            self._rest = self._rest[len(taken) :]
+            missing = _behind(missing, len(taken))
+        while missing:
+            self._wait()
+            try:
+                read = os.readv(self._out, missing[:VECTORS])
+            except BlockingIOError:
+                continue
+            if not read:
+                raise self._death()
+            missing = _behind(missing, read)
+        return [frame.toreadonly() for frame in frames]
+
+    def _wait(self) -> None:
+        """Until there is something to read. What is still to be sent is sent meanwhile: both pipes may be full."""
+        while True:
+            left = self._deadline - time.monotonic()
+            ready = self._poll.poll(max(0.0, left) * 1000)
+            if not ready or left <= 0:
+                raise TimedOut(f"no answer within {self._limit} s")
+            if self._unsent and any(descriptor == self._in for descriptor, _ in ready):
+                self._send()
+                if not self._unsent:
+                    self._poll.unregister(self._in)
+            if any(descriptor == self._out for descriptor, _ in ready):
+                return
+
+    def _send(self) -> None:
+        self._unsent = self._unsent[self._write(self._unsent) :]
 
     def _write(self, unsent: memoryview) -> int:
         try:
@@ -332,3 +247,19 @@ class _Process:
             while chunk := os.read(descriptor, 65536):
                 self._tail += chunk
                 del self._tail[:-TAIL]
+
+
+def _behind(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left to fill once `count` bytes have come."""
+    for i, buffer in enumerate(buffers):
+        if count < len(buffer):
+            return [buffer[count:], *buffers[i + 1 :]]
+        count -= len(buffer)
+    return []
+
+
+def _widen(descriptor: int) -> None:
+    with contextlib.suppress(ImportError, AttributeError, OSError):  # a courtesy that not every system offers
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE)

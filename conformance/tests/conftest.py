@@ -1,0 +1,34 @@
+"""Servers for tests: a Python adapter in a process of its own, over HTTP."""
+
+import subprocess
+import sys
+
+import pytest
+
+from llmasos_conformance.adapters.connecting import HOST
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """Serves an adapter on a free port; returns its URL, and keeps the process as `serve.processes[URL]`."""
+
+    def start(address, *options, port=0, env=None):
+        command = [sys.executable, "-I", str(HOST), address, "--http", str(port), *options]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env)
+        said = []
+        for line in process.stderr:
+            said.append(line.decode())
+            if said[-1].startswith("serving at "):
+                url = said[-1].split()[2]
+                start.processes[url] = process
+                return url
+        process.wait()
+        process.stderr.close()
+        raise AssertionError("".join(said))
+
+    start.processes = {}
+    yield start
+    for process in start.processes.values():
+        process.kill()
+        process.wait()
+        process.stderr.close()
