@@ -2,7 +2,8 @@
 
     before    suites, harness, reference and adapter are hashed; the report's place is made next to where it will be
     during    the engine asks case by case, in this process; the adapter answers from another, over standard input and
-              output, in an empty directory, with a scrubbed environment; evidence is written as it comes
+              output, in an empty directory, with a scrubbed environment, or is a server that was there before; evidence
+              is written as it comes
     after     the adapter is ended; everything is hashed again; only then is the key opened; the directory gets its name
 
 pytest has no part in it: what a verdict does not pass through cannot change it. `llmasos certify` runs this room in an
@@ -152,8 +153,10 @@ def certify(
     # Only in a process of our own: closing the doors of somebody else's program is not ours to do.
     own = bool(sys.flags.isolated)
     adopted = own and isolation.adopt()
+    target = adapters.check_address(order.adapter, order.directory)
+    passed = tuple(filter(None, [target.token])) if target.host else order.pass_env
     said = isolation.sentences(
-        out_of_process=order.out_of_process, adopted=adopted, pass_env=order.pass_env,
+        out_of_process=order.out_of_process, adopted=adopted, pass_env=passed, served=bool(target.host),
         open_because=isolation.close_doors() if own else isolation.ANOTHER_PROGRAM,
     )  # fmt: skip
     with (
@@ -538,10 +541,13 @@ def adapter_digest(address: str, directory: Path) -> str:
 
     A file is hashed alone; a module with the top-level package it belongs to; a program with every word of its command
     that is a file. Adapters of this package are hashed as one file, because the harness has a digest of its own.
-    Libraries that an adapter imports are not hashed; what it says of them stands in the report as its own words.
+    Libraries that an adapter imports are not hashed; what it says of them stands in the report as its own words. Of a
+    server nothing but its address is known here.
     """
     target = adapters.check_address(address, directory)
     files: list[tuple[str, Path]]
+    if target.host:
+        return sha256(encode({"files": [], "start": [target.scheme, target.host, str(target.port), target.path]}))
     if target.command:
         found = [(word, _as_file(word, directory)) for word in target.command]
         files = [(f"{number}/{Path(path).name}", Path(path)) for number, (_, path) in enumerate(found) if path]

@@ -197,13 +197,13 @@ def possible(said: Sequence[str], *, certified: bool) -> bool:
     """
     mark = "MARK"
     said = said[:-1] if said and said[-1] == KEY_SENTENCE else said
-    for out_of_process, isolated, adopted in product((True, False), repeat=3):
+    for out_of_process, isolated, adopted, served in product((True, False), repeat=4):
         if certified and not (out_of_process and isolated):
             continue
         for open_because, pass_env in product(("", *OPEN), ((), (mark,))):
             due = sentences(
                 out_of_process=out_of_process, open_because=open_because, adopted=adopted, pass_env=pass_env,
-                isolated=isolated,
+                isolated=isolated, served=served,
             )  # fmt: skip
             parts = (re.escape(line).replace(mark, r"[A-Za-z_]\w*(?:, [A-Za-z_]\w*)*") for line in due)
             if len(due) == len(said) and all(map(re.fullmatch, parts, said)):
@@ -212,18 +212,34 @@ def possible(said: Sequence[str], *, certified: bool) -> bool:
 
 
 def sentences(
-    *, out_of_process: bool, open_because: str, adopted: bool, pass_env: Sequence[str], isolated: bool | None = None
+    *,
+    out_of_process: bool,
+    open_because: str,
+    adopted: bool,
+    pass_env: Sequence[str],
+    isolated: bool | None = None,
+    served: bool = False,
 ) -> list[str]:
     """What was isolated and what was not, as the report says it; nothing in it depends on the machine's paths.
 
-    `isolated` says whether the harness had an interpreter of its own; None looks at the one that runs.
+    `isolated` says whether the harness had an interpreter of its own; None looks at the one that runs. `served` says
+    that the adapter was a server, which the harness neither started nor ended.
     """
     said = []
     if sys.flags.isolated if isolated is None else isolated:
         said.append("The harness ran in an interpreter of its own (python -I), without pytest and its plugins.")
     else:
         said.append("Not isolated: the harness ran inside another program.")
-    if out_of_process:
+    if served:
+        said += [
+            "Not isolated: the adapter was a server, asked over HTTP, that the harness neither started nor ended; what "
+            "it could read and whom it could ask is not known.",
+            "The adapter was told neither case ids nor seed nor expected answers; bundles were named by digest, and "
+            "the reference read copies of its own.",
+        ]
+        if pass_env:
+            said.append(f"A bearer token was sent to the server, out of the environment variable {pass_env[0]}.")
+    elif out_of_process:
         said += [
             "The adapter ran in another process, over standard input and output, in a fresh directory, with a scrubbed "
             "environment and no inherited descriptors.",
@@ -234,14 +250,20 @@ def sentences(
             said.append(f"Environment variables passed to the adapter: {', '.join(sorted(pass_env))}.")
     else:
         said.append("Not isolated: the adapter ran inside the harness.")
-    if adopted:
+    if adopted and not served:
         said.append("Processes that the adapter left behind were ended before the report was finished.")
     if open_because:
         said.append(f"The harness's memory was not closed: {open_because}.")
     else:
         said.append("The harness's memory was closed to other processes of its user (PR_SET_DUMPABLE 0).")
+    held = "Suites, harness, reference with its bundles, and adapter had the same digests before and after the run."
+    if served:
+        held = (
+            "Suites, harness and reference with its bundles had the same digests before and after the run; of the "
+            "adapter only its address was seen."
+        )
     return [
         *said,
-        "Suites, harness, reference with its bundles, and adapter had the same digests before and after the run.",
+        held,
         "Not isolated: network, file system, and processes of the same user, which are no security boundary.",
     ]

@@ -132,7 +132,7 @@ def test_what_is_built_in_is_known_without_installation():
         ("http://127.0.0.1/#secret", ["behind # does not name a variable"]),
         ("http://127.0.0.1/#token=a-b", ["behind # does not name a variable"]),
         ("http://example.org/#token=A", ["for everybody to read", "https://…"]),
-        ("http://127.0.0.1/#token=ABSENT_OF_TEST", ["the variable ABSENT_OF_TEST is not set", "--pass-env NAME"]),
+        ("http://127.0.0.1/#token=ABSENT_OF_TEST", ["the variable ABSENT_OF_TEST is not set", "16 or more letters"]),
         ("./adaptor.py:Adapter", ["no file", "adaptor.py", "try: adapter.py"]),
         ("./adapter.py", ["names no object in the file", "./adapter.py:Adapter"]),
         ("./adapter.py:Adaptor", ["has no 'Adaptor'", "try: Adapter"]),

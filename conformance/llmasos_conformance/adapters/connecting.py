@@ -73,7 +73,7 @@ def _token(target: Target) -> str:
     token = os.environ.get(target.token, "")
     if not _TOKEN.fullmatch(token):
         what = f"the variable {target.token} holds no token" if token else f"the variable {target.token} is not set"
-        hint = "16 or more letters, digits and - . _ ~ + /, then = if any; certify also needs --pass-env NAME"
+        hint = "16 or more letters, digits and - . _ ~ + /, then = if any"
         raise AddressError(what, where=target.address, hint=hint)
     return token
 

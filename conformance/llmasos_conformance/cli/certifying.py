@@ -31,7 +31,7 @@ it broke the protocol, 5 nothing selected, 70 our own fault."""
     "--adapter",
     required=True,
     metavar="ADDRESS",
-    help="name, pkg.mod:attr, ./file.py:attr, 'cmd:./program' or @profile",
+    help="name, pkg.mod:attr, ./file.py:attr, 'cmd:./program', http://host:port or @profile",
 )
 @click.option("--profile", metavar="NAME", help="frozen list of cases, e.g. quick or core/gpt/logits")
 @click.option(
@@ -71,7 +71,7 @@ def certify(
         from llmasos_conformance import isolation
 
         try:
-            return isolation.rerun(click.get_current_context().find_root().obj, pass_env)
+            return isolation.rerun(click.get_current_context().find_root().obj, _passed(adapter, pass_env))
         except isolation.Killed as killed:
             from llmasos_conformance.certify import sweep
 
@@ -91,6 +91,14 @@ def certify(
     else:
         _print_done(done, order, brief=brief)
     return done.exit_code
+
+
+def _passed(adapter: str, pass_env: tuple[str, ...]) -> tuple[str, ...]:
+    """Variables that the isolated harness needs: those for the adapter, and the one that holds a server's token."""
+    from llmasos_conformance import adapters
+
+    target = adapters.check_address(adapter)
+    return (*pass_env, target.token) if target.token else pass_env
 
 
 def _passphrase(key: Path | None, file: Path | None) -> bytes | None:

@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ADDRESS",
         default=None,
         help="run the installed suites against this adapter: name, package.module:attribute, ./file.py:attribute, "
-        "'cmd:./program --flag' or @profile; short form where no other plugin has it: '--adapter'",
+        "'cmd:./program --flag', http://host:port or @profile; short form where no other plugin has it: '--adapter'",
     )
     group.addoption(
         "--llmasos-profile",
