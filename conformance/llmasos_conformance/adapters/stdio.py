@@ -111,17 +111,20 @@ class Process:
         if self._unsent:
             self._poll.register(self._in, select.POLLOUT)
         try:
-            raw = self._read_line()
-            try:
-                answer = wire.parse_line(raw)
-            except ProtocolBroken as fault:
-                raise ProtocolBroken(f"{fault.message}; {LOG_TO_STDERR}") from None
-            if not frames or "frames" not in answer:
-                return wire.Message(raw, answer)
-            return wire.Message(raw, answer, self._read_frames(wire.frame_lengths(answer)))
+            message = self._receive(frames=frames)
         finally:
             if self._unsent:
                 self._poll.unregister(self._in)
+        self._send_rest()
+        return message
+
+    def _receive(self, *, frames: bool) -> wire.Message:
+        raw = self._read_line()
+        try:
+            answer = wire.parse_line(raw)
+        except ProtocolBroken as fault:
+            raise ProtocolBroken(f"{fault.message}; {LOG_TO_STDERR}") from None
+        return wire.Message(raw, answer, self._read_frames(wire.frame_lengths(answer)) if frames else ())
 
     def _read_line(self) -> bytes:
         parts, size = list[bytes](), 0
@@ -174,6 +177,17 @@ class Process:
 
     def _send(self) -> None:
         self._unsent = self._unsent[self._write(self._unsent) :]
+
+    def _send_rest(self) -> None:
+        """Of a question that was answered before it was read to its end: half of it would spoil the next one."""
+        if not self._unsent:
+            return
+        writable = select.poll()
+        writable.register(self._in, select.POLLOUT)
+        while self._unsent:
+            if not writable.poll(max(0.0, self._deadline - time.monotonic()) * 1000):
+                raise TimedOut(f"the question was not read within {self._limit} s")
+            self._send()
 
     def _write(self, unsent: memoryview) -> int:
         try:

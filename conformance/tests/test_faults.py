@@ -1,0 +1,462 @@
+"""Every line of docs/faults.yaml is done, over each transport that it names, and ends as it is written there."""
+
+import contextlib
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from llmasos_conformance import errors, mishaps, wire
+from llmasos_conformance.adapters import connect, web
+from llmasos_conformance.adapters.inprocess import InProcess
+from llmasos_conformance.candidate import FAULTS
+from llmasos_conformance.canonical import schema
+from llmasos_conformance.errors import AddressError, SuiteError
+from llmasos_conformance.protocol import Refusal
+
+DOCS = Path(__file__).parents[2] / "docs"
+PARTS = mishaps.read((DOCS / "faults.yaml").read_bytes(), "faults.yaml")
+EVERY = [each for part in PARTS for each in part.mishaps]
+LIVES = ("answer", "refusal", "malformed", "raised")
+"""Outcomes behind which the channel stays open."""
+PLENTY_S, SLACK_S = 30.0, 3.0
+TOKEN = "a-token-of-the-tests"
+
+# What a peer says and does, the same over both transports; a process gets this text as its program.
+PEER = r'''
+import json, os, select, signal, sys, time
+
+def right(number, method, frames):
+    """The right answer to a question, as an object."""
+    tensor = {"dtype": "F32", "shape": [2, 4], "data": "A" * 43 + "="}
+    result = {
+        "describe": {"protocol": "0.1-draft", "name": "peer", "version": "1",
+                     "capabilities": ["tokenize", "forward", "load_model"], **({"frames": True} if frames else {})},
+        "tokenize": {"ids": [97]}, "forward": {"logits": [tensor]}, "load_model": {"model": "m"},
+    }[method]
+    return json.dumps({"jsonrpc": "2.0", "id": number, "result": result})
+
+def spelled(text, number, method, frames):
+    """A text with its placeholders filled, as bytes."""
+    for name, value in {
+        "<ok>": right(number, method, frames), "<id>": str(number), "<next>": str(number + 1), "<bom>": "\ufeff",
+        "<tensor>": '{"dtype":"F32","shape":[2,4],"frame":0}', "<nested>": '{"a":' + "[" * 100000,
+        "<zeros>": ",".join("0" * 70000), "<token>": "a-token-of-the-tests",
+    }.items():
+        text = text.replace(name, value)
+    return b"\xff".join(part.encode() for part in text.split("<ff>"))
+
+def act(peer, steps, number, method, frames):
+    """Do the steps, one after another; `peer` knows how."""
+    for position, step in enumerate(steps):
+        (verb, what), = step.items()
+        if verb == "say": peer.say(spelled(what, number, method, frames))
+        elif verb == "line": peer.line(spelled(what, number, method, frames))
+        elif verb == "framed":
+            fill = bytes.fromhex(what.get("fill", "00"))
+            peer.framed(spelled(what["line"], number, method, frames) + b"\n" + fill * what["bytes"])
+        elif verb == "repeat":
+            (peer.err if what.get("err") else peer.say)(what["text"].encode() * what["times"])
+        elif verb == "drip":
+            for byte in what.encode():
+                peer.say(bytes([byte])); peer.wait(0.05)
+        elif verb == "http": peer.http(what, number, method, frames)
+        elif verb == "wait": peer.done(); peer.wait(what)
+        else: getattr(peer, verb)(what)
+        peer.done()
+'''
+
+PROCESS = r"""
+class Process:
+    def __init__(self, flag): self.flag = flag
+    def say(self, data):
+        while data: data = data[os.write(1, data):]
+    def line(self, data): self.say(data + b"\n")
+    framed = say
+    def err(self, data):
+        data = data if isinstance(data, bytes) else data.encode()
+        while data: data = data[os.write(2, data):]
+    def wait(self, seconds): time.sleep(seconds)
+    def exit(self, status): os._exit(status)
+    def kill(self, name): os.kill(os.getpid(), getattr(signal, name))
+    def shut(self, which): os.close({"in": 0, "out": 1}[which])
+    def leave(self, seconds):
+        if not os.fork(): time.sleep(seconds); os._exit(0)
+    def done(self): open(self.flag + ".done", "w").close()
+
+def main(flag, steps, when, frames, unread):
+    peer, fresh, described = Process(flag), not os.path.exists(flag), False
+    def now():
+        open(flag, "w").close()
+        act(peer, steps, number, method, frames)
+    while True:
+        number, method = 2, "tokenize"
+        skip = unread and fresh and described
+        if skip:
+            select.select([0], [], [])
+            fresh = False; now()
+        line = sys.stdin.buffer.readline()
+        if not line: return
+        if skip: continue
+        asked = json.loads(line)
+        number, method = asked["id"], asked["method"]
+        described = True
+        if fresh and {"start": method == "describe", "call": method != "describe"}.get(when, False):
+            fresh = False; now()
+            continue
+        peer.line(right(number, method, frames).encode())
+        if fresh and when == "between" and method != "describe":
+            fresh = False; now()
+
+main(sys.argv[1], *json.load(open(sys.argv[2], encoding="utf-8")))
+"""
+COMMON = dict[str, object]()
+exec(PEER, COMMON)
+right, spelled, act = COMMON["right"], COMMON["spelled"], COMMON["act"]
+
+
+class Server:
+    """A server that does a fault once, and is right before and after it."""
+
+    def __init__(self, mishap):
+        self.mishap, self.fresh, self.acted, self.over = mishap, True, threading.Event(), threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.paths, self.heads = set(), []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=Conversation(self, connection).run, daemon=True).start()
+
+    def stop(self):
+        self.over.set()
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Conversation:
+    """One connection of a server."""
+
+    def __init__(self, server, connection):
+        self.server, self.connection, self.rest = server, connection, connection.makefile("rb")
+
+    def run(self):
+        try:
+            while self.one():
+                pass
+        except (OSError, ValueError):
+            pass  # the harness hung up, or a step did
+        finally:
+            self.close("connection")
+
+    def one(self):
+        first = self.rest.readline()
+        if not first:
+            return False
+        head = [first.decode()]
+        while (line := self.rest.readline().decode()) not in ("\r\n", ""):
+            head.append(line)
+        self.server.paths.add(first.split()[1].decode())
+        self.server.heads.append("".join(head))
+        length = next(int(line.split(":")[1]) for line in head if line.startswith("Content-Length"))
+        plan, server = self.server.mishap, self.server
+        if plan.ask == "long" and server.fresh and length > 10_000:
+            server.fresh = False
+            act(self, plan.does, 2, "tokenize", plan.frames)
+        asked = json.loads(self.rest.read(length))
+        number, method = asked["id"], asked["method"]
+        if server.fresh and {"start": method == "describe", "call": method != "describe"}.get(plan.when, False):
+            server.fresh = False
+            act(self, plan.does, number, method, plan.frames)
+        else:
+            self.line(right(number, method, plan.frames).encode())
+            if server.fresh and plan.when == "between" and method != "describe":
+                server.fresh = False
+                act(self, plan.does, number, method, plan.frames)
+        return True
+
+    def say(self, data):
+        self.connection.sendall(data)
+
+    def line(self, data):
+        self.send(data, [f"Content-Type: {web.LINE}"])
+
+    def framed(self, data):
+        self.send(data, [f"Content-Type: {web.FRAMES}"])
+
+    def send(self, body, headers, status="200 OK", length=None):
+        due = len(body) if length is None else length
+        lines = [f"HTTP/1.1 {status}", *headers, *([] if due == "" else [f"Content-Length: {due}"])]
+        self.say("\r\n".join([*lines, "", ""]).encode() + body)
+
+    def http(self, what, number, method, frames):
+        headers = list(what.get("headers", ()))
+        kind = what.get("type", web.LINE)
+        if kind and not any(header.startswith("Content-Type") for header in headers):
+            headers.append(f"Content-Type: {kind}")
+        body = spelled(what.get("body", "<ok>"), number, method, frames)
+        length = what.get("length", len(body) + what.get("longer", 0))
+        if "chunks" in what:
+            size = -(-len(body) // what["chunks"])
+            pieces = [body[at : at + size] for at in range(0, len(body), size)]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+            body = body[: len(body) - what.get("cut", 0)]
+            headers.append("Transfer-Encoding: chunked")
+            length = ""
+        self.send(body, headers, what.get("status", "200 OK"), length)
+
+    def endless(self, text):
+        while not self.server.over.is_set():
+            self.say(text.encode())
+
+    def wait(self, seconds):
+        self.server.over.wait(seconds)
+
+    def close(self, which):
+        if which == "listener":
+            self.server.stop()
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.rest.close()
+        self.connection.close()
+
+    def reset(self, _):
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rest.close()
+        self.connection.close()
+
+    def done(self):
+        self.server.acted.set()
+
+
+class Peer:
+    """A peer of either kind, and how to connect it."""
+
+    def __init__(self, mishap, over, place):
+        self.mishap, self.over, self.place, self.server = mishap, over, place, None
+
+    def connect(self, limit):
+        """A connection; describing itself may take `limit` seconds where the fault is there."""
+        starting = limit if self.mishap.when == "start" else PLENTY_S
+        if self.over == "http":
+            self.server = Server(self.mishap)
+            if self.mishap.when == "start" and self.mishap.does[0] == {"close": "listener"}:
+                self.server.stop()
+            return connect(f"{self.server.url}#token=TOKEN_OF_TEST", timeout_s=limit, start_timeout_s=starting)
+        (self.place / "peer.py").write_text(PEER + PROCESS, encoding="utf-8")
+        plan = [self.mishap.does, self.mishap.when, self.mishap.frames, self.mishap.ask == "long"]
+        (self.place / "plan.json").write_text(json.dumps(plan))
+        command = (
+            f"cmd:{sys.executable} -I -S {self.place / 'peer.py'} {self.place / 'flag'} {self.place / 'plan.json'}"
+        )
+        return connect(command, timeout_s=limit, start_timeout_s=starting)
+
+    def wait_for_the_fault(self, pid):
+        deadline = time.monotonic() + PLENTY_S
+        while time.monotonic() < deadline:
+            acted = self.server.acted.is_set() if self.server else (self.place / "flag.done").exists()
+            if acted or (pid is not None and not alive(pid)):
+                time.sleep(0.02)  # what was sent last is still on its way
+                return
+            time.sleep(0.005)
+        raise AssertionError("the peer did not do its steps")
+
+    def stop(self):
+        if self.server:
+            self.server.stop()
+
+
+@pytest.fixture
+def peer(tmp_path, monkeypatch):
+    made = []
+
+    def make(mishap, over):
+        made.append(Peer(mishap, over, tmp_path))
+        return made[-1]
+
+    monkeypatch.setattr(wire, "MAX_LINE", 2**20)
+    monkeypatch.setattr(web, "RETURN_S", 0.2)
+    monkeypatch.setattr(web, "PAUSE_S", 0.05)
+    monkeypatch.setenv("TOKEN_OF_TEST", TOKEN)
+    yield make
+    for each in made:
+        each.stop()
+
+
+def alive(group):
+    """Whether any process of a group runs."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, number = entry.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(number) == group and state != "Z":
+            return True
+    return False
+
+
+def question(ask, place):
+    if ask == "forward":
+        return "forward", {"model": "m", "ids": [[1, 2]]}
+    if ask == "load":
+        (place / "model.json").write_text("{}")
+        return "load_model", {"path": str(place)}
+    return "tokenize", {"model": "m", "text": "a" * (8_000_000 if ask == "long" else 1)}
+
+
+def ordinary(connection):
+    return connection.call("tokenize", {"model": "m", "text": "a"}) == {"ids": [97]}
+
+
+def met(outcome, action):
+    """The text of what an action ends in, which has to be the outcome."""
+    kind = {"address": AddressError, "refusal": Refusal, **FAULTS}.get(outcome)
+    if kind is None:
+        return str(action())
+    with pytest.raises(kind) as caught:
+        action()
+    assert type(caught.value).__name__ in (kind.__name__, "_Unloadable")
+    return "\n".join([str(caught.value), getattr(caught.value, "detail", "")])
+
+
+CASES = [
+    pytest.param(each, over, id=f"{over}:{each.id}")
+    for each in EVERY
+    if each.over != "python"
+    for over in (("stdio", "http") if each.over == "both" else (each.over,))
+]
+
+
+@pytest.mark.parametrize(("mishap", "over"), CASES)
+def test_a_fault_has_the_outcome_that_is_written(mishap, over, peer, tmp_path, monkeypatch):
+    other, limit = peer(mishap, over), mishap.limit or PLENTY_S
+    if mishap.ask == "long":
+        monkeypatch.setattr(wire, "MAX_LINE", 64 * 2**20)
+    started = time.monotonic()
+    if mishap.outcome == "address":
+        said = met("address", lambda: other.connect(limit))
+        assert any(text in said for text in mishap.told), said
+        assert time.monotonic() - started < limit + SLACK_S
+        assert TOKEN not in said
+        return
+    with other.connect(limit) as connection:
+        pid = connection.pid
+        if mishap.when == "between":
+            assert ordinary(connection)
+            other.wait_for_the_fault(pid)
+        started = time.monotonic()
+        said = met(mishap.outcome, lambda: connection.call(*question(mishap.ask, tmp_path)))
+        assert time.monotonic() - started < limit + SLACK_S
+        if mishap.next:
+            other.wait_for_the_fault(pid)
+            said = met(mishap.next, lambda: ordinary(connection))
+        assert any(text in said for text in mishap.told), said
+        assert TOKEN not in said
+        closed = mishap.next or mishap.outcome not in LIVES
+        assert not (closed and pid is not None and alive(pid))
+        connection._timeout = PLENTY_S  # the short limit was for the fault alone
+        if closed and mishap.id != "server.blind":
+            kind = type(connection._gone)
+            with pytest.raises(kind, match="is gone since an earlier call"):
+                ordinary(connection)
+        if mishap.gone:
+            with pytest.raises(AddressError):
+                connection.restart()
+            return
+        if closed:
+            connection.restart()
+        assert ordinary(connection)
+    if other.server:
+        assert other.server.paths == {"/"}
+        assert all(f"Authorization: Bearer {TOKEN}\r\n" in head for head in other.server.heads)
+
+
+@pytest.mark.parametrize("mishap", [each for each in EVERY if each.over == "python"], ids=lambda each: each.id)
+def test_a_fault_in_this_process_has_the_outcome_that_is_written(mishap):
+    class Model:
+        spent = False
+
+        def tokenize(self, text):
+            if not self.spent:
+                self.spent = True
+                ((verb, what),) = mishap.does[0].items()
+                if verb == "return":
+                    return what
+                if verb == "wait":
+                    time.sleep(what)
+                else:
+                    raise {"ValueError": ValueError, "SystemExit": SystemExit, "Refusal": Refusal}[what]("unsupported")
+            return [97]
+
+    class Adapter:
+        def describe(self):
+            return {"name": "x", "version": "1", "capabilities": ["tokenize"]}
+
+        def load_model(self, path):
+            return Model()
+
+    connection = InProcess(Adapter(), timeout_s=mishap.limit or PLENTY_S)
+    held = connection.call("load_model", {"path": "x"})["model"]
+    said = met(mishap.outcome, lambda: connection.call("tokenize", {"model": held, "text": "a"}))
+    assert any(text in said for text in mishap.told), said
+    assert connection.call("tokenize", {"model": held, "text": "a"}) == {"ids": [97]}
+
+
+# ── the list and its pages ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("name", "language"), [("faults.md", "en"), ("faults.zh.md", "zh")])
+def test_the_pages_are_made_from_the_list(name, language):
+    assert (DOCS / name).read_text(encoding="utf-8") == mishaps.page(PARTS, language)
+
+
+def test_the_states_on_the_page_are_those_that_the_engine_gives():
+    page = mishaps._PAGE["en"]
+    unanswered = {kind.kind for kind in errors.UNANSWERED}
+    assert {kind for kind in FAULTS if page[kind] == "error"} == unanswered
+    assert {kind for kind in FAULTS if page[kind] == "fail"} == FAULTS.keys() - unanswered
+    assert AddressError.exit_code == 4
+    assert {each.outcome for each in EVERY} == {*FAULTS, "address", "refusal", "answer"}
+
+
+def test_the_schema_is_a_schema():
+    jsonschema.Draft202012Validator.check_schema(schema("fault"))
+
+
+ENTRY = "  - {id: a.b, en: It ends, zh: 结束, do: [{exit: 1}], outcome: died, told: x}\n"
+HEAD = "parts:\n- title: {en: Some, zh: 若干}\n  over: stdio\n  when: call\n  faults:\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (HEAD + ENTRY + ENTRY, "a.b stands twice"),
+        (HEAD + ENTRY.replace("died", "gone"), "list.yaml:6"),
+        (HEAD + ENTRY.replace(", zh: 结束", ""), "zh"),
+    ],
+)
+def test_a_malformed_list_is_refused(text, told, tmp_path, capsys):
+    with pytest.raises(SuiteError, match=told):
+        mishaps.read(text.encode(), "list.yaml")
+    (tmp_path / "list.yaml").write_text(text, encoding="utf-8")
+    assert mishaps.main([str(tmp_path / "list.yaml")]) == 1
+    assert told in capsys.readouterr().err
+    assert mishaps.main([str(tmp_path / "absent.yaml")]) == 1
+
+
+def test_the_command_prints_the_page(capsys):
+    assert mishaps.main([str(DOCS / "faults.yaml"), "--language", "zh"]) == 0
+    assert capsys.readouterr().out == mishaps.page(PARTS, "zh")
