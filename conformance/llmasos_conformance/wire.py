@@ -35,6 +35,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -247,8 +248,14 @@ def _encode_law(law: Mapping[int, Any]) -> list[dict[str, Any]]:
     return [{"id": int(token), "logprob": encode(logprob)} for token, logprob in law.items()]
 
 
+@cache
+def _code(dtype: np.dtype[Any]) -> str | None:
+    """The wire's name of a dtype; NumPy takes its time to spell its own."""
+    return _CODES.get(dtype.name)
+
+
 def _encode_tensor(array: Array, frames: list[Bytes] | None) -> dict[str, Any]:
-    code = _CODES.get(array.dtype.name)
+    code = _code(array.dtype)
     if code is None:
         raise ValueError(f"an array of dtype {array.dtype} cannot travel; {', '.join(_CODES)} can")
     # As bytes, because bfloat16 has no buffer of its own; nothing is copied.
@@ -296,20 +303,20 @@ def _numpy_dtype(code: str) -> Any:
 
 
 def _native_tensor(value: Any, where: str) -> Array:
-    """A candidate's array as a copy of ours, so that a buffer which it uses again cannot change an answer."""
+    """A candidate's array, read-only and in the machine's order of bytes; see `InProcess` for whose memory it is."""
     if isinstance(value, list | tuple):  # on the wire a tensor is an object, so lists must not slip through here
         _wrong(where, value, "an array")
     try:
         array = logits_like(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise Malformed(f"{where}: {error}; a float array was due") from None
-    if array.dtype.name not in _CODES:
+    if _code(array.dtype) is None:
         raise Malformed(f"{where} has dtype {array.dtype}, one of {', '.join(_CODES)} was due")
     if array.nbytes > MAX_TENSORS:
         raise Malformed(f"{where} needs {array.nbytes} bytes, {MAX_TENSORS} are allowed")
-    copy = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    copy.flags.writeable = False
-    return copy
+    view = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape).view()
+    view.flags.writeable = False
+    return view
 
 
 def _array(value: Any, where: str, ranks: Sequence[int]) -> Array:

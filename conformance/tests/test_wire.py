@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import random
 from importlib.resources import files
 
 import jsonschema
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmasos_conformance import wire
+from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.errors import AddressError, Malformed, ProtocolBroken
 from llmasos_conformance.protocol import CAPABILITIES, PROTOCOL_VERSION, ROUGE, Claims, Description, Generation
 
@@ -267,9 +269,80 @@ def test_nan_and_infinity_in_logits_pass_because_a_judge_fails_them():
 
 def test_a_buffer_that_the_candidate_uses_again_does_not_change_an_answer():
     buffer = np.zeros((1, 3))
-    kept = wire.check_answer("forward", {"ids": [[1]]}, {"logits": [buffer]})["logits"][0]
+
+    class Model:
+        def forward(self, batch):
+            return [buffer]
+
+        def gradients(self, batch):
+            return 1.0, {"w": buffer}
+
+    class Adapter:
+        def describe(self):
+            return {"name": "x", "version": "1", "capabilities": ["load_model", "forward", "gradients"]}
+
+        def load_model(self, path):
+            return Model()
+
+    connection = InProcess(Adapter())
+    model = connection.call("load_model", {"path": "x"})["model"]
+    kept = [
+        connection.call("forward", {"model": model, "ids": [[1]]})["logits"][0],
+        connection.call("gradients", {"model": model, "ids": [[1]]})["gradients"]["w"],
+    ]
     buffer[:] = 9
-    assert not kept.any()
+    assert not any(each.any() for each in kept)
+    assert not any(each.flags.writeable for each in kept)
+
+
+# ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def carried(message):
+    """A message as its reader has it: the object, frames put in their places."""
+    line, *frames = message
+    answer = wire.parse_line(bytes(line))
+    assert wire.frame_lengths(answer) == [len(frame) for frame in frames]
+    wire.put_frames(answer["result"], [memoryview(bytes(frame)).toreadonly() for frame in frames])
+    return answer["result"]
+
+
+@pytest.mark.parametrize("method", wire.METHODS)
+def test_an_answer_in_frames_is_the_answer_in_lines(method):
+    params, answer = CONVERSATIONS[method]
+    native = wire.check_answer(method, params, answer)
+    framed = wire.check_answer(method, params, carried(wire.result_message(3, native)))
+    lined = wire.check_answer(method, params, wire.parse_line(wire.result_line(3, native))["result"])
+    np.testing.assert_equal(framed, lined)
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", "<f4", "<f2", ml_dtypes.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 3), (0, 3), (2, 300)])
+def test_every_bit_of_a_tensor_survives_a_frame(dtype, shape):
+    array = np.frombuffer(random.Random(5).randbytes(8 * 600), np.uint8)[: math.prod(shape) * np.dtype(dtype).itemsize]
+    array = array.view(dtype).reshape(shape)
+    (line, frame) = wire.result_message(1, {"logits": [array[:, ::-1].copy()[:, ::-1]]})
+    assert wire.parse_line(line)["frames"] == [array.nbytes]
+    again = wire.decode_tensor(carried([line, frame])["logits"][0])
+    little = array.astype(array.dtype.newbyteorder("<")) if dtype == ">f8" else array
+    assert (again.tobytes(), again.shape, again.flags.writeable) == (little.tobytes(), shape, False)
+
+
+def test_an_answer_without_tensors_has_no_frames():
+    assert wire.result_message(1, {"ids": [1]}) == [wire.result_line(1, {"ids": [1]})]
+
+
+@pytest.mark.parametrize("tensor", [{"frame": 0}, {"dtype": "F32", "frame": True}, {"dtype": "F32", "frame": -1}])
+def test_what_names_no_frame_is_left_alone(tensor):
+    result = {"logits": [dict(tensor)]}
+    wire.put_frames(result, [])
+    assert result == {"logits": [tensor]}
+
+
+def test_who_is_asked_for_frames_is_told_in_the_question():
+    question = wire.parse_line(wire.request_line(1, "tokenize", {"model": "m", "text": "a"}, frames=True))
+    assert question["frames"] is True
+    schema_of("request").validate(question)
 
 
 @pytest.mark.parametrize("value", [np.zeros((1, 3), dtype=int), np.array([["a"]]), [[1.0, 2.0]], None])

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+SMALL = 1 << 16
+
 
 def claim_streams() -> tuple[IO[bytes], IO[bytes]]:
     """The protocol's input and output; descriptors 0 and 1 become the null device and standard error."""
@@ -43,7 +45,9 @@ def serve(asked: IO[bytes], answered: IO[bytes], load: Callable[[], Any]) -> int
 
     desk = Desk(load)
     while desk.status is None and (line := asked.readline(wire.MAX_LINE + 1)):
-        for part in desk.answer(line):
+        message = desk.answer(line)
+        # What is small goes in one piece, so that the reader is woken once; what is large is not copied.
+        for part in [b"".join(message)] if sum(map(len, message)) <= SMALL else message:
             _write(answered, part)
     return desk.status or 0
 
@@ -76,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         target = address.check_address(options.address)
         adapter = address.load(replace(target, argument=options.argument or target.argument))
-        return InProcess(adapter, options.address, timeout_s=float("inf"))  # who asks holds the clock
+        return InProcess(adapter, options.address, timeout_s=float("inf"), keeps=False)  # who asks holds the clock
 
     if options.http is not None:
         from llmasos_conformance.adapters import serving

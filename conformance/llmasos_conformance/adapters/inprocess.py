@@ -27,13 +27,15 @@ class InProcess:
         adapter: an object as `protocol` describes.
         address: for errors.
         timeout_s: soft limit per call.
+        keeps: answers are copies of ours, so that a buffer which the candidate uses again cannot change them. False
+            where they are sent off before the next call.
 
     Raises:
         AddressError: its description is none.
     """
 
-    def __init__(self, adapter: Any, address: str = "", timeout_s: float = 30.0) -> None:
-        self._adapter, self._timeout = adapter, timeout_s
+    def __init__(self, adapter: Any, address: str = "", timeout_s: float = 30.0, *, keeps: bool = True) -> None:
+        self._adapter, self._timeout, self._keeps = adapter, timeout_s, keeps
         self._models: dict[str, Any] = {}
         self._sessions: dict[str, Any] = {}
         self._made = 0
@@ -59,7 +61,7 @@ class InProcess:
             raise TimedOut(
                 f"{method} answered after {time.monotonic() - started:.1f} s; the limit is {self._timeout} s"
             )
-        return checked
+        return _copied(checked) if self._keeps else checked
 
     def close(self) -> None:
         """Let go of models and sessions."""
@@ -166,6 +168,19 @@ _MEMBER: Mapping[str, str] = {
 
 _OF_ADAPTER = frozenset({"bleu", "rouge"})
 """Methods that need no model and belong to the adapter object."""
+
+
+def _copied(answer: Any) -> Any:
+    """An answer whose arrays nobody else has."""
+    if isinstance(answer, np.ndarray):
+        copy = answer.copy()
+        copy.flags.writeable = False
+        return copy
+    if type(answer) is dict:
+        return {name: _copied(value) for name, value in answer.items()}
+    if type(answer) is list and answer and isinstance(answer[0], np.ndarray):  # arrays never share a list
+        return [_copied(value) for value in answer]
+    return answer
 
 
 def _held(table: Mapping[str, Any], handle: str, kind: str) -> Any:

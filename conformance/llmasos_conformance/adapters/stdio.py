@@ -168,7 +168,9 @@ class Process:
             ready = self._poll.poll(max(0.0, left) * 1000)
             if not ready or left <= 0:
                 raise TimedOut(f"no answer within {self._limit} s")
-            if self._unsent and any(descriptor == self._in for descriptor, _ in ready):
+            if not self._unsent:
+                return
+            if any(descriptor == self._in for descriptor, _ in ready):
                 self._send()
                 if not self._unsent:
                     self._poll.unregister(self._in)
