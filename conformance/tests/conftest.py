@@ -15,6 +15,7 @@ def serve():
     def start(address, *options, port=0, env=None):
         command = [sys.executable, "-I", str(HOST), address, "--http", str(port), *options]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env)
+        every.append(process)
         said = []
         for line in process.stderr:
             said.append(line.decode())
@@ -22,13 +23,11 @@ def serve():
                 url = said[-1].split()[2]
                 start.processes[url] = process
                 return url
-        process.wait()
-        process.stderr.close()
         raise AssertionError("".join(said))
 
-    start.processes = {}
+    every, start.processes = [], {}
     yield start
-    for process in start.processes.values():
+    for process in every:
         process.kill()
         process.wait()
         process.stderr.close()

@@ -4,6 +4,7 @@ A frozen profile of a few shipped cases keeps them short. Candidates that misbeh
 """
 
 import base64
+import gzip
 import json
 import os
 import shutil
@@ -757,3 +758,43 @@ Model.generate_ids = generate_ids
     shown = capsys.readouterr().out
     assert "UNSIGNED" in shown
     assert "MALFORMED" not in shown
+
+
+# ── a server ──
+
+
+def test_a_run_against_a_server_is_certified_and_says_what_was_not_isolated(place, tmp_path, serve):
+    token = "a-token-that-nobody-may-read"
+    address = serve(
+        "llmasos_conformance.adapters.reference:ReferenceAdapter", "--argument", "float32/split-k", "--token", "TOKEN",
+        env={**os.environ, "TOKEN": token},
+    )  # fmt: skip
+    out = tmp_path / "served"
+    command = [
+        sys.executable, "-m", "llmasos_conformance.cli", "certify", "--adapter", f"{address}#token=TOKEN",
+        "--profile", "tiny", "--suites", str(place / "suites"), "--key", str(place / "keys" / "key.pem"),
+        "--seed", "7", "--out", str(out), "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(TOKEN=token))
+    assert done.returncode == 0, done.stderr
+    now, trust = datetime.now(UTC), policy.read_trust(place / "keys" / "trust.json")
+    result = verify.verify(out, now=now, own=verify.Installed.here(place / "suites"), trust=trust, level="re-judged")
+    assert (result.reasons, result.level) == ([], "re-judged")
+    run_of = statement_of(out)["predicate"]["run"]
+    said = " ".join(run_of["isolation"])
+    assert run_of["mode"] == "certified"
+    for part in ("a server, asked over HTTP, that the harness neither started nor ended", "only its address was seen"):
+        assert part in said
+    assert "out of the environment variable TOKEN." in said
+    assert "scrubbed" not in said
+    written = b"".join(path.read_bytes() for path in out.iterdir()) + done.stdout.encode() + done.stderr.encode()
+    evidence_of = gzip.decompress((out / evidence.FILE_NAME).read_bytes())
+    assert token.encode() not in written + evidence_of
+
+
+def test_the_digest_of_a_server_is_that_of_its_address(tmp_path):
+    digests = [
+        certify.adapter_digest(address, tmp_path)
+        for address in ("http://127.0.0.1:8000", "http://127.0.0.1:8000/#token=A", "http://127.0.0.1:8001")
+    ]
+    assert digests[0] == digests[1] != digests[2]

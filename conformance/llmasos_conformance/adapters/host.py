@@ -67,8 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--http", metavar="[HOST:]PORT", help="serve over HTTP, on this machine alone; port 0 is any")
     parser.add_argument("--token", metavar="VARIABLE", default="", help="with --http: who asks shows what it holds")
     options = parser.parse_args(arguments)
-    if options.http is None:
-        asked, answered = claim_streams()
+    streams = claim_streams() if options.http is None else None
     here = str(Path(__file__).resolve().parents[2])
     sys.path[:0] = [entry for entry in (here, *options.path) if entry not in sys.path]
 
@@ -82,17 +81,17 @@ def main(arguments: list[str] | None = None) -> int:
         adapter = address.load(replace(target, argument=options.argument or target.argument))
         return InProcess(adapter, options.address, timeout_s=float("inf"), keeps=False)  # who asks holds the clock
 
-    if options.http is not None:
-        from llmasos_conformance.adapters import serving
-
-        return serving.main(load, options.http, options.token)
     try:
-        return serve(asked, answered, load)
+        if streams is None:
+            from llmasos_conformance.adapters import serving
+
+            return serving.main(load, options.http, options.token)
+        return serve(*streams, load)
     except (KeyboardInterrupt, BrokenPipeError):
         return 130  # nobody listens any more
     finally:
-        asked.close()
-        answered.close()
+        for stream in streams or ():
+            stream.close()
 
 
 if __name__ == "__main__":
