@@ -5,15 +5,24 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from llmasos_conformance import wire
 from llmasos_conformance.adapters import connect, serving, web
+from llmasos_conformance.adapters.address import Target
 from llmasos_conformance.adapters.answering import Desk
 from llmasos_conformance.adapters.connecting import HOST
 from llmasos_conformance.adapters.inprocess import InProcess
@@ -241,11 +250,77 @@ def test_a_server_with_a_token_answers_who_shows_it(adapter, serve, monkeypatch)
         connect(f"{url}#token=ASKER")
 
 
+@pytest.mark.parametrize("before", range(60, 130, 7))
+def test_a_token_that_is_cut_where_a_message_ends_is_not_shown(before, monkeypatch):
+    channel = web._Connection(Target(address="x", scheme="http", host="127.0.0.1", port=1, path="/"), TOKEN)
+    said = channel._safe(wire.quoted(b"x" * before + TOKEN.encode() + b"y" * 99))
+    assert TOKEN[:8] not in said
+    assert "xxxxxxxxx" in said
+
+
 def test_proxies_of_the_environment_are_not_asked(url, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with connect(url) as connection:
         assert connection.description.name == "served"
+
+
+# ── TLS ──
+
+
+def certificate(place):
+    """A certificate for localhost, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (place / "certificate.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (place / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return place / "certificate.pem", place / "key.pem"
+
+
+def test_a_server_behind_tls_is_asked_if_its_certificate_is_trusted(tmp_path, monkeypatch):
+    class Adapter:
+        def describe(self):
+            return {"name": "behind tls", "version": "1", "capabilities": ["load_model", "forward"]}
+
+        def load_model(self, path):
+            return self
+
+        def forward(self, batch):
+            return [np.full((len(row), 100_000), 0.5) for row in batch]
+
+    monkeypatch.setattr(serving._Job, "awaited", lambda job: True)  # our server leaves TLS to others, so cannot peek
+    trusted, key = certificate(tmp_path)
+    server = serving.Server(Desk(lambda: InProcess(Adapter())), "127.0.0.1", 0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted, key)
+    server._listener.socket = context.wrap_socket(server._listener.socket, server_side=True)
+    runner = threading.Thread(target=server.run)
+    runner.start()
+    url = server.address.replace("http://127.0.0.1", "https://localhost")
+    with pytest.raises(AddressError, match=r"cannot be reached: .*CERTIFICATE_VERIFY_FAILED"):
+        connect(url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with connect(url) as connection:
+        held = connection.call("load_model", {"path": "x"})["model"]
+        for _ in range(2):
+            rows = connection.call("forward", {"model": held, "ids": [[1, 2, 3]]})["logits"]
+            assert connection.framed
+            assert (rows[0] == 0.5).all()
+    server.stop()
+    runner.join(10)
 
 
 # ── the command ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -36,6 +36,8 @@ RETURN_S = 10.0
 PAUSE_S = 0.2
 BUFFER = 1 << 16
 SHOWN = 120
+LEAST = 8
+"""Characters of a token that nobody may read, and of which others hardly consist."""
 
 
 def start(
@@ -143,8 +145,8 @@ class _Connection:
         except http.client.RemoteDisconnected:
             raise Lost("the connection was closed without an answer") from None
         except http.client.HTTPException as error:
-            what = f"not an answer of HTTP/1.1 ({type(error).__name__}: {error!s:.{SHOWN}})"
-            raise ProtocolBroken(self._safe(what)) from None
+            what = f"not an answer of HTTP/1.1 ({type(error).__name__}: {self._safe(str(error)):.{SHOWN}})"
+            raise ProtocolBroken(what) from None
         except OSError as error:
             raise Lost(f"the connection was lost: {_reason(error)}") from None
         except ProtocolBroken as fault:
@@ -182,14 +184,14 @@ class _Connection:
             raw = _whole(response)
         else:
             raw = response.readline(wire.MAX_LINE + 1)
+        if self._token and _holds(raw, self._token):
+            raise ProtocolBroken("an answer with the token in it; it was thrown away")
         try:
             answer = wire.parse_line(raw)
         except ProtocolBroken:
             if response.length:  # known, and not all of it came
                 raise Lost(f"the answer ended early, {response.length} bytes before its end") from None
             raise
-        if self._token and _holds(raw, self._token):
-            raise ProtocolBroken("an answer with the token in it; it was thrown away")
         if response.isclosed():
             if frames and "frames" in answer:
                 raise ProtocolBroken(f"frames are announced, and none came; they need the type {FRAMES}")
@@ -214,11 +216,13 @@ class _Connection:
         name = kind.partition(";")[0].strip().lower()
         if name != LINE and not (frames and name == FRAMES):
             due = f"{LINE} or {FRAMES}" if frames else LINE
-            raise ProtocolBroken(f"an answer of type {kind!r:.60}; {due} was due: {self._beginning(response)}")
+            raise ProtocolBroken(
+                f"an answer of type {self._safe(kind)!r:.60}; {due} was due: {self._beginning(response)}"
+            )
         return name
 
     def _refuse_status(self, response: http.client.HTTPResponse) -> NoReturn:
-        what = f"HTTP status {response.status} {response.reason!s:.60}".rstrip()
+        what = f"HTTP status {response.status} {self._safe(response.reason):.60}".rstrip()
         if response.status in (401, 403):
             raise ProtocolBroken(f"{what}: name the variable that holds its token, http://…#token=VARIABLE")
         if 300 <= response.status < 400:
@@ -234,8 +238,11 @@ class _Connection:
         return "…"
 
     def _safe(self, text: str) -> str:
-        """A message without the token, which a server may have sent back in whatever it sends."""
-        return text.replace(self._token, "…") if self._token else text
+        """A text without the token, which a server may have sent back in whatever it sends, nor its beginning, where
+        the text was cut."""
+        for length in range(len(self._token), LEAST - 1, -1):
+            text = text.replace(self._token[:length], "…")
+        return text
 
 
 def _holds(raw: bytes, token: str) -> bool:
