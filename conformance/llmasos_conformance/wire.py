@@ -70,6 +70,9 @@ MAX_HANDLE = 256
 MAX_FRAMES = 2**16
 """Frames of an answer."""
 
+LINE_TYPE, FRAMES_TYPE = "application/json", "application/vnd.llmasos.frames"
+"""Content types of a message over HTTP: a line alone, and a line with the frames that it announces."""
+
 REFUSED, INVALID_REQUEST, NO_METHOD, INVALID_PARAMS = -32000, -32600, -32601, -32602
 
 _ITEM_BYTES: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -254,12 +257,22 @@ def _code(dtype: np.dtype[Any]) -> str | None:
     return _CODES.get(dtype.name)
 
 
+@cache
+def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype.newbyteorder("<")
+
+
+@cache
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype.newbyteorder("=")
+
+
 def _encode_tensor(array: Array, frames: list[Bytes] | None) -> dict[str, Any]:
     code = _code(array.dtype)
     if code is None:
         raise ValueError(f"an array of dtype {array.dtype} cannot travel; {', '.join(_CODES)} can")
     # As bytes, because bfloat16 has no buffer of its own; nothing is copied.
-    raw = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+    raw = np.ascontiguousarray(array, dtype=_little(array.dtype)).reshape(-1).view(np.uint8).data
     tensor = {"dtype": code, "shape": list(array.shape)}
     if frames is None:
         return {**tensor, "data": binascii.b2a_base64(raw, newline=False).decode("ascii")}
@@ -294,6 +307,7 @@ def decode_tensor(value: Any, where: str = "tensor") -> Array:
     return np.frombuffer(raw, dtype=_numpy_dtype(code)).reshape(shape)
 
 
+@cache
 def _numpy_dtype(code: str) -> Any:
     if code == "BF16":
         import ml_dtypes  # only who sends bfloat16 pays for it
@@ -314,7 +328,7 @@ def _native_tensor(value: Any, where: str) -> Array:
         raise Malformed(f"{where} has dtype {array.dtype}, one of {', '.join(_CODES)} was due")
     if array.nbytes > MAX_TENSORS:
         raise Malformed(f"{where} needs {array.nbytes} bytes, {MAX_TENSORS} are allowed")
-    view = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape).view()
+    view = np.ascontiguousarray(array, dtype=_native(array.dtype)).reshape(array.shape).view()
     view.flags.writeable = False
     return view
 

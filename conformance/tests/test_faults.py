@@ -192,10 +192,10 @@ class Conversation:
         self.connection.sendall(data)
 
     def line(self, data):
-        self.send(data, [f"Content-Type: {web.LINE}"])
+        self.send(data, [f"Content-Type: {wire.LINE_TYPE}"])
 
     def framed(self, data):
-        self.send(data, [f"Content-Type: {web.FRAMES}"])
+        self.send(data, [f"Content-Type: {wire.FRAMES_TYPE}"])
 
     def send(self, body, headers, status="200 OK", length=None):
         due = len(body) if length is None else length
@@ -204,7 +204,7 @@ class Conversation:
 
     def http(self, what, number, method, frames):
         headers = list(what.get("headers", ()))
-        kind = what.get("type", web.LINE)
+        kind = what.get("type", wire.LINE_TYPE)
         if kind and not any(header.startswith("Content-Type") for header in headers):
             headers.append(f"Content-Type: {kind}")
         body = spelled(what.get("body", "<ok>"), number, method, frames)

@@ -173,6 +173,6 @@ def test_the_page_of_the_wire_has_the_limits_and_the_faults(name):
     assert str(wire.MAX_FRAMES) in text.replace(" ", "").replace(",", "")
     for kind in FAULTS:
         assert f"`{kind}`" in text
-    for word in (web.LINE, web.FRAMES, "#token=", "401", "405", "411", "413", "415", "421"):
+    for word in (wire.LINE_TYPE, wire.FRAMES_TYPE, "#token=", "401", "405", "411", "413", "415", "421"):
         assert word in text
     assert serving.USAGE == 2

@@ -28,7 +28,6 @@ from typing import Any
 from llmasos_conformance import wire
 from llmasos_conformance.adapters.address import is_loopback
 from llmasos_conformance.adapters.answering import Desk
-from llmasos_conformance.adapters.web import FRAMES, LINE
 from llmasos_conformance.errors import ProtocolBroken
 
 _PLACE = re.compile(r"(?:(?P<host>[^:/\s]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>\d{1,5})")
@@ -140,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         line = self.rfile.read(int(self.headers["Content-Length"]))
         message = self.office.ask(line, self.connection)
         if message:
-            kind = FRAMES if len(message) > 1 else LINE
+            kind = wire.FRAMES_TYPE if len(message) > 1 else wire.LINE_TYPE
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(sum(map(len, message))))
@@ -162,8 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         shown = self.headers.get("Authorization", "")
         if self.token and not hmac.compare_digest(shown.encode(), f"Bearer {self.token}".encode()):
             return 401, "the token is missing or another one"
-        if self.headers.get_content_type() != LINE:
-            return 415, f"{LINE} is due"
+        if self.headers.get_content_type() != wire.LINE_TYPE:
+            return 415, f"{wire.LINE_TYPE} is due"
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdecimal()):
             return 411, "Content-Length is due"

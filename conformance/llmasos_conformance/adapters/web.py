@@ -26,8 +26,6 @@ from llmasos_conformance.adapters.remote import Remote
 from llmasos_conformance.errors import AddressError, Lost, ProtocolBroken, TimedOut
 from llmasos_conformance.protocol import Refusal
 
-LINE, FRAMES = "application/json", "application/vnd.llmasos.frames"
-"""Content types: a line alone, and a line with the frames that it announces."""
 IDLE_S = 2.0
 """How long a connection may have been silent before it is made anew. Servers commonly close theirs after 5 s, and a
 question that meets the closing is lost."""
@@ -113,7 +111,7 @@ class _Connection:
                 f"POST {target.path} HTTP/1.1",
                 f"Host: {host}" + ("" if target.port == default else f":{target.port}"),
                 "User-Agent: llmasos",
-                f"Content-Type: {LINE}",
+                f"Content-Type: {wire.LINE_TYPE}",
                 "Accept-Encoding: identity",
                 *([f"Authorization: Bearer {token}"] if token else []),
             )
@@ -126,7 +124,7 @@ class _Connection:
         deadline = time.monotonic() + limit_s
         try:
             stream = self._connected(deadline)
-            accepted = f"{LINE}, {FRAMES}" if frames else LINE
+            accepted = f"{wire.LINE_TYPE}, {wire.FRAMES_TYPE}" if frames else wire.LINE_TYPE
             stream.sendall(f"{self._head}Accept: {accepted}\r\nContent-Length: {len(line)}\r\n\r\n".encode() + line)
             response = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type]
             try:
@@ -180,7 +178,7 @@ class _Connection:
 
     def _read(self, response: http.client.HTTPResponse, *, frames: bool) -> wire.Message:
         """The message in a response."""
-        if self._check_head(response, frames=frames) == LINE:
+        if self._check_head(response, frames=frames) == wire.LINE_TYPE:
             raw = _whole(response)
         else:
             raw = response.readline(wire.MAX_LINE + 1)
@@ -194,7 +192,7 @@ class _Connection:
             raise
         if response.isclosed():
             if frames and "frames" in answer:
-                raise ProtocolBroken(f"frames are announced, and none came; they need the type {FRAMES}")
+                raise ProtocolBroken(f"frames are announced, and none came; they need the type {wire.FRAMES_TYPE}")
             return wire.Message(raw, answer)
         buffers = [memoryview(bytearray(length)) for length in wire.frame_lengths(answer)]
         for buffer in buffers:
@@ -214,8 +212,8 @@ class _Connection:
             raise ProtocolBroken(f"an answer encoded as {coding!r:.60}; none was asked for")
         kind = response.headers.get("Content-Type", "")
         name = kind.partition(";")[0].strip().lower()
-        if name != LINE and not (frames and name == FRAMES):
-            due = f"{LINE} or {FRAMES}" if frames else LINE
+        if name != wire.LINE_TYPE and not (frames and name == wire.FRAMES_TYPE):
+            due = f"{wire.LINE_TYPE} or {wire.FRAMES_TYPE}" if frames else wire.LINE_TYPE
             raise ProtocolBroken(
                 f"an answer of type {self._safe(kind)!r:.60}; {due} was due: {self._beginning(response)}"
             )
