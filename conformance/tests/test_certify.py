@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ from llmasos_conformance import (
     suite,
     verify,
 )
+from llmasos_conformance.adapters import serving
+from llmasos_conformance.adapters.answering import Desk
+from llmasos_conformance.adapters.inprocess import InProcess
+from llmasos_conformance.adapters.reference import ReferenceAdapter
 from llmasos_conformance.canonical import encode, merkle_root, sha256
 from llmasos_conformance.errors import AddressError, ReportError, SignatureError, SuiteError
 from llmasos_conformance.verdict import State, Verdict
@@ -798,3 +803,38 @@ def test_the_digest_of_a_server_is_that_of_its_address(tmp_path):
         for address in ("http://127.0.0.1:8000", "http://127.0.0.1:8000/#token=A", "http://127.0.0.1:8001")
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+FLAWS = {
+    "nonsense": (b"nonsense\n", "protocol", None),
+    "nothing": (b"", "transport", None),
+    "too late": (b"\n", "timeout", 0.5),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_a_server_that_is_flaky_in_one_method_loses_the_cases_of_that_method_alone(flaw, order, place):
+    answer, fault, late = FLAWS[flaw]
+
+    class Flaky(Desk):
+        def answer(self, line):
+            if b'"method":"generate_ids"' not in line:
+                return super().answer(line)
+            time.sleep(late or 0)
+            return [answer] if answer else []
+
+    server = serving.Server(Flaky(lambda: InProcess(ReferenceAdapter("float32"), timeout_s=60)), "127.0.0.1", 0)
+    runner = threading.Thread(target=server.run)
+    runner.start()
+    done = run(order(server.address, timeout_s=0.4 if late else 30.0))
+    server.stop()
+    runner.join(20)
+    met = states(done)
+    flawed = {case for case, (state, _) in met.items() if state == "error"}
+    assert flawed
+    assert {met[case] for case in flawed} == {("error", fault)}
+    assert met["attention.order"] == ("pass", "")
+    assert {state for state, _ in met.values()} == {"pass", "error"}
+    assert (done.verdict, done.exit_code) == (Verdict.INCOMPLETE, 3 if late else 4)
+    result = check_result(place, done.directory, level="re-judged")
+    assert [reason.code for reason in result.reasons] == ["E_MODE"], result  # this harness is not isolated

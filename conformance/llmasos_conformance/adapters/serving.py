@@ -138,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         line = self.rfile.read(int(self.headers["Content-Length"]))
         message = self.office.ask(line, self.connection)
-        if message:
+        if not message:  # nobody waits for it
+            self.close_connection = True
+        else:
             kind = wire.FRAMES_TYPE if len(message) > 1 else wire.LINE_TYPE
             self.send_response(200)
             self.send_header("Content-Type", kind)
