@@ -45,6 +45,10 @@ EXIT_CODES: Mapping[Verdict, int] = {Verdict.CONFORMANT: 0, Verdict.NON_CONFORMA
 EXIT_USAGE, EXIT_ADAPTER, EXIT_NOTHING, EXIT_OURS = 2, 4, 5, 70
 
 
+HONEST_UNITS = frozenset({"ratio", "position", "peak"})
+"""Figures that are errors, in units of honest error."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What a judge says of one example: right, wrong, or cannot tell; and everything needed to understand it.

@@ -32,7 +32,7 @@ from llmasos_conformance.canonical import Unacceptable, clean, encode, legible, 
 from llmasos_conformance.errors import ENDING, UNANSWERED, ReportError, SignatureError, SuiteError
 from llmasos_conformance.policy import Trust, TrustedKey, moment
 from llmasos_conformance.reasons import MALFORMED, NOT_CONFORMANT, POLICY, REASONS, REJECTED
-from llmasos_conformance.verdict import Verdict, emulated_in
+from llmasos_conformance.verdict import HONEST_UNITS, Verdict, emulated_in
 
 if TYPE_CHECKING:
     from llmasos_conformance.probes import Given
@@ -49,7 +49,6 @@ FIGURE_NOISE = 3.2
 The verifier's float64 truth is one of them: for a candidate that claims float64, less than this says nothing."""
 FIGURE_FLOOR = 0.5
 """The same for one that claims float32, whose errors are far above those of the float64 truth."""
-HONEST_UNITS = frozenset({"ratio", "position", "peak"})
 SHARE_TOLERANCE = 1e-3
 """Relative, for shares and counts: they follow from the recorded answers, not from anybody's rounding."""
 

@@ -434,6 +434,129 @@ def test_a_known_failure_that_passes_fails_the_run(vendor):
     assert "XPASS(strict)" in ran.out
 
 
+ENTRY = """
+format: 1
+failures:
+- case: demo.dotted.again
+  reason: the first byte is lost, acme/engine#7
+  symptom: {symptom}
+  expires: '{expires}'
+"""
+
+
+def entry(symptom="ids differ", expires="2999-01-01"):
+    return ENTRY.format(symptom=symptom, expires=expires)
+
+
+LISTED = "--llmasos-known-failures=known.yaml"
+AGAIN = "llmasos:demo::demo.dotted.again"
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)])
+def test_a_listed_failure_changes_the_exit_code_and_nothing_else(vendor, spread):
+    vendor.write("known.yaml", entry())
+    plain, listed = (vendor.pytest(WRONG, AGAIN, *more, *spread, *BARE) for more in ((), (LISTED,)))
+    assert (plain.code, listed.code) == (1, 0)
+    for said in ("failing: TXT-2 (SHOULD) in demo.dotted.again", "no verdict: 1 of 3 cases of core/gpt/logits ran"):
+        assert said in plain.out
+        assert said in listed.out
+    assert "1 xfailed" in listed.out
+    assert "known failures: 1 expected; they change the exit code, not the verdict" in listed.out
+
+
+def test_the_verdict_of_a_whole_run_is_the_same_with_known_failures(vendor):
+    vendor.write("known.yaml", entry().replace("demo.dotted.again", "demo.bytes"))
+    ran = vendor.pytest("--adapter=./adapter.py:Always", LISTED, *BARE)
+    assert "verdict: non_conformant (core/gpt/logits)" in ran.out
+    assert "known failures: 1 expected" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("adapter", "file", "said"),
+    [
+        (MINE, entry(), "stale: demo.dotted.again (known.yaml:4) known to fail, and does not: take the entry out"),
+        (WRONG, entry(expires="2026-01-01"), "known to fail until 2026-01-01, which is over"),
+        (WRONG, entry("something else"), "fails otherwise than known, 'something else' was expected"),
+        ("--adapter=./adapter.py:Raising", entry(), "changed: demo.dotted.again"),
+    ],
+)
+def test_an_entry_that_is_stale_expired_or_of_another_symptom_fails_the_run(vendor, adapter, file, said):
+    vendor.write("known.yaml", file)
+    ran = vendor.pytest(adapter, LISTED, AGAIN, *BARE)
+    assert ran.code == 1
+    assert said in ran.out.replace(f"{vendor.root}/", "")
+    assert "next: put " in ran.out
+
+
+def test_a_stale_entry_fails_the_run_under_xdist_and_behind_a_mark_too(vendor):
+    vendor.write("known.yaml", entry())
+    vendor.write("conftest.py", KNOWN.replace("{condition}", "").replace("strict=True", "strict=False"))
+    for spread in ((), ("-n2",)):
+        ran = vendor.pytest(MINE, LISTED, AGAIN, *spread, *BARE)
+        assert ran.code == 1
+        assert "take the entry out" in ran.out
+
+
+def test_an_entry_for_a_case_that_was_not_asked_says_so_and_fails_nothing(vendor):
+    vendor.write("known.yaml", entry().replace("demo.dotted.again", "more.score"))
+    ran = vendor.pytest(MINE, LISTED, *BARE)
+    assert ran.code == 0
+    assert "known failures: 1 not asked" in ran.out
+
+
+def test_what_cannot_be_judged_is_no_known_failure(vendor):
+    vendor.write("known.yaml", entry("ZeroDivisionError").replace("demo.dotted.again", "more.judge-breaks"))
+    ran = vendor.pytest(MINE, LISTED, "llmasos:more::more.judge-breaks", *BARE)
+    assert ran.code == 1
+    assert "unjudged: more.judge-breaks" in ran.out
+
+
+def test_a_known_failure_is_not_made_smaller_until_it_expires(vendor):
+    vendor.write("adapter.py", ADAPTER + COUNTING)
+    calls = []
+    for day in ("2999-01-01", "2026-01-01"):
+        vendor.write("known.yaml", entry(expires=day))
+        vendor.pytest("--adapter=./adapter.py:Counting", LISTED, AGAIN, *BARE)
+        calls.append(len((vendor.root / "calls").read_text()))
+        (vendor.root / "calls").unlink()
+    assert calls[0] <= 20 < calls[1]
+
+
+def test_runxfail_lets_no_known_failure_count(vendor):
+    vendor.write("known.yaml", entry())
+    ran = vendor.pytest(WRONG, LISTED, "--runxfail", AGAIN, *BARE)
+    assert ran.code == 1
+    assert "none of them counts, because of --runxfail" in ran.out
+
+
+def test_the_file_may_be_named_in_the_settings_relative_to_them(vendor):
+    vendor.write("known.yaml", entry())
+    vendor.write("pyproject.toml", '[tool.pytest.ini_options]\nllmasos_known_failures = "known.yaml"\n')
+    below = vendor.pytest("--adapter=../adapter.py:Wrong", f"../{AGAIN}", *BARE, cwd="tests")
+    assert below.code == 0, below.out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (entry().replace("demo.dotted", "demo.dottet"), "there is no case demo.dottet.again; did you mean demo.dotted"),
+        (entry().replace("format: 1", "format: one"), "known.yaml:2 format: expected 1"),
+    ],
+)
+def test_a_malformed_file_of_known_failures_stops_the_run_before_it_starts(vendor, text, said):
+    vendor.write("known.yaml", text)
+    ran = vendor.pytest(MINE, LISTED, *BARE)
+    assert ran.code == 4
+    assert said in ran.out
+    assert "cannot read the known failures" in vendor.pytest(MINE, "--llmasos-known-failures=none.yaml", *BARE).out
+
+
+def test_the_command_that_repeats_a_run_names_the_known_failures(vendor):
+    vendor.write("known.yaml", entry().replace("demo.dotted.again", "demo.bytes"))
+    ran = vendor.pytest(MINE, LISTED, "-k", "again", *BARE)
+    assert "--llmasos-known-failures=known.yaml" in ran.out.partition("next: judge the rest")[2]
+
+
 def test_a_judge_that_breaks_could_not_be_judged_and_is_no_failure_of_the_candidate(wrong):
     assert "could not be judged: the harness failed: ZeroDivisionError: oops (TXT-1)" in wrong.out
     assert "ERROR at call of more.judge-breaks" in wrong.out

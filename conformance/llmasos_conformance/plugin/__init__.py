@@ -35,6 +35,7 @@ import pytest
 
 from llmasos_conformance.plugin.request import (
     KEY,
+    KNOWN,
     LONG,
     PREFIX,
     PROFILE,
@@ -76,6 +77,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="a model of your own, for the cases about one (profiles bundle/…); default a stand-in of the suite's",
     )
+    group.addoption(
+        "--llmasos-known-failures",
+        dest=KNOWN,
+        metavar="FILE",
+        default=None,
+        help="failures that you know of, with reason, symptom and the day on which each is over; it changes the exit "
+        "code and nothing else, see docs/gates.md",
+    )
     group.addoption("--llmasos-seed", metavar="TEXT", default="0", help="inputs follow from it, default 0")
     group.addoption(
         "--llmasos-explore",
@@ -94,6 +103,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--llmasos-out-of-process", action="store_true", help="host the adapter in a process of its own")
     group.addoption("--llmasos-suites", metavar="DIRECTORY", default=None, help=argparse.SUPPRESS)  # for suite authors
+    parser.addini(KNOWN, "file of known failures; see --llmasos-known-failures", default="")
     parser.addini(KEY, "address of the adapter for `pytest llmasos:`; see --llmasos-adapter", default="")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PREFIX = "llmasos:"
 SHORT, LONG, VARIABLE, KEY = "--adapter", "--llmasos-adapter", "LLMASOS_ADAPTER", "llmasos_adapter"
+KNOWN = "llmasos_known_failures"
 PROFILE = "core/gpt/logits"
 """What a bare run asks; `all` asks every case of the installed suites."""
 TIMEOUT_S = 30.0

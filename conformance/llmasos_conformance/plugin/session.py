@@ -7,20 +7,23 @@ import shlex
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmasos_conformance import adapters, causes, checks, engine, explore, reference
+from llmasos_conformance import adapters, causes, checks, engine, explore, knownfailures, reference
 from llmasos_conformance.candidate import Candidate, Live
 from llmasos_conformance.engine import Bench
 from llmasos_conformance.errors import HarnessError
+from llmasos_conformance.knownfailures import KnownFailure, Standing
 from llmasos_conformance.plugin import summary
 from llmasos_conformance.plugin.request import (
     KEY,
+    KNOWN,
     LONG,
     PREFIX,
     PROFILE,
@@ -94,6 +97,8 @@ class Run:
         self.planned, self.optional = self._plan()
         bundle = config.getoption("--llmasos-bundle")
         self.given = given.read(Path(bundle)) if bundle else None
+        self.known = self._known_failures()
+        self.today = datetime.now(UTC).date()
         listed = {*self.planned, *request.named}
         self.collected: dict[str, list[Case]] = {}
         for case in self.suite.cases.values():
@@ -123,6 +128,32 @@ class Run:
             raise pytest.UsageError(f"--llmasos-profile={self.profile}: there is no such profile{hint}")
         cases = [self.suite.cases[name] for name in profile.cases]
         return profile.cases, frozenset(case.id for case in cases if not case.needs <= profile.requires)
+
+    def _known_failures(self) -> Mapping[str, KnownFailure]:
+        """The vendor's file of known failures: named by the option, relative to where pytest started, or in the ini."""
+        if named := self.config.getoption(KNOWN):
+            path = self.config.invocation_params.dir / named
+        elif named := self.config.getini(KNOWN):
+            path = self.config.rootpath / named
+        else:
+            return {}
+        return knownfailures.read(path, self.suite.cases, self.suite.withdrawn)
+
+    def expects(self, case: Case) -> KnownFailure | None:
+        """The entry of a case among the known failures; None with --runxfail, which has none of them count."""
+        return None if self.config.getoption("runxfail") else self.known.get(case.id)
+
+    def standing(self, entry: KnownFailure, record: summary.Record | None) -> Standing:
+        """What an entry is worth by what was kept of its case."""
+        made = record or {"state": "", "message": "", "figures": {}}
+        return knownfailures.standing(entry, made["state"], made["message"], made["figures"], self.today)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """An entry takes the place of an `xfail` mark on the same case: the mark would hide that the entry is stale."""
+        for item in items:
+            if isinstance(item, CaseItem) and item.case.id in self.known:
+                item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "xfail"]
 
     def _is_worker(self) -> bool:
         return hasattr(self.config, "workerinput")
@@ -297,7 +328,20 @@ class Run:
             certify=self._certify(),
             one=lambda name: self.reproduce([self.suite.cases[name].node_id]),
         )
-        terminalreporter.write_line(f"next: {step}")
+        lines, first = self._told_of_known()
+        for line in lines:
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"next: {first or step}")
+
+    def _told_of_known(self) -> tuple[list[str], str]:
+        """What became of the known failures, and what to do first about them, if anything."""
+        if not self.known:
+            return [], ""
+        if self.config.getoption("runxfail"):
+            return ["known failures: none of them counts, because of --runxfail"], ""
+        worst = summary.worst(self.records)
+        found = {case: self.standing(entry, worst.get(case)) for case, entry in self.known.items()}
+        return summary.known(self.known, found)
 
     def _certify(self) -> str:
         profile = PROFILE if self.profile == "all" else self.profile
@@ -327,6 +371,8 @@ class Run:
             parts.append("--llmasos-out-of-process")
         if ids and self.explore:
             parts.append(f"--llmasos-explore={self.explore}")
+        if not ids and (known := self.config.getoption(KNOWN)):
+            parts.append(f"--llmasos-known-failures={known}")
         if suites := self.config.getoption("--llmasos-suites"):
             parts.append(f"--llmasos-suites={suites}")
         return " ".join(shlex.quote(part) for part in [*parts, *ids])
@@ -381,16 +427,24 @@ class CaseItem(pytest.Item):
         self.extra_keyword_matches.update((case.requirement, case.check))
 
     def runtest(self) -> None:
-        judged = self.run.judge(self.case, known=self.known_to_fail())
-        outcome = judged.outcome
+        entry = self.run.expects(self.case)
+        known = self.known_to_fail() or (entry is not None and self.run.today <= entry.expires)
+        judged = self.run.judge(self.case, known=known)
+        outcome, record = judged.outcome, summary.record(judged.outcome, judged.missing, judged.place)
         self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != RECORD]  # of an earlier try
-        self.user_properties.append((RECORD, summary.record(outcome, judged.missing, judged.place)))
+        self.user_properties.append((RECORD, record))
         if judged.detail:
             self.add_report_section("call", "llmasos", judged.detail)
         if outcome.state in ("not_declared", "not_applicable"):
             pytest.skip(outcome.message or outcome.state.value.replace("_", " "))
-        if outcome.state != "pass":
-            raise NotRight(judged)
+        note = ""
+        if entry is not None:
+            standing = self.run.standing(entry, summary.parse(record))
+            note = f"{entry.where}: {knownfailures.sentence(entry, standing)}"
+            if standing is Standing.EXPECTED:
+                pytest.xfail(note)
+        if outcome.state != "pass" or note:
+            raise NotRight(judged, note)
 
     def known_to_fail(self) -> bool:
         """Whether the vendor's repository marks the case `xfail`, and the mark counts in this run.
@@ -407,11 +461,13 @@ class CaseItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, NotRight):
             again = self.run.reproduce([self.nodeid])
-            wrong = excinfo.value.judged
+            wrong, note = excinfo.value.judged, excinfo.value.note
+            if wrong.outcome.state == "pass":
+                return note
             told = summary.failure(
                 wrong.shown, self.case, self.requirement, again, raised_at=wrong.place, told=wrong.told
             )
-            return f"{told}\n{self.where()}"
+            return "\n".join([told, *([note] if note else []), self.where()])
         if isinstance(excinfo.value, HarnessError):
             return f"could not be judged: {excinfo.value.render()}"
         return super().repr_failure(excinfo, style)
@@ -427,11 +483,15 @@ class CaseItem(pytest.Item):
 
 
 class NotRight(Exception):
-    """A case that failed or could not be judged, on its way to pytest."""
+    """A case that failed or could not be judged, on its way to pytest; or one that is not as its entry says.
 
-    def __init__(self, judged: Judged) -> None:
-        super().__init__(judged.outcome.message)
-        self.judged = judged
+    Attributes:
+        note: what the entry among the known failures has to do with it; empty where there is none.
+    """
+
+    def __init__(self, judged: Judged, note: str = "") -> None:
+        super().__init__(judged.outcome.message or note)
+        self.judged, self.note = judged, note
 
 
 def _run_of(node: pytest.Collector | pytest.Item) -> Run:

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from llmasos_conformance import causes, verdict
+from llmasos_conformance import causes, knownfailures, verdict
+from llmasos_conformance.knownfailures import KnownFailure, Standing
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import Outcome, State, unanswered
 
@@ -168,6 +169,27 @@ def summarise(
     if emulated := sorted({name for record in asked for name in record["emulated"]}):
         lines.append(f"emulated by the adapter, not the runtime: {', '.join(emulated)}")
     return decided.value, lines
+
+
+def worst(records: Sequence[Record]) -> dict[str, Record]:
+    """Case -> what was kept of it; of one that ran more than once, the worst."""
+    return {
+        record["case"]: record for record in sorted(records, key=lambda each: WORST.index(each["state"]), reverse=True)
+    }
+
+
+def known(entries: Mapping[str, KnownFailure], found: Mapping[str, Standing]) -> tuple[list[str], str]:
+    """What became of the known failures, and what to do first about those that stand against the run, if any does."""
+    counts = Counter(found.values())
+    total = ", ".join(f"{counts[standing]} {standing.value}" for standing in Standing if counts[standing])
+    lines = [f"known failures: {total or 'none'}; they change the exit code, not the verdict"]
+    against = [case for case, standing in found.items() if standing in knownfailures.AGAINST]
+    for case in against[:SHOWN]:
+        lines.append(f"{found[case].value}: {case} ({entries[case].where}) "
+                     f"{knownfailures.sentence(entries[case], found[case])}")  # fmt: skip
+    if len(against) > SHOWN:
+        lines.append(f"and {len(against) - SHOWN} more known failures that are not as they were said to be")
+    return lines, f"put {entries[against[0]].where} right, which is {found[against[0]].value}" if against else ""
 
 
 def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequence[Record]) -> str:
