@@ -262,9 +262,9 @@ def markdown(
     suite, run, candidate = predicate["suite"], predicate["run"], predicate["candidate"]
     claims = f"{candidate['claims']['dtype']} {candidate['claims']['determinism']}"
     lines = [
-        f"# {_cell(candidate['name'])} {_cell(candidate['version'])}: {predicate['verdict']}",
+        f"# {cell(candidate['name'])} {cell(candidate['version'])}: {predicate['verdict']}",
         "",
-        f"Profile `{suite['profile']}`, suite {_cell(suite['version'])} `{suite['digest'][:16]}`, "
+        f"Profile `{suite['profile']}`, suite {cell(suite['version'])} `{suite['digest'][:16]}`, "
         f"seed `{run['seed']}`, {run['mode']}, claimed {claims}.",
         f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}.",
         "",
@@ -279,16 +279,16 @@ def markdown(
     if wrong:
         lines += ["## Not right", ""]
         lines += [f"- **{made['outcome']}** `{made['id']}` ({made['requirement']}, {made['level']}): "
-                  f"{_cell(made.get('message', ''))}" for made in wrong]  # fmt: skip
+                  f"{cell(made.get('message', ''))}" for made in wrong]  # fmt: skip
         lines.append("")
     reading = read_together(content)
     if told := causes.told(reading, sentences or {}):
-        lines += ["## What the failures have in common", "", *(f"- {_cell(line.strip())}" for line in told), ""]
-        lines += [*(f"- {_cell(line.strip())}" for line in causes.told(reading, sentences or {}, "zh")), ""]
+        lines += ["## What the failures have in common", "", *(f"- {cell(line.strip())}" for line in told), ""]
+        lines += [*(f"- {cell(line.strip())}" for line in causes.told(reading, sentences or {}, "zh")), ""]
     if candidate["emulated"]:
         lines += ["## What the adapter does for the runtime", ""]
-        lines += [f"- `{name}`: {_cell(text)}" for name, text in candidate["emulated"].items()] + [""]
-    lines += ["## Isolation", "", *(f"- {_cell(sentence)}" for sentence in run["isolation"]), ""]
+        lines += [f"- `{name}`: {cell(text)}" for name, text in candidate["emulated"].items()] + [""]
+    lines += ["## Isolation", "", *(f"- {cell(sentence)}" for sentence in run["isolation"]), ""]
     lines += ["## Checks", "", "| case | requirement | level | outcome | figures |", "|---|---|---|---|---|"]
     for made in predicate["checks"]:
         figures = ", ".join(f"{name} {text}" for name, text in made["figures"].items())
@@ -303,18 +303,22 @@ def _given(bundle: Mapping[str, Any] | None) -> list[str]:
     """What a page says of the bundle that somebody gave, with digests that `sha256sum` prints too."""
     if bundle is None:
         return []
-    head = f"The verdict is about one model, {_cell(bundle['name'])} ({bundle['architecture']}), and no other:"
+    head = f"The verdict is about one model, {cell(bundle['name'])} ({bundle['architecture']}), and no other:"
     return [head, "", *(f"- `{name}` sha256 `{digest}`" for name, digest in bundle["files"].items()), ""]
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Foreign text inside Markdown: no markup, no links, no table breaks."""
     text = re.sub(r"([\\`*_{}\[\]<>|#!~&@])", r"\\\1", text)
     return re.sub(r"(?i)(https?|ftp|mailto|xmpp):|(www)\.", lambda m: f"{m[1]}\\:" if m[1] else f"{m[2]}\\.", text)
 
 
-def junit(content: Mapping[str, Any]) -> str:
-    """JUnit XML, which every CI reads. A state that is neither pass nor fail never becomes a silent pass."""
+def junit(content: Mapping[str, Any], properties: Mapping[str, str] | None = None) -> str:
+    """JUnit XML, which every CI reads. A state that is neither pass nor fail never becomes a silent pass.
+
+    Args:
+        properties: of the suite, for what is not a test.
+    """
     predicate = content["predicate"]
     suite = f"llmasos.{predicate['suite']['profile']}"
     rows, counts = [], Counter[str]()
@@ -337,7 +341,11 @@ def junit(content: Mapping[str, Any]) -> str:
         f'failures="{counts["failure"]}" errors="{counts["error"]}" skipped="{counts["skipped"]}" '
         f'timestamp="{predicate["run"]["startedAt"][:-1]}">'
     )
-    return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', head, *rows, "</testsuite>", ""])
+    told = [
+        f"    <property name={quoteattr(key)} value={quoteattr(text)}/>" for key, text in (properties or {}).items()
+    ]
+    beside = ["  <properties>", *told, "  </properties>"] if told else []
+    return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', head, *beside, *rows, "</testsuite>", ""])
 
 
 # ── one outcome, explained ────────────────────────────────────────────────────────────────────────────────────────

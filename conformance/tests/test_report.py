@@ -183,7 +183,7 @@ def test_the_page_shows_verdict_failure_emulation_and_isolation_without_foreign_
     ],
 )  # fmt: skip
 def test_foreign_text_is_neither_markup_nor_a_link_nor_a_call_for_somebody(text, due):
-    assert report._cell(text) == due
+    assert report.cell(text) == due
 
 
 def test_the_headline_counts_what_the_adapter_adds_and_is_clean():
