@@ -1,4 +1,4 @@
-"""Reports that are read, and shown in other forms.
+"""Reports that are read, compared, shown in other forms, and held against a policy.
 
 A synthetic world: reports of the frozen profile `quick` whose outcomes are made up and whose evidence is small. They
 verify up to the rung `evidence`; judging again is tried in test_certify.
@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 
 from llmasos_conformance import (
     cli,
+    differences,
     evidence,
+    gate,
     installed,
     isolation,
     policy,
@@ -24,10 +27,13 @@ from llmasos_conformance import (
     verify,
 )  # fmt: skip
 from llmasos_conformance.candidate import Exchange
+from llmasos_conformance.canonical import parse, schema
+from llmasos_conformance.differences import Move
 from llmasos_conformance.errors import HarnessError
+from llmasos_conformance.gate import Answer
 from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, Claims, Description
 from llmasos_conformance.reading import Refused
-from llmasos_conformance.verdict import Outcome, State
+from llmasos_conformance.verdict import HONEST_UNITS, Outcome, State
 
 SUITES = installed.suites()
 QUICK = installed.frozen_profile(SUITES, "quick")
@@ -88,6 +94,19 @@ class World:
     def read(self, path, *, trusted=False, **options):
         trust = policy.read_trust(self.trust) if trusted else None
         return reading.read(path, now=NOW, own=self.own, trust=trust, **options)
+
+    def policy(self, text="", profiles="- {profile: quick}") -> Path:
+        path = self.root / "gate.yaml"
+        path.write_text(f"format: 1\nprofiles:\n{profiles}\n{text}", encoding="utf-8")
+        return path
+
+    def known(self, *cases, symptom="was due", expires="2999-01-01", more="") -> None:
+        entries = "".join(
+            f"- case: {case}\n  reason: the kernel rounds, acme/engine#7\n  symptom: {symptom}\n"
+            f"  expires: '{expires}'\n{more}"
+            for case in cases
+        )
+        (self.root / "known.yaml").write_text(f"format: 1\nfailures:{' []' if not cases else ''}\n{entries}")
 
 
 @pytest.fixture
@@ -164,6 +183,178 @@ def test_what_has_not_even_the_form_of_a_report_is_refused_always(world):
     assert read.content is None
     with pytest.raises(Refused, match="E_JSON"):
         reading.believed(read, unverified=True)
+
+
+# ── differences ──
+
+
+def compare(world, then, now):
+    return differences.between(*(world.read(path).content for path in (then, now)))
+
+
+def test_two_runs_of_the_same_thing_differ_in_their_seed_alone(world):
+    found = compare(world, world.report("a"), world.report("b"))
+    assert [fact.name for fact in found.facts] == ["run.seed"]
+    assert (found.cases, found.figures, found.exit_code) == ((), (), 0)
+
+
+def test_every_kind_of_change_is_told_and_those_that_count_come_first(world):
+    then = world.report("a", **{CASES[1]: FAIL, CASES[4]: {"state": State.NOT_DECLARED, "figures": {}}})
+    now = world.report("b", version="2", dtype="bfloat16", **{
+        CASES[0]: FAIL, CASES[2]: {"state": State.ERROR, "fault": "timeout", "figures": {}},
+        CASES[3]: {"state": State.NOT_DECLARED, "figures": {}},
+    })  # fmt: skip
+    contents = [json.loads(read_payload(path)) for path in (then, now)]
+    del contents[0]["predicate"]["checks"][5]
+    del contents[1]["predicate"]["checks"][6]
+    found = differences.between(*contents)
+    assert {each.case: each.move for each in found.cases} == {
+        CASES[0]: Move.BROKEN, CASES[1]: Move.MENDED, CASES[2]: Move.UNDECIDED, CASES[3]: Move.UNDECLARED,
+        CASES[4]: Move.OTHER, CASES[5]: Move.NEW, CASES[6]: Move.GONE,
+    }  # fmt: skip
+    assert [each.move for each in found.cases] == sorted([each.move for each in found.cases], key=[*Move].index)
+    told = {fact.name: (fact.then, fact.now) for fact in found.facts}
+    assert told["candidate.version"] == ("1", "2")
+    assert told["candidate.claims.dtype"] == ("float32", "bfloat16")
+    assert found.exit_code == differences.EXIT_WORSE == 1
+
+
+def read_payload(path):
+    """The statement's bytes, which no verification has seen."""
+    file = path / report.STATEMENT_NAME
+    if file.is_file():
+        return file.read_bytes()
+    return signing.open_envelope((path / report.ENVELOPE_NAME).read_bytes(), where="").payload
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "due"),
+    [
+        ("pass", "fail", Move.BROKEN), ("waived", "fail", Move.BROKEN), ("error", "fail", Move.OTHER),
+        ("fail", "pass", Move.MENDED), ("error", "pass", Move.OTHER), ("pass", "error", Move.UNDECIDED),
+        ("fail", "not_run", Move.UNDECIDED), ("not_declared", "error", Move.OTHER),
+        ("fail", "not_declared", Move.UNDECLARED),
+        ("", "fail", Move.NEW), ("pass", "", Move.GONE), ("pass", "not_applicable", Move.OTHER),
+    ],
+)  # fmt: skip
+def test_a_change_of_outcome_has_one_name(then, now, due):
+    assert differences.move(then, now) is due
+
+
+def test_undecided_and_gone_cases_are_less_and_not_worse(world):
+    silent = {"state": State.INCONCLUSIVE, "message": "who knows", "figures": {}}
+    then, now = world.report("a"), world.report("b", **{CASES[0]: silent})
+    assert compare(world, then, now).exit_code == differences.EXIT_LESS == 3
+    contents = [json.loads(read_payload(path)) for path in (then, then)]
+    del contents[1]["predicate"]["checks"][0]
+    assert differences.between(*contents).exit_code == 3
+
+
+def test_reports_of_different_profiles_are_not_comparable(world):
+    contents = [json.loads(read_payload(world.report(name))) for name in ("a", "b")]
+    contents[1]["predicate"]["suite"]["profile"] = "core/other"
+    found = differences.between(*contents)
+    assert (found.comparable, found.exit_code) == (False, 3)
+
+
+def test_a_mended_case_is_not_worse(world):
+    assert compare(world, world.report("a", **{CASES[0]: FAIL}), world.report("b")).exit_code == 0
+
+
+def test_errors_are_told_as_shares_of_their_bounds_with_how_much_they_grew(world):
+    now = {CASES[0]: {"figures": {"ratio": 5.4, "tokens": 100.0}}, CASES[1]: {"figures": {"ratio": 1.2}}}
+    found = compare(world, world.report("a"), world.report("b", **now))
+    assert [(each.case, each.name, each.then, each.now) for each in found.figures] == [
+        (CASES[0], "ratio", pytest.approx(0.1), pytest.approx(0.9)),
+        (CASES[1], "ratio", pytest.approx(0.1), pytest.approx(0.2)),
+    ]
+    assert [each.loud for each in found.figures] == [True, False]
+    assert found.figures[0].growth == pytest.approx(9)
+    assert differences.worst(found.figures) == found.figures[0]
+    assert found.exit_code == 0  # growth alone is for a gate to judge
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "growth"),
+    [(0.0, 0.0, 1.0), (0.0, 0.1, float("inf")), (0.1, float("nan"), float("inf")), (float("nan"), float("nan"), 1.0),
+     (float("nan"), 0.1, float("inf")), (0.2, 0.1, 0.5)],
+)  # fmt: skip
+def test_growth_is_a_number_whatever_the_figures_are(then, now, growth):
+    drift = differences.Drift(case="c", name="ratio", then=then, now=now)
+    assert drift.growth == growth
+    assert drift.loud == (not now <= 0.5)
+
+
+def test_figures_with_a_bound_are_those_in_honest_units():
+    assert set(differences.BOUNDS) == HONEST_UNITS
+
+
+def test_coarser_arithmetic_is_worse_although_every_case_passes(world):
+    numbers = [case["id"] for case in QUICK["cases"] if case["requirement"].startswith("NUM-")]
+    then, now = world.report("a"), world.report("b", **{numbers[0]: {"figures": {"ratio": 5000.0}}})
+    found = compare(world, then, now)
+    assert found.precision == ("float32", "float16")
+    assert found.coarser
+    assert found.exit_code == 1
+
+
+def test_the_command_tells_the_same_in_both_languages_and_as_json(world, llmasos):
+    then = world.report("a")
+    now = world.report("b", capabilities=set(CAPABILITIES) - {"beams"},
+                       **{CASES[0]: FAIL, CASES[1]: {"figures": {"ratio": 5.4}}})  # fmt: skip
+    code, out, _ = llmasos("diff", then, now)
+    assert code == 1
+    assert f"{CASES[0]} (" in out
+    for said in (
+        "differs: candidate.capabilities: -beams", "passed, fails now: 1", f"{CASES[1]} ratio 0.1 -> 0.9 (9x)",
+        "verdict: conformant -> non_conformant; something is worse", f"next: llmasos explain {CASES[0]}",
+    ):  # fmt: skip
+        assert said in out
+    code, out, _ = llmasos("diff", then, now, "--lang", "zh")
+    assert code == 1
+    assert "原先通过，现未通过: 1" in out
+    code, out, err = llmasos("diff", then, now, "--json")
+    made = json.loads(out)
+    assert (code, err, made["exitCode"], made["worse"]) == (1, "", 1, True)
+    assert made["cases"][0] == {
+        "id": CASES[0], "requirement": QUICK["cases"][0]["requirement"], "level": "MUST", "move": "broken",
+        "then": "pass", "now": "fail", "message": FAIL["message"],
+    }  # fmt: skip
+    assert {"then", "now", "verdict", "precision", "facts", "figures", "comparable"} <= made.keys()
+
+
+def test_the_command_says_when_nothing_is_different_and_what_to_do_next(world, llmasos):
+    code, out, _ = llmasos("diff", world.report("a"), world.report("b"))
+    assert code == 0
+    for said in ("no outcome is different", "no error is different", "nothing is worse", "next: llmasos gate"):
+        assert said in out
+
+
+def test_figures_that_json_has_no_number_for_are_text(world, llmasos):
+    bad = {**FAIL, "figures": {"ratio": float("inf"), "peak": float("nan")}}
+    code, out, _ = llmasos("diff", world.report("a"), world.report("b", **{CASES[0]: bad}), "--json")
+    assert code == 1
+    assert json.loads(out, parse_constant=lambda text: pytest.fail(text))["figures"][0]["now"] == "inf"
+
+
+def test_a_long_list_is_cut_and_says_so(world, llmasos):
+    out = llmasos("diff", world.report("a"), world.report("b", **dict.fromkeys(CASES[:20], FAIL)))[1]
+    assert "passed, fails now: 20" in out
+    assert "… and 8 more" in out
+
+
+def test_the_command_refuses_what_does_not_verify_and_shows_it_if_that_is_wished(world, llmasos):
+    then, now = world.report("a"), tear(world.report("b"))
+    code, out, err = llmasos("diff", then, now)
+    assert (code, out) == (2, "")
+    assert "E_EVIDENCE_FORMAT" in err
+    assert "--unverified" in err
+    code, out, _ = llmasos("diff", then, now, "--unverified")
+    assert code == 0
+    assert "not verified: E_EVIDENCE_FORMAT" in out
+    assert llmasos("diff", then, world.root)[0] == 2
+    code, out, _ = llmasos("diff", then, then, "--trust", world.trust, "--json")
+    assert json.loads(out)["then"]["signer"] == {"owner": "acme", "role": "vendor"}
 
 
 # ── other forms ──
@@ -337,3 +528,354 @@ def test_a_form_that_does_not_exist_or_a_place_that_cannot_be_written_is_a_usage
     assert code == 2
     assert "cannot write" in err
     assert llmasos("show", world.root / "nothing")[0] == 2
+
+
+# ── the gate ──
+
+
+def answer(world, *paths, text="", profiles="- {profile: quick}", previous=(), now=NOW, **options):
+    wanted = gate.read_policy(world.policy(text, profiles))
+    reports = [reading.read(path, now=now, own=world.own, trust=wanted.trust, level=wanted.checked, **options)
+               for path in paths]  # fmt: skip
+    earlier = [reading.read(path, now=now, own=world.own, trust=wanted.trust) for path in previous]
+    decided = gate.decision(wanted, gate.pair(wanted, reports, earlier, SUITES), now)
+    for lang in ("en", "zh"):
+        assert all(rule.wants[lang] and rule.saw[lang] for rule in decided.rules)
+        assert gate.markdown(decided, lang).startswith(f"## {decided.answer}: ")
+    return decided
+
+
+def held(decided, name):
+    return [str(rule.held) for rule in decided.rules if rule.name == name]
+
+
+def test_a_good_report_goes(world):
+    decided = answer(world, world.report("a"))
+    assert (decided.answer, decided.exit_code, decided.against()) == (Answer.GO, 0, [])
+
+
+def test_without_the_report_of_a_required_profile_nothing_goes(world):
+    decided = answer(world, world.report("a"), profiles="- {profile: quick}\n- {profile: core/gpt/logits}")
+    assert (decided.answer, decided.exit_code) == (Answer.INCONCLUSIVE, 3)
+    assert held(decided, "profile") == ["holds", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("state", "due"),
+    [(State.FAIL, "NO-GO"), (State.ERROR, "INCONCLUSIVE"), (State.INCONCLUSIVE, "INCONCLUSIVE"),
+     (State.NOT_RUN, "INCONCLUSIVE"), (State.NOT_APPLICABLE, "GO")],
+)  # fmt: skip
+def test_what_fails_is_a_no_and_what_cannot_be_judged_is_no_answer(world, state, due):
+    given = {"state": state, "figures": {}, **({"fault": "harness"} if state is State.ERROR else {})}
+    # A case that was not run is the last, behind one that ended the run.
+    changes = {CASES[-1]: given} if state is not State.NOT_RUN else {
+        CASES[-2]: {"state": State.ERROR, "fault": "protocol", "figures": {}}, CASES[-1]: given}  # fmt: skip
+    path = world.report("a", **changes)
+    read = world.read(path, level="suite")
+    wanted = gate.read_policy(world.policy("checked: suite"))
+    decided = gate.decision(wanted, gate.pair(wanted, [read], [], SUITES), NOW)
+    assert str(decided.answer) == due
+    if due != "GO":
+        assert CASES[-1] in next(rule for rule in decided.rules if rule.held != "holds").cases
+
+
+def test_weaker_sentences_count_where_the_policy_says_so():
+    profile = {"requires": [], "cases": [{"id": f"c.{level}", "needs": []} for level in gate.LEVELS]}
+    outcomes = {"MUST": "pass", "SHOULD": "fail", "MAY": "error"}
+    checks = [{"id": f"c.{level}", "requirement": "A-1", "level": level, "outcome": outcomes[level], "figures": {},
+               "emulated": []} for level in gate.LEVELS]  # fmt: skip
+    read = reading.Read(path=Path("r"), content={"predicate": {"checks": checks}}, report_id="", objections=(),
+                        checked=(), notes=())  # fmt: skip
+    assert gate.counting(profile, read, "MUST", frozenset()) == ("conformant", [])
+    assert gate.counting(profile, read, "SHOULD", frozenset()) == ("non_conformant", ["c.SHOULD"])
+    assert gate.counting(profile, read, "MAY", frozenset()) == ("non_conformant", ["c.SHOULD", "c.MAY"])
+    assert gate.counting(profile, read, "SHOULD", frozenset({"c.SHOULD"})) == ("conformant", [])
+    assert gate.counting(profile, read, "MAY", frozenset({"c.SHOULD"})) == ("incomplete", ["c.MAY"])
+
+
+def test_any_verdict_will_do_where_the_policy_says_so(world):
+    assert (
+        answer(world, world.report("a", **{CASES[0]: FAIL}), profiles="- {profile: quick, verdict: any}").answer == "GO"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "due"),
+    [
+        (tear, "NO-GO"),
+        (lambda path: (path / report.ENVELOPE_NAME).write_text("{"), "INCONCLUSIVE"),
+        (lambda path: (path / evidence.FILE_NAME).unlink(), "NO-GO"),
+    ],
+)
+def test_a_report_that_does_not_verify_never_goes(world, spoil, due):
+    path = world.report("a")
+    spoil(path)
+    decided = answer(world, path)
+    assert str(decided.answer) == due
+    assert held(decided, "verdict") == []  # nothing in it is looked into
+
+
+def test_an_unsigned_report_goes_only_where_the_policy_says_so(world):
+    path = world.report("a", signed=False)
+    assert answer(world, path).answer == "NO-GO"
+    assert answer(world, path, text="unsigned: true").answer == "GO"
+    assert answer(world, tear(path), text="unsigned: true").answer == "NO-GO"
+
+
+def test_a_report_that_cannot_be_judged_again_here_has_no_answer(world):
+    reason = verify.Reason("E_BUNDLE_ABSENT", "needs the bundle")
+    read = reading.Read(path=Path("r"), content={"predicate": {"suite": {"profile": "quick"}}}, report_id="",
+                        objections=(reason,), checked=(), notes=())  # fmt: skip
+    wanted = gate.read_policy(world.policy("checked: re-judged"))
+    assert gate._verified(wanted, read).held == "undecided"
+    assert gate._verified(wanted, world.read(world.report("a"))).held == "undecided"  # climbed as far as evidence only
+
+
+SIGNER = "signer: {{trust: keys/trust.json, owners: [{}], roles: [{}]}}"
+
+
+@pytest.mark.parametrize(
+    ("owner", "role", "due"), [("acme", "vendor", "GO"), ("lab", "vendor", "NO-GO"), ("acme", "laboratory", "NO-GO")]
+)
+def test_the_signer_is_the_one_that_the_policy_asks_for(world, owner, role, due):
+    assert answer(world, world.report("a"), text=SIGNER.format(owner, role)).answer == due
+
+
+def test_a_stranger_is_no_signer(world):
+    policy.keygen(world.root / "others", owner="others", now=NOW)
+    assert answer(world, world.report("a"), text="signer: {trust: others/trust.json}").answer == "NO-GO"
+
+
+@pytest.mark.parametrize(("minimum", "due"), [("0.0.1", "GO"), ("99.0.0", "NO-GO")])
+def test_suites_are_as_new_as_the_policy_asks(world, minimum, due):
+    assert answer(world, world.report("a"), text=f"suite: {{minimum: {minimum}}}").answer == due
+
+
+@pytest.mark.parametrize(("days", "due"), [(6, "GO"), (4, "NO-GO")])
+def test_a_run_is_as_recent_as_the_policy_asks(world, days, due):
+    assert answer(world, world.report("a", ago=5), text=f"age: {{days: {days}}}").answer == due
+
+
+KNOWN = "known-failures: known.yaml"
+
+
+def test_known_failures_may_be_and_the_verdict_stays_what_it_is(world):
+    path = world.report("a", **{CASES[0]: FAIL})
+    world.known(CASES[0])
+    decided = answer(world, path, text=KNOWN)
+    assert decided.answer == "GO"
+    saw = next(rule.saw["en"] for rule in decided.rules if rule.name == "verdict")
+    assert saw.startswith("non_conformant (")
+    assert f"known failures left out: {CASES[0]}" in saw
+    assert answer(world, world.report("b", **{CASES[0]: FAIL, CASES[1]: FAIL}), text=KNOWN).answer == "NO-GO"
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "due"),
+    [
+        (FAIL, {"expires": "2026-01-01"}, "NO-GO"),
+        (FAIL, {"symptom": "another one"}, "NO-GO"),
+        (FAIL, {"more": "  most: 50\n"}, "NO-GO"),
+        (FAIL, {"more": "  most: 70\n"}, "GO"),
+        ({}, {}, "NO-GO"),
+        ({"state": State.ERROR, "fault": "harness", "figures": {}}, {}, "INCONCLUSIVE"),
+    ],
+)
+def test_an_entry_that_is_stale_expired_or_changed_breaks_its_rule(world, given, options, due):
+    world.known(CASES[0], **options)
+    decided = answer(world, world.report("a", **{CASES[0]: given}), text=KNOWN)
+    assert decided.answer == due
+    assert (held(decided, "known-failures") == ["holds"]) == (due == "GO")
+
+
+REGRESSIONS = "regressions: {forbid: [broken, undecided, undeclared, gone, precision]}"
+
+
+def test_regressions_need_a_previous_report_unless_the_policy_says_otherwise(world):
+    path = world.report("a")
+    assert answer(world, path, text=REGRESSIONS).answer == "INCONCLUSIVE"
+    assert answer(world, path, text=REGRESSIONS.replace("}", ", previous: optional}")).answer == "GO"
+    assert answer(world, path, text=REGRESSIONS, previous=[world.report("b")]).answer == "GO"
+
+
+@pytest.mark.parametrize("kind", ["broken", "undecided", "undeclared", "precision"])
+def test_what_got_worse_breaks_the_rule_that_names_it(world, kind):
+    numbers = next(case["id"] for case in QUICK["cases"] if case["requirement"].startswith("NUM-"))
+    changes = {
+        "broken": {CASES[0]: FAIL}, "undecided": {CASES[0]: {"state": State.INCONCLUSIVE, "figures": {}}},
+        "undeclared": {CASES[0]: {"state": State.NOT_DECLARED, "figures": {}}},
+        "precision": {numbers: {"figures": {"ratio": 5000.0}}},
+    }[kind]  # fmt: skip
+    before, after = world.read(world.report("a")), world.read(world.report("b", **changes))
+    for forbidden in ("broken", "undecided", "undeclared", "precision"):
+        wanted = gate.read_policy(world.policy(f"regressions: {{forbid: [{forbidden}]}}"))
+        rule = gate._regressions(wanted, gate.Given(report=after, previous=before), frozenset())
+        assert (rule.held == "broken") == (forbidden == kind)
+
+
+def test_a_known_failure_is_no_regression(world):
+    world.known(CASES[0])
+    path = world.report("b", **{CASES[0]: FAIL})
+    text = f"{KNOWN}\nregressions: {{forbid: [broken]}}"
+    assert answer(world, path, text=text, previous=[world.report("a")]).answer == "GO"
+
+
+@pytest.mark.parametrize("text", [REGRESSIONS, "drift: {growth: 2}"])
+def test_a_previous_report_that_says_nothing_is_no_comparison(world, text):
+    path = world.report("a")
+    others = [tear(world.report("b")), world.report("c", who="another")]
+    for other in others:
+        decided = answer(world, path, text=text, previous=[other])
+        assert decided.answer == "INCONCLUSIVE"
+        assert "previous report" in decided.against()[0].saw["en"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text", "due"),
+    [
+        (5.4, "drift: {most: 0.8}", "NO-GO"),
+        (4.2, "drift: {most: 0.8}", "GO"),
+        (float("nan"), "drift: {most: 1}", "NO-GO"),
+        (5.4, "drift: {growth: 8}", "NO-GO"),
+        (5.4, "drift: {growth: 10}", "GO"),
+        (2.4, "drift: {growth: 2}", "GO"),  # grown, and still where honest computations are
+        (2.4, "drift: {growth: 2, above: 0.3}", "NO-GO"),
+    ],
+)
+def test_errors_stay_where_the_policy_has_them(world, ratio, text, due):
+    path = world.report("b", **{CASES[0]: {"figures": {"ratio": ratio}}})
+    assert answer(world, path, text=text, previous=[world.report("a")]).answer == due
+
+
+def test_growth_needs_a_previous_report_unless_the_policy_says_otherwise(world):
+    path = world.report("a")
+    assert answer(world, path, text="drift: {growth: 2}").answer == "INCONCLUSIVE"
+    assert answer(world, path, text="drift: {growth: 2, previous: optional}").answer == "GO"
+
+
+def test_reports_of_two_candidates_say_nothing_together(world):
+    assert answer(world, world.report("a"), world.report("b")).answer == "GO"
+    assert answer(world, world.root / "a", world.report("c", version="2")).answer == "NO-GO"
+    assert answer(world, world.root / "a", world.report("d", adapter="e" * 64)).answer == "NO-GO"
+
+
+def test_a_report_that_the_policy_does_not_name_and_a_second_previous_one_are_refused(world):
+    path = world.report("a")
+    with pytest.raises(HarnessError, match="a report of quick, which the policy does not name"):
+        answer(world, path, profiles="- {profile: core/gpt/logits}")
+    with pytest.raises(HarnessError, match="a second previous report"):
+        answer(world, path, previous=[world.report("b"), world.report("c")])
+    (world.root / "b" / report.ENVELOPE_NAME).write_text("{")
+    with pytest.raises(HarnessError, match="the previous report is none"):
+        answer(world, path, previous=[world.root / "b"])
+
+
+def test_a_profile_that_is_not_installed_in_this_form_has_no_answer(world):
+    read = world.read(world.report("a"))
+    content = parse(json.dumps(read.content).encode())
+    content["predicate"]["suite"]["profileDigest"] = "f" * 64
+    wanted = gate.read_policy(world.policy())
+    other = reading.Read(path=read.path, content=content, report_id="", objections=(), checked=read.checked, notes=())
+    decided = gate.decision(wanted, gate.pair(wanted, [other], [], SUITES), NOW)
+    assert held(decided, "verdict") == ["undecided"]
+
+
+def test_the_published_schema_of_policies_is_a_schema():
+    jsonschema.Draft202012Validator.check_schema(schema("gate"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("formats: 1", "gate.yaml:4 formats: there is no such key; did you mean format?"),
+        ("drift: {above: 0.5}", "gate.yaml:4 drift: it limits nothing"),
+        ("drift: {most: 0.5, above: 0.5}", "drift.above: it says something of growth"),
+        ("drift: {most: 2}", "gate.yaml:4 drift.most: expected at most 1, found 2"),
+        ("suite: {minimum: 0.1}", "suite.minimum: expected a text"),
+        ("unsigned: yes", "is a boolean to some readers"),
+        ("unsigned: true\nsigner: {trust: keys/trust.json}", "gate.yaml:4 unsigned: a report that nobody signed"),
+        ("signer: {owners: [acme]}", "gate.yaml:4 signer: 'trust' is missing"),
+        ("signer: {trust: none.json}", "cannot read the trust file"),
+        ("known-failures: none.yaml", "cannot read the known failures"),
+        ("regressions: {forbid: [broke]}", "expected one of broken, undecided, undeclared, gone, precision"),
+        ("age: {days: 0}", "age.days: expected at least 1"),
+        ("checked: everything", "expected one of suite, evidence, re-judged"),
+        ("age: {days: 1}\nage: {days: 2}", "the key is given twice"),
+    ],
+)
+def test_what_is_wrong_with_a_policy_is_said_with_its_line(world, text, said):
+    with pytest.raises(HarnessError) as refused:
+        gate.read_policy(world.policy(text))
+    assert said in refused.value.render().replace(f"{world.root}/", "")
+    assert refused.value.exit_code == 2
+
+
+def test_a_policy_names_every_profile_once(world):
+    with pytest.raises(HarnessError, match="quick stands twice, first at "):
+        gate.read_policy(world.policy("", "- {profile: quick}\n- {profile: quick, level: MAY}"))
+
+
+def test_a_policy_that_is_not_there_is_refused(world, llmasos):
+    code, _, err = llmasos("gate", "--policy", world.root / "none.yaml", world.report("a"))
+    assert code == 2
+    assert "cannot read the policy" in err
+    assert "docs/gates.md" in err
+
+
+def test_the_command_shows_every_rule_and_exits_by_the_answer(world, llmasos):
+    good, bad = world.report("a"), world.report("b", **{CASES[0]: FAIL})
+    file = world.policy(SIGNER.format("acme", "vendor"))
+    code, out, _ = llmasos("gate", "--policy", file, good)
+    assert code == 0
+    for said in (
+        "ok  verdict quick: conformant in quick, counting MUST",
+        "acme (vendor)",
+        "GO: every rule holds",
+        "next: ",
+    ):
+        assert said in out
+    code, out, _ = llmasos("gate", "--policy", file, bad, "--lang", "zh")
+    assert code == 1
+    assert f"不符：{CASES[0]}" in out
+    assert f"next: llmasos explain {CASES[0]}" in out
+    code, out, err = llmasos("gate", "--policy", file, bad, "--json")
+    made = json.loads(out)
+    assert (code, err, made["answer"], made["exitCode"]) == (1, "", "NO-GO", 1)
+    assert [rule["rule"] for rule in made["rules"]] == ["profile", "verified", "signer", "verdict"]
+    assert made["reports"][0]["signer"]["owner"] == "acme"
+    code, out, err = llmasos("gate", "--policy", file, bad, "--markdown")
+    assert out.startswith("## NO-GO: 1 broken, 0 undecided (verdict quick)")
+    assert "next: " in err
+    file = world.policy(REGRESSIONS)
+    code, out, _ = llmasos("gate", "--policy", file, good)
+    assert code == 3
+    assert "next: give the report of the release before with --previous" in out
+    assert llmasos("gate", "--policy", file, good, "--previous", bad)[0] == 0
+
+
+def test_the_commands_next_step_fits_the_rule_that_is_in_the_way(world, llmasos):
+    path = world.report("a")
+    for text, profiles, said in (
+        (
+            "",
+            "- {profile: core/gpt/logits}\n- {profile: quick}",
+            "next: llmasos certify --adapter … --profile core/gpt",
+        ),
+        (SIGNER.format("lab", "vendor"), "- {profile: quick}", "next: llmasos verify "),
+        ("suite: {minimum: 99.0.0}", "- {profile: quick}", "next: llmasos certify again"),
+    ):
+        assert said in llmasos("gate", "--policy", world.policy(text, profiles), path)[1]
+
+
+def test_known_failures_of_a_policy_are_held_against_the_installed_suites(world, llmasos):
+    world.known("no.such-case")
+    code, _, err = llmasos("gate", "--policy", world.policy(KNOWN), world.report("a"))
+    assert code == 2
+    assert "there is no case no.such-case" in err
+
+
+def test_two_forms_of_one_answer_and_no_report_at_all_are_usage_errors(world, llmasos):
+    path = world.report("a")
+    assert llmasos("gate", "--policy", world.policy(), path, "--json", "--markdown")[0] == 2
+    assert llmasos("gate", "--policy", world.policy())[0] == 2
+    assert llmasos("gate", "--policy", world.policy(), world.root)[0] == 2

@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from llmasos_conformance import __version__
-from llmasos_conformance.cli import certifying, explaining, reference, showing
+from llmasos_conformance.cli import certifying, explaining, reference, releasing, showing
 from llmasos_conformance.cli.terminal import next_step, say
 from llmasos_conformance.errors import HarnessError
 from llmasos_conformance.verdict import EXIT_OURS, EXIT_USAGE
@@ -97,6 +97,8 @@ for _command in (
     certifying.keygen,
     certifying.demo,
     showing.show,
+    releasing.diff,
+    releasing.gate,
     explaining.list_,
     explaining.explain,
     explaining.standard,
