@@ -115,9 +115,11 @@ def _ctrf_test(made: Entry, profile: str) -> dict[str, Any]:
 
 _MARKDOWN: Mapping[str, Mapping[str, str]] = {
     "en": {"level": "level", "not right": "Not right", "more": "and {n} more", "about": "Profile `{profile}`, suite "
-           "{version}, seed `{seed}`.", "again": "Judge it again", "id": "Report"},
+           "{version}, seed `{seed}`.", "again": "Judge it again", "id": "Report",
+           "says": "unverified, says {verdict}"},
     "zh": {"level": "级别", "not right": "不符之处", "more": "另有 {n} 个", "about": "档案 `{profile}`，测试套件 "
-           "{version}，种子 `{seed}`。", "again": "重新评判", "id": "报告"},
+           "{version}，种子 `{seed}`。", "again": "重新评判", "id": "报告",
+           "says": "未验证，自称{verdict}"},
 }  # fmt: skip
 _MARKS: Mapping[str, str] = {Verdict.CONFORMANT: "✅", Verdict.NON_CONFORMANT: "❌", Verdict.INCOMPLETE: "⚠️"}
 
@@ -132,7 +134,8 @@ def markdown(
     name = report.cell(f"{candidate['name']} {candidate['version']}")
     lines = [f"## {_MARKS[predicate['verdict']]} {verdict}: {name}", ""]
     if warning:
-        lines += [f"> **{WORDS[lang]['unverified']}**: {report.cell(warning)}", ""]
+        head = f"## {_MARKS[Verdict.INCOMPLETE]} {words['says'].format(verdict=verdict)}: {name}"
+        lines = [head, "", report.cell(warning), ""]
     about = words["about"].format(
         profile=suite["profile"], version=report.cell(suite["version"]), seed=run["seed"]
     )  # fmt: skip
@@ -229,13 +232,15 @@ def github(content: Content, *, warning: str = "", **rest: Any) -> str:
     lines, bad = [], wrong(content)
     if warning:
         lines.append(command("warning", "LLMasOS", f"not verified: {warning.removeprefix('not verified: ')}"))
-    for made in bad[: SHOWN - 1]:
+    room = SHOWN - len(lines) - 1  # the last line is the verdict's
+    for made in bad[:room]:
         told = f"{made['outcome']}: {made.get('message', '')} ({made['requirement']}, {made['level']})"
         lines.append(command(KINDS[made["level"]], made["id"], told))
     verdict = content["predicate"]["verdict"]
-    more = f"; {len(bad) - SHOWN + 1} more are in the report" if len(bad) >= SHOWN else ""
+    more = f"; {len(bad) - room} more are in the report" if len(bad) > room else ""
     kind = {Verdict.CONFORMANT: "notice", Verdict.NON_CONFORMANT: "error"}.get(verdict, "warning")
-    lines.append(command(kind, f"LLMasOS: {verdict}", report.headline(content) + more))
+    said = f"unverified, says {verdict}" if warning else verdict
+    lines.append(command("warning" if warning else kind, f"LLMasOS: {said}", report.headline(content) + more))
     return "\n".join(lines) + "\n"
 
 

@@ -142,7 +142,7 @@ def test_the_scripts_of_a_template_run_as_they_stand(tmp_path, name, signed):
         assert "::notice title=LLMasOS%3A conformant" in said
     else:
         assert "GO: every rule holds" in said
-        assert "unverified" in said
+        assert "## ⚠️ unverified, says conformant: llmasos" in said
         assert (place / "junit.xml").is_file()
 
 

@@ -289,13 +289,17 @@ def test_figures_with_a_bound_are_those_in_honest_units():
     assert set(differences.BOUNDS) == HONEST_UNITS
 
 
-def test_coarser_arithmetic_is_worse_although_every_case_passes(world):
+def test_coarser_arithmetic_is_worse_although_every_case_passes(world, llmasos):
     numbers = [case["id"] for case in QUICK["cases"] if case["requirement"].startswith("NUM-")]
     then, now = world.report("a"), world.report("b", **{numbers[0]: {"figures": {"ratio": 5000.0}}})
     found = compare(world, then, now)
     assert found.precision == ("float32", "float16")
     assert found.coarser
     assert found.exit_code == 1
+    code, out, _ = llmasos("diff", then, now)
+    assert code == 1
+    assert "arithmetic found: float32 -> float16" in out
+    assert f"next: llmasos show {now}" in out
 
 
 def test_the_command_tells_the_same_in_both_languages_and_as_json(world, llmasos):
@@ -409,6 +413,13 @@ def test_the_page_begins_with_the_verdict_and_is_short(world, lang, verdict):
     assert "| MUST |" in page
 
 
+@pytest.mark.parametrize(("lang", "said"), [("en", "unverified, says conformant"), ("zh", "未验证，自称合规")])
+def test_the_page_of_a_report_that_was_not_verified_does_not_begin_with_a_verdict(world, lang, said):
+    page = shown(world, tear(world.report("a")), "markdown", lang=lang)
+    assert page.startswith(f"## ⚠️ {said}: acme 1\n\nnot verified: E")
+    assert "✅" not in page
+
+
 def test_the_page_of_a_good_report_has_no_failures(world):
     page = shown(world, world.report("a"), "markdown")
     assert page.startswith("## ✅ conformant: acme 1")
@@ -458,6 +469,9 @@ def test_annotations_are_few_and_what_a_candidate_says_is_no_command(world):
     lines = shown(world, world.report("a", **dict.fromkeys(CASES[:20], bad)), "github").splitlines()
     assert len(lines) == projections.SHOWN
     assert all(line.startswith("::error title=") for line in lines)
+    torn = shown(world, tear(world.report("c")), "github").splitlines()
+    assert [line.partition(" ")[0] for line in torn] == ["::warning", "::warning"]
+    assert torn[-1].startswith("::warning title=LLMasOS%3A unverified%2C says conformant::")
     assert lines[0].startswith(f"::error title={CASES[0]}::fail: 100%25 :: off")
     assert "; 11 more are in the report" in lines[-1]
     assert shown(world, world.report("b"), "github").startswith(

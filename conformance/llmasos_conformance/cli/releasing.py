@@ -117,6 +117,8 @@ def _print_difference(found: Difference, old: Read, new: Read, lang: str) -> Non
     first = next((each.case for each in found.cases if each.move in differences.WORSE), "")
     if first:
         next_step(f"llmasos explain {first}")
+    elif found.worse:
+        next_step(f"llmasos show {_quoted(new.path)} --format markdown")
     else:
         next_step(f"llmasos gate --policy gate.yaml {_quoted(new.path)} --previous {_quoted(old.path)}")
 
