@@ -31,7 +31,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import evidence, report, verify
+from llmasos_conformance import reading, report, verify
 from llmasos_conformance.canonical import clean
 from llmasos_conformance.errors import ReportError
 from llmasos_conformance.policy import Trust
@@ -146,33 +146,26 @@ def read(path: Path, *, now: datetime, own: verify.Installed, trust: Trust | Non
     Raises:
         Refused: it does not hold together. ReportError: there is none, or it is malformed.
     """
-    directory = path if path.is_dir() else path.parent
-    level = "evidence" if (directory / evidence.FILE_NAME).is_file() else "suite"
-    result = verify.verify(path, now=now, own=own, trust=trust, level=level, unsigned=True)
-    reasons = [reason for reason in result.reasons if reason.code != "E_UNSIGNED"]
+    found = reading.read(path, now=now, own=own, trust=trust)
+    reasons = [reason for reason in found.objections if reason.code != "E_UNSIGNED"]
     for reason in reasons:
         code = REASONS[reason.code][0]
-        if code != POLICY or result.content is None:
+        if code != POLICY or found.content is None:
             kind = ReportError if code == MALFORMED else Refused
             hint = (
                 "give --trust with a file that names the signer" if code == POLICY else f"llmasos explain {reason.code}"
             )
             raise kind(f"{reason.code}: {reason.message}", where=path, hint=hint)
-    assert result.content is not None
-    signed = all(reason.code != "E_UNSIGNED" for reason in result.reasons)
-    if not signed or trust is None:  # said already, in `unchecked`
-        reasons = [reason for reason in reasons if reason.code != "E_SIGNER_UNKNOWN"]
-    reached = [rung for rung in verify.RUNGS if result.ladder[rung] == "reached"]
-    checks = result.content["predicate"]["checks"]
+    assert found.content is not None
     return Run(
         path=path,
-        content=result.content,
-        report_id=result.report_id,
-        signed=signed,
-        checked=tuple(reached),
-        unchecked=tuple(rung for rung in verify.RUNGS if rung not in reached),
-        notes=(*(f"{reason.code}: {reason.message}" for reason in reasons), *result.notes),
-        outcomes={made["id"]: made for made in checks},
+        content=found.content,
+        report_id=found.report_id,
+        signed=reasons == list(found.objections),
+        checked=found.checked,
+        unchecked=tuple(rung for rung in verify.RUNGS if rung not in found.checked),
+        notes=(*(f"{reason.code}: {reason.message}" for reason in reasons), *found.notes),
+        outcomes=found.checks,
     )
 
 
