@@ -364,10 +364,13 @@ def _verified(wanted: Policy, read: Read) -> Rule:
         held = Held.UNDECIDED
     told = "; ".join(f"{each.code}: {each.message}" for each in objections)
     reached = ", ".join(read.checked) or "-"
+    unknown, zh = ("", "") if wanted.trust is not None else ("; nobody asked who signed", "；未查问签名者")
+    if any(each.code == "E_UNSIGNED" for each in read.objections):
+        unknown, zh = "; nobody has signed it", "；无人签名"
     return Rule(
         name="verified", profile="" if read.content is None else read.profile, held=held,
         wants=_both(f"{read.path} verifies up to {wanted.checked}", f"{read.path} 通过验证，至 {wanted.checked}"),
-        saw=_both(told or f"checked: {reached}", told or f"已检查：{reached}"),
+        saw=_both(told or f"checked: {reached}{unknown}", told or f"已检查：{reached}{zh}"),
     )  # fmt: skip
 
 

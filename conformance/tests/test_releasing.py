@@ -566,6 +566,9 @@ def held(decided, name):
 def test_a_good_report_goes(world):
     decided = answer(world, world.report("a"))
     assert (decided.answer, decided.exit_code, decided.against()) == (Answer.GO, 0, [])
+    assert "nobody asked who signed" in decided.rules[1].saw["en"]
+    trusted = answer(world, world.root / "a", text="signer: {trust: keys/trust.json}")
+    assert "nobody" not in trusted.rules[1].saw["en"]
 
 
 def test_without_the_report_of_a_required_profile_nothing_goes(world):
@@ -632,7 +635,9 @@ def test_a_report_that_does_not_verify_never_goes(world, spoil, due):
 def test_an_unsigned_report_goes_only_where_the_policy_says_so(world):
     path = world.report("a", signed=False)
     assert answer(world, path).answer == "NO-GO"
-    assert answer(world, path, text="unsigned: true").answer == "GO"
+    decided = answer(world, path, text="unsigned: true")
+    assert decided.answer == "GO"
+    assert "nobody has signed it" in decided.rules[1].saw["en"]
     assert answer(world, tear(path), text="unsigned: true").answer == "NO-GO"
 
 
