@@ -201,7 +201,7 @@ def test_a_graph_for_another_document_is_refused(tmp_path):
 
 def test_what_the_runtime_does_not_take_is_refused():
     with pytest.raises(Refusal, match="does not take the graph"):
-        adapter.session(b"nothing")
+        adapter.Running(b"nothing")
 
 
 def test_a_weight_too_large_for_float32_is_refused(tmp_path):

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llmasos_conformance.adapters import kit
-from llmasos_conformance.adapters.onnxruntime import Graphs, OnnxruntimeAdapter, session
+from llmasos_conformance.adapters.graphed import Graphs, Runner
+from llmasos_conformance.adapters.onnxruntime import OnnxruntimeAdapter
 from llmasos_conformance.canonical import sha256
 from llmasos_conformance.graphs import contract, making
 from llmasos_conformance.graphs.proto import Model, encode, tensor
@@ -89,11 +90,11 @@ class Served(OnnxruntimeAdapter):
         found = self.contract.opened(files, bundle.config["architecture"], bundle.config, digest)
         if found is None:
             return Tampered(self.made(bundle), bundle.config, self.steps)
-        sessions = {
-            name: session(str(directory / name) if self.steps.tamper is None else self._inside(found, name))
+        runners = {
+            name: self.runner(str(directory / name) if self.steps.tamper is None else self._inside(found, name))
             for name in found.models
         }
-        return Tampered(sessions, bundle.config, self.steps)
+        return Tampered(runners, bundle.config, self.steps)
 
     def _inside(self, found: contract.Opened, name: str) -> bytes:
         """A file with all its tensors in it, tampered with."""
@@ -102,12 +103,12 @@ class Served(OnnxruntimeAdapter):
         assert self.steps.tamper is not None
         return encode(self.steps.tamper(replace(model, tensors=tensors)))
 
-    def made(self, bundle: kit.KitBundle) -> dict[str, Any]:
+    def made(self, bundle: kit.KitBundle) -> dict[str, Runner]:
         if self.steps.tamper is None:
             return super().made(bundle)
         architecture = bundle.config["architecture"]
         made = making.models(architecture, bundle.config, bundle.weights, cached=architecture != "BERT")
-        return {name: session(encode(self.steps.tamper(model))) for name, model in made.items()}
+        return {name: self.runner(encode(self.steps.tamper(model))) for name, model in made.items()}
 
     # Writing.
 
@@ -135,13 +136,12 @@ def packed(model: Model, name: str, external: bool) -> Files:
 class Tampered(Graphs):
     """Graphs in the runtime whose feeds and results pass through the steps of a mutant."""
 
-    def __init__(self, sessions: Mapping[str, Any], config: Mapping[str, Any], steps: Steps) -> None:
-        super().__init__(sessions, config)
+    def __init__(self, runners: Mapping[str, Runner], config: Mapping[str, Any], steps: Steps) -> None:
+        super().__init__(runners, config)
         self._steps = steps
 
     def run(self, feed: Feed) -> Feed:
-        inputs = [value.name for value in self._main.get_inputs()]
-        return super().run(self._steps.feed(feed, inputs))
+        return super().run(self._steps.feed(feed, list(self._main.inputs)))
 
     def step(self, feed: Feed, ids: Array, mask: Array) -> tuple[Array, Feed]:
         logits, kept = super().step(feed, ids, mask)

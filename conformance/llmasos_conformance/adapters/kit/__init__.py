@@ -41,7 +41,7 @@ from llmasos_conformance.adapters.kit.requests import (
     refuse_beside,
     require_beside,
 )
-from llmasos_conformance.adapters.kit.tensors import initialise, tensor_shapes
+from llmasos_conformance.adapters.kit.tensors import initialise, refuse_large, tensor_shapes
 from llmasos_conformance.adapters.kit.text import KitTokenizer
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "log_law",
     "read_bundle",
     "refuse_beside",
+    "refuse_large",
     "require_beside",
     "shaped",
     "tensor_shapes",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.adapters.kit.document import closed, must, natural, parse
-from llmasos_conformance.protocol import Array, Refusal
+from llmasos_conformance.protocol import LARGEST, Array, Refusal
 
 Shapes = dict[str, tuple[int, ...]]
 _DTYPES: Mapping[str, str] = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -176,3 +176,14 @@ def _initial(name: str, shape: tuple[int, ...], seed: int) -> Array:
     spacing = np.exp2(np.frexp(total.astype(np.float64))[1] - 8.0)
     values: Array = (np.rint(total / spacing) * spacing * 2.0**-21).astype(np.float32)
     return values.reshape(shape)
+
+
+def refuse_large(weights: Mapping[str, Array], dtype: str) -> None:
+    """Refuse weights that a dtype does not hold.
+
+    Raises:
+        Refusal: invalid_format, for the first that is larger than the largest number of the dtype.
+    """
+    for name, array in weights.items():
+        if not (np.abs(array.astype(np.float64, copy=False)) <= LARGEST[dtype]).all():
+            raise Refusal("invalid_format", f"{name} holds a number too large for {dtype}")
