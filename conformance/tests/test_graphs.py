@@ -394,6 +394,20 @@ def test_each_fault_is_refused_for_what_it_is(fault):
 
 
 @pytest.mark.parametrize("variant", spoiled.VARIANTS)
+def test_each_variant_is_a_valid_file_to_the_onnx_package(variant, tmp_path):
+    """A graph without stated shapes is none, and a tensor outside without a length reaches to the end of the file."""
+    sizes = config(PLAIN)
+    weights = tensors(sizes)
+    for name, raw in spoiled.VARIANTS[variant](making.models("GPT-3", sizes, weights)[FILE]).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(raw)
+    onnx.checker.check_model(str(tmp_path / FILE))
+    for each in onnx.load(str(tmp_path / FILE)).graph.initializer:
+        if each.name in weights:
+            np.testing.assert_array_equal(numpy_helper.to_array(each), weights[each.name])
+
+
+@pytest.mark.parametrize("variant", spoiled.VARIANTS)
 def test_each_variant_is_taken_and_computes_the_same(variant):
     sizes = config(PLAIN)
     sound = making.models("GPT-3", sizes, tensors(sizes))[FILE]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.graphs.contract import DATA, FILE
-from llmasos_conformance.graphs.making import apart
+from llmasos_conformance.graphs.making import LARGE, apart
 from llmasos_conformance.graphs.proto import (
     BFLOAT16,
     DOUBLE,
@@ -61,26 +61,21 @@ def _listed(model: Model) -> Model:
 
 
 def _two_files(model: Model) -> Files:
-    """Large tensors in a file of another name, behind bytes that belong to nobody, the first without its length."""
-    made = apart(model, FILE)
-    data, at = b"\0" * 128 + made[FILE + DATA], 128
-    tensors = []
+    """Large tensors in a file of another name, behind bytes that belong to nobody, the last without its length.
+
+    A length that is left out reaches to the end of the file, as the onnx package reads it, so no other may lack it.
+    """
+    data, tensors = bytearray(128), []
+    large = [each for each in model.tensors if each.raw is not None and len(each.raw) >= LARGE]
     for each in model.tensors:
-        outside = each.raw is not None and len(each.raw) >= 256
-        if not outside:
+        if each.raw is None or len(each.raw) < LARGE:
             tensors.append(each)
             continue
-        place = Outside(location="folder/weights.bin", offset=at, length=None if at == 128 else each.size)
+        length = None if each is large[-1] else each.size
+        place = Outside(location="folder/weights.bin", offset=len(data), length=length)
         tensors.append(Tensor(name=each.name, dtype=each.dtype, dims=each.dims, raw=None, outside=place))
-        at += each.size
-    return {FILE: encode(replace(model, tensors=tuple(tensors))), "folder/weights.bin": data}
-
-
-def _unstated(model: Model) -> Model:
-    def bare(values: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(replace(value, sizes=None) for value in values)
-
-    return replace(model, inputs=bare(model.inputs), outputs=bare(model.outputs))
+        data += each.raw
+    return {FILE: encode(replace(model, tensors=tuple(tensors))), "folder/weights.bin": bytes(data)}
 
 
 def _constants(model: Model) -> Model:
@@ -101,7 +96,6 @@ VARIANTS: Mapping[str, Spoil] = {
     "initialisers among the inputs": _alone(_listed),
     "initialisers as nodes": _alone(_constants),
     "metadata of others": _alone(lambda model: replace(model, notes={"author": "somebody", **model.notes, "": "x"})),
-    "no sizes stated": _alone(_unstated),
     "domain written out": _alone(lambda model: replace(model, opsets={"ai.onnx": model.opsets[""]})),
     "tensors in a file beside": lambda model: apart(model, FILE),
     "tensors in a folder": _two_files,
