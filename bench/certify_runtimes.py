@@ -1,0 +1,100 @@
+"""Certify runtimes that people use, in every profile that they declare, and hold the verdicts to those that are known.
+
+python bench/certify_runtimes.py                          all of ADDRESSES
+python bench/certify_runtimes.py openvino                 one of them
+python bench/certify_runtimes.py openvino --only core     profiles whose names begin so
+python bench/certify_runtimes.py openvino --out reports/runtimes    keep the reports, unsigned
+
+A line for each run: runtime and its version, profile, verdict, cases that passed and cases in all, seconds, and the
+cases that did not pass. The exit code is 1 where a case fails that is not known to, or where what computes in less than
+it claims is not found out. Causes of what is known are told in reports/findings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmasos_conformance.adapters import connect
+
+ADDRESSES = (
+    "openvino", "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "mlx", "mlx:bfloat16", "mlx:float16",
+    "mlx:float64",
+)  # fmt: skip
+KNOWN: Mapping[str, frozenset[str]] = {
+    "openvino": frozenset({"onnx.presentation", "onnx.refused.serves-on"}),
+    "openvino:bfloat16": frozenset({"onnx.presentation", "onnx.refused.serves-on"}),
+}
+"""Cases that a runtime is known to fail, by address."""
+LESS = frozenset({"ctranslate2:int8", "mlx:float64"})
+"""Addresses that compute in less than they claim: not conformant in any profile core/…/logits that they declare."""
+COMMAND = (sys.executable, "-m", "llmasos_conformance.cli")
+
+
+def profiles(address: str, only: str) -> list[str]:
+    """Frozen profiles that an adapter declares all of, but those of a bundle of one's own."""
+    offers = connect(address).description.offers
+    listed = json.loads(subprocess.check_output([*COMMAND, "list", "--profiles", "--json"]))
+    return [
+        each["name"]
+        for each in listed
+        if set(each["requires"].split(",")) <= offers and not each["name"].startswith("bundle/")
+        and each["name"].startswith(only)
+    ]  # fmt: skip
+
+
+def certified(address: str, profile: str, out: Path) -> dict[str, Any]:
+    """What `llmasos certify` says of a run."""
+    command = [*COMMAND, "certify", "--adapter", address, "--profile", profile, "--out", str(out)]
+    run = subprocess.run([*command, "--timeout", "120", "--json"], capture_output=True, text=True)
+    try:
+        said: dict[str, Any] = json.loads(run.stdout)
+    except json.JSONDecodeError:
+        raise SystemExit(f"{address} {profile}: exit code {run.returncode}\n{run.stderr[-2000:]}") from None
+    return said
+
+
+def surprising(address: str, profile: str, said: Mapping[str, Any]) -> list[str]:
+    """What is otherwise than known; empty if nothing is."""
+    failed = {each["id"] for each in said["notRight"] if each["outcome"] != "not_declared"}
+    if address not in LESS:
+        return sorted(failed - KNOWN.get(address, frozenset()))
+    core = profile.startswith("core/") and profile.endswith("/logits")
+    return ["nothing failed"] if core and not failed else []
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("addresses", nargs="*", default=ADDRESSES, metavar="ADDRESS")
+    parser.add_argument("--only", default="", help="beginning of the profiles' names")
+    parser.add_argument("--out", type=Path, help="where the reports go; default nowhere")
+    given = parser.parse_args()
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for address in given.addresses:
+            version = connect(address).description.version
+            for profile in profiles(address, given.only):
+                start = time.perf_counter()
+                out = (given.out or Path(folder)) / address.replace(":", "-") / profile.replace("/", "-")
+                out.parent.mkdir(parents=True, exist_ok=True)
+                said = certified(address, profile, out)
+                spent, counts = time.perf_counter() - start, said["summary"]
+                odd = surprising(address, profile, said)
+                wrong += bool(odd)
+                failed = [each["id"] for each in said["notRight"] if each["outcome"] != "not_declared"]
+                line = f"{address:18} {version:12.12} {profile:28} {said['verdict']:15}"
+                print(f"{line} {counts['pass']:4} of {sum(counts.values()):4} {spent:6.1f} s", *failed, flush=True)
+                if odd:
+                    print(f"    not known: {', '.join(odd)}", flush=True)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
