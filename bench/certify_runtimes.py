@@ -25,8 +25,8 @@ from typing import Any
 from llmasos_conformance.adapters import connect
 
 ADDRESSES = (
-    "openvino", "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "mlx", "mlx:bfloat16", "mlx:float16",
-    "mlx:float64",
+    "openvino", "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "onnxruntime-genai", "mlx", "mlx:bfloat16",
+    "mlx:float16", "mlx:float64",
 )  # fmt: skip
 KNOWN: Mapping[str, frozenset[str]] = {
     "openvino": frozenset({"onnx.presentation", "onnx.refused.serves-on"}),

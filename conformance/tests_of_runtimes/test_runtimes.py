@@ -18,10 +18,11 @@ RUNS = {
     "openvino": ARCHITECTURES,
     "openvino:float32/right": ARCHITECTURES,
     "ctranslate2": ARCHITECTURES,
+    "onnxruntime-genai": ("GPT-3", "Llama"),
     "mlx": ("Llama",),
 }
 """Architectures by address."""
-WINDOWED = ("openvino", "openvino:float32/right")
+WINDOWED = ("openvino", "openvino:float32/right", "onnxruntime-genai")
 OWN = {
     "GPT-3": {},
     "Llama": {"num_key_value_heads": 2},
@@ -235,6 +236,7 @@ def test_a_variant_that_does_not_exist_is_answered_with_those_that_do(address):
     [
         ("openvino", "openvino", {"session"}),
         ("ctranslate2", "CTranslate2", {"generate_ids", "batch", "score"}),
+        ("onnxruntime-genai", "onnxruntime-genai", {"session", "generate_ids"}),
         ("mlx", "mlx-lm", {"session", "generate_ids"}),
     ],
 )
