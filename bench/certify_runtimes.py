@@ -32,6 +32,8 @@ ADDRESSES = (
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "openvino": ("onnx.presentation", "onnx.refused.serves-on"),
     "openvino:bfloat16": ("onnx.presentation", "onnx.refused.serves-on"),
+    "ctranslate2": ("*batch.generate.*", "batch.*"),
+    "ctranslate2:int8": ("*batch.generate.*", "batch.*"),
     # A model without an end ends at id 0: whatever generates ids with one may fail, by chance.
     "onnxruntime-genai": ("*greedy.*", "*state.*", "*generation.*", "api.*", "batch.*", "cache.*"),
 }

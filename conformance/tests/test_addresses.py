@@ -195,6 +195,27 @@ def test_a_missing_runtime_says_what_to_install():
     assert "torch is not installed\n  try: pip install 'llmasos[runtimes]'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("address", "package", "extra"),
+    [
+        ("onnxruntime", "onnxruntime", "onnx"),
+        ("openvino", "openvino", "openvino"),
+        ("ctranslate2", "ctranslate2", "ctranslate2"),
+        ("onnxruntime-genai", "onnxruntime_genai", "genai"),
+        ("mlx", "mlx", "mlx"),
+    ],
+)
+def test_each_adapter_of_a_runtime_says_what_to_install(address, package, extra):
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from llmasos_conformance.adapters import connect\n"
+        f"connect({address!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"is not installed\n  try: pip install 'llmasos[{extra}]'" in done.stderr
+
+
 def test_near_names_are_those_of_adapters_alone_with_the_closest_first(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import math, pathlib\nfrom llmasos_conformance.protocol import Adapter\nADAPTERS = 3\ndef Adapted(): ...\n"
