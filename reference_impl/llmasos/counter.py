@@ -1,7 +1,7 @@
 """Random bits as a function of a key and a counter, the same in every language.
 
-A key is the first eight bytes, big-endian, of the SHA-256 of a text. Word n of the stream is SplitMix64's output for
-the state key + (n+1)·γ modulo 2⁶⁴. No generator of a library stands between key and value, so words never change with a
+A key is a number below 2⁶⁴, or the first eight bytes, big-endian, of the SHA-256 of a text. Word n of the stream is
+SplitMix64's output for the state key + (n+1)·γ modulo 2⁶⁴. No generator of a library stands between key and value, so words never change with a
 version, and any word can be had without those before it.
 """
 
@@ -37,6 +37,6 @@ def words(key: int, start: int, count: int) -> npt.NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def uniform(key: int, n: int) -> float:
-    """Word n as a float of [0, 1): its upper 53 bits times 2⁻⁵³, exactly."""
-    return int(words(key, n, 1)[0] >> np.uint64(11)) * 2.0**-53
+def word(key: int, n: int) -> int:
+    """Word n of a stream, which may be the key of another."""
+    return int(words(key, n, 1)[0])

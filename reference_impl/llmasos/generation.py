@@ -11,7 +11,8 @@ Rules where the source document is silent:
     stop strings      matched on the decoded text, across tokens; the earliest start wins; excluded from the text
     finish_reason     "stop" or "length"; "stop" when both fall on one step
     ids without text  are not chosen when text is generated, end-of-sequence ids excepted
-    seed              same model, request and seed give the same ids; without one each call has fresh entropy
+    seed              same model, request and seed give the same ids, by the noise of `sampling.noise`; without one each
+                      call has fresh entropy
     beams             several continuations are followed, and the best of those found is the result; see `beam_search`
     options           an unknown one is refused
 """
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmasos import counter, sampling
+from llmasos import sampling
 from llmasos.config import ModelConfig
 from llmasos.errors import ContextOverflow, InvalidArgument, UnknownParameter, Unsupported, shown
 from llmasos.ops import Array
@@ -313,7 +314,6 @@ def _steps(
 ) -> Iterator[str | Generation]:
     assert request.seed is not None
     limit = min(request.max_length, config.context_length - len(prompt.ids))
-    key = sampling.stream_key(request.seed)
     ids: list[int] = []
     logprobs: list[Mapping[int, float]] = []
     reason = LENGTH
@@ -322,8 +322,9 @@ def _steps(
     fed: Sequence[int] = prompt.ids
     while len(ids) < limit and reason == LENGTH:
         logits = step(fed)
-        u, past = partial(counter.uniform, key, len(ids)), sampling.Past(given=prompt.ids, chosen=ids)
-        chosen = sampling.choose(logits, request.sampler, allowed, u, past)
+        g = partial(sampling.noise, request.seed, len(ids), config.vocab_size)
+        past = sampling.Past(given=prompt.ids, chosen=ids)
+        chosen = sampling.choose(logits, request.sampler, allowed, g, past)
         ids.append(chosen)
         fed = [chosen]
         if request.logprobs is not None:

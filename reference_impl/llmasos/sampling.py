@@ -1,7 +1,8 @@
 """Logits to law to token.
 
 The order is fixed: bias, penalties, temperature, top-k, top-p, min-p. All of it is computed in float64, whatever the
-dtype of the logits. Randomness enters only as a number that is passed in.
+dtype of the logits. Randomness enters only as noise that is passed in: the
+id of the largest score is taken, and a score is z/T + noise (the Gumbel-max trick).
 """
 
 from __future__ import annotations
@@ -69,9 +70,27 @@ class Past:
 NOTHING = Past()
 
 
-def stream_key(seed: int) -> int:
-    """Key of a generation's random stream: "llmasos-sample/v1" NUL seed, as in `counter`."""
-    return counter.stream_key(f"llmasos-sample/v1\0{seed}")
+def noise(seed: int, step: int, V: int) -> Float64:
+    """Gumbel noise of every id in one step of a generation.
+
+    With W(k, n) for word n of the stream of key k, as in `counter`:
+
+        w = W(W(W(seed, 0), step), id)      u = (⌊w / 2¹²⌋ + ½) · 2⁻⁵²      g = -ln(-ln u)
+
+    u has 53 bits, so that float64 holds it exactly and it is never 0 or 1.
+
+    Args:
+        seed: 0 … 2⁶⁴-1. step: new ids that came before. V: ids of the vocabulary.
+
+    Returns:
+        [V] from -3.61 to 36.74; the id of the largest ln p + g is one drawn from p.
+
+    Source:
+        LLMasOS specification, GUM-1.
+    """
+    w = counter.words(counter.word(counter.word(seed, 0), step), 0, V)
+    u = ((w >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return np.asarray(-np.log(-np.log(u)))
 
 
 def log_law(logits: Array) -> Float64:
@@ -161,27 +180,27 @@ def choose(
     logits: Array,
     sampler: Sampler,
     allowed: npt.NDArray[np.bool_] | None,
-    u: Callable[[], float],
+    g: Callable[[], Float64],
     past: Past = NOTHING,
 ) -> int:
-    """The next id: `draw` from `law`, without making the law, or a number, where one id has all of it.
+    """The next id: `draw` from `law`, without making the law, or noise, where one id has all of it.
 
     Args:
-        logits, sampler, allowed, past: as in `law`. u: gives a number of [0, 1).
+        logits, sampler, allowed, past: as in `law`. g: gives noise [V], as `noise`.
     """
     if sampler.temperature == 0:
         return int(np.argmax(_admissible(logits, sampler, allowed, past)))
-    return draw(law(logits, sampler, allowed, past), u())
+    return draw(law(logits, sampler, allowed, past), g())
 
 
-def draw(p: Float64, u: float) -> int:
-    """The id at which the running sum of the law, in order of ids, passes u.
+def draw(p: Float64, g: Float64) -> int:
+    """The id of the largest ln p + g, the lowest of equals. ln p is z/T but for a number that all ids share.
 
     Args:
-        p: [V] law. u: of [0, 1).
+        p: [V] law. g: [V] noise.
 
     Returns:
         An id of positive probability.
     """
-    mass = np.cumsum(p)
-    return int(np.searchsorted(mass, u * mass[-1], side="right"))
+    with np.errstate(divide="ignore"):
+        return int(np.argmax(np.log(p) + g))

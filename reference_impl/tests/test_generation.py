@@ -175,7 +175,7 @@ def test_the_choice_is_the_documented_function_of_logits_and_seed(make: Callable
     sequence = [1, 2, 3]
     for n in range(8):
         p = sampling.law(model.forward([sequence])[0][-1], sampler)
-        sequence.append(sampling.draw(p, llmasos.counter.uniform(sampling.stream_key(5), n)))
+        sequence.append(sampling.draw(p, sampling.noise(5, n, model.config.vocab_size)))
     assert list(result.ids) == sequence[3:]
 
 

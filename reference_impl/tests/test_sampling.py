@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -118,27 +118,54 @@ def test_every_law_is_a_law_and_keeps_the_likeliest(
         assert np.count_nonzero(p) <= top_k
 
 
-@given(logits=LOGITS, u=st.floats(0, 1, exclude_max=True), top_k=st.integers(0, 5))
-def test_a_draw_has_positive_probability(logits: np.ndarray, u: float, top_k: int) -> None:
+@given(logits=LOGITS, seed=st.integers(0, sampling.MAX_SEED), step=st.integers(0, 4096), top_k=st.integers(0, 5))
+def test_a_draw_has_positive_probability(logits: np.ndarray, seed: int, step: int, top_k: int) -> None:
     p = law(logits, Sampler(top_k=top_k))
-    assert p[draw(p, u)] > 0
-    assert p[draw(p, 1 - 2**-53)] > 0
+    assert p[draw(p, sampling.noise(seed, step, len(p)))] > 0
 
 
-def test_draws_by_inverse_distribution() -> None:
+def test_the_id_of_the_largest_score_is_drawn_the_lowest_of_equals() -> None:
     p = np.array([0.0, 0.25, 0.0, 0.75, 0.0])
-    assert [draw(p, u) for u in (0.0, 0.2499, 0.25, 0.9999)] == [1, 1, 3, 3]
+    lead = np.log(3.0)
+    assert [draw(p, np.array([99.0, g, 99.0, 0.0, 99.0])) for g in (lead - 0.01, lead + 0.01, 40.0)] == [3, 1, 1]
+    assert draw(np.array([0.5, 0.5]), np.zeros(2)) == 0
 
 
 def test_draws_follow_the_law() -> None:
-    p, key, n = np.array([0.1, 0.2, 0.3, 0.4]), sampling.stream_key(3), 20_000
-    counts = np.bincount([draw(p, counter.uniform(key, i)) for i in range(n)], minlength=4)
-    chi_square = ((counts - n * p) ** 2 / (n * p)).sum()
-    assert chi_square < 16.3  # the 0.999 quantile for three degrees of freedom; the stream is fixed
+    p, n = np.array([0.1, 0.2, 0.3, 0.4]), 20_000
+    for steps in ([(3, i) for i in range(n)], [(seed, 0) for seed in range(n)]):
+        counts = np.bincount([draw(p, sampling.noise(seed, step, 4)) for seed, step in steps], minlength=4)
+        chi_square = ((counts - n * p) ** 2 / (n * p)).sum()
+        assert chi_square < 16.3  # the 0.999 quantile for three degrees of freedom; the stream is fixed
 
 
-def test_the_stream_is_keyed_by_the_seed_as_documented() -> None:
-    assert sampling.stream_key(7) == int.from_bytes(hashlib.sha256(b"llmasos-sample/v1\x007").digest()[:8], "big")
+def plain_noise(seed: int, step: int, token: int) -> float:
+    """The definition in plain integers."""
+
+    def word(key: int, n: int) -> int:
+        z = (key + (n + 1) * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return z ^ z >> 31
+
+    w = word(word(word(seed, 0), step), token)
+    return -math.log(-math.log((2 * (w >> 12) + 1) / 2**53))
+
+
+@given(seed=st.integers(0, sampling.MAX_SEED), step=st.integers(0, 2**40))
+def test_noise_is_what_is_documented(seed: int, step: int) -> None:
+    due = [plain_noise(seed, step, token) for token in range(9)]
+    np.testing.assert_allclose(sampling.noise(seed, step, 9), due, rtol=1e-15, atol=1e-15)
+
+
+def test_noise_does_not_depend_on_how_many_ids_there_are() -> None:
+    assert sampling.noise(5, 3, 4).tolist() == sampling.noise(5, 3, 300)[:4].tolist()
+
+
+@pytest.mark.parametrize(("bits", "due"), [(0, -3.60378), (2**52 - 1, 36.73680)])
+def test_noise_is_finite_at_both_ends(bits: int, due: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counter, "words", lambda *_: np.array([bits << 12], dtype=np.uint64))
+    assert sampling.noise(0, 0, 1)[0] == pytest.approx(due, abs=1e-5)
 
 
 def test_raw_log_probabilities() -> None:
