@@ -1,8 +1,8 @@
 """Random bits as a function of a key and a counter, the same in every language.
 
 A key is a number below 2⁶⁴, or the first eight bytes, big-endian, of the SHA-256 of a text. Word n of the stream is
-SplitMix64's output for the state key + (n+1)·γ modulo 2⁶⁴. No generator of a library stands between key and value, so words never change with a
-version, and any word can be had without those before it.
+SplitMix64's output for the state key + (n+1)·γ modulo 2⁶⁴. No generator of a library stands between key and value, so
+words never change with a version, and any word can be had without those before it.
 """
 
 from __future__ import annotations
