@@ -4,7 +4,7 @@ set -eu
 freeze() { python -m llmasos_conformance.suite freeze --replace "$@"; }
 text=GPT-3,load_model,tokenize
 logits=$text,forward,generate_ids
-serving=stop,stream,seed,top_k,top_p,min_p,logit_bias,repetition_penalty,frequency_penalty,presence_penalty
+serving=stop,stream,seed,gumbel,top_k,top_p,min_p,logit_bias,repetition_penalty,frequency_penalty,presence_penalty
 freeze core/gpt/text --requires GPT-3,load_model --within $text
 freeze core/gpt/logits --requires GPT-3,load_model,forward,generate_ids --within $logits
 freeze inference/gpt/text --requires GPT-3,load_model,tokenize,stop,stream,seed --within $text,$serving
@@ -15,7 +15,7 @@ own=load_model,tokenize,forward,generate_ids,window
 all=$own,$serving,session,batch,score,logprobs,beams
 freeze core/llama/logits --requires Llama,load_model,forward,generate_ids --within Llama,$own --match 'llama.*' 'beams.*'
 freeze inference/llama/logits --requires Llama,load_model,tokenize,forward,generate_ids,session,batch,score,stop,stream,seed \
-  --within Llama,$all --match 'llama.*' 'beams.*' 'shaping.*'
+  --within Llama,$all --match 'llama.*' 'beams.*' 'shaping.*' 'gumbel.*'
 freeze core/bert/logits --requires BERT,load_model,forward,encode,fill_mask --within BERT,$own,encode,fill_mask \
   --match 'bert.*'
 freeze inference/bert/encodings --requires BERT,load_model,encode,fill_mask --within BERT,load_model,tokenize,encode,fill_mask \
@@ -24,7 +24,7 @@ freeze core/transformer/logits --requires Transformer,load_model,forward,generat
   --match 'transformer.*'
 freeze inference/transformer/logits \
   --requires Transformer,load_model,tokenize,forward,generate_ids,session,batch,score --within Transformer,$all \
-  --match 'transformer.*' 'beams.*' 'shaping.*'
+  --match 'transformer.*' 'beams.*' 'shaping.*' 'gumbel.*'
 # Beside any of them: bands, beams, what can be looked at and how it learns, scores of texts, interchange.
 freeze bands/gpt --requires GPT-3,load_model,forward,generate_ids,window --within GPT-3,$all --match 'banded.*'
 freeze beams/gpt --requires GPT-3,load_model,generate_ids,beams --within GPT-3,$all --match 'beams.*'

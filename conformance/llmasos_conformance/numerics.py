@@ -63,6 +63,10 @@ OWN = 2.0
 """In honest errors of a dtype, what computations in it come to on ordinary rows. float16 and bfloat16 are a factor of
 eight apart, so that the bounds of the one hold much of the other."""
 
+ROUNDINGS = 8.0
+"""Of float32, what a sampler's arithmetic behind the logits may cost: bias, factor, two subtractions and a division
+round once each; of the noise, two logarithms err by one or two units each, and its addition rounds."""
+
 SLACK = 4.0
 """Of scores that are made of counts: how many times the roundings of one way to compute them any other way may cost. A
 library's logarithm or exponential errs by one or two units where the derivation has half of one; see `judge_score`."""

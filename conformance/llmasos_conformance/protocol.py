@@ -17,6 +17,7 @@ capability is tested in full.
     stream          stream_text(prompt, max_length, temperature)     iterable of text pieces, then a Generation
     stop            option stop=[…] of generate_text / stream_text
     seed            option seed=…; sampling at temperature > 0 is reproducible
+    gumbel          option seed=… of these and of generate_batch: sampling with the standard's noise, docs/gumbel.md
     top_k top_p min_p   options of generate_text and generate_ids
     logit_bias      option logit_bias={"17": -100, …} of these and of generate_batch; ids as text, as JSON has them
     repetition_penalty frequency_penalty presence_penalty   options of these and of generate_batch, each on its own
@@ -84,6 +85,7 @@ CAPABILITIES: Mapping[str, str] = {
     "stream": "text in pieces",
     "stop": "stop strings",
     "seed": "reproducible sampling",
+    "gumbel": "sampling with the noise that the standard fixes",
     "top_k": "top-k filter",
     "top_p": "nucleus filter",
     "min_p": "min-p filter",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import llmasos
 from llmasos import sampling, weights
+from llmasos_conformance import gumbel
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.adapters.kit import choosing
@@ -154,22 +155,28 @@ def test_streamed_pieces_agree_with_the_reference(borrowed):
     masked=st.booleans(),
 )
 def test_the_law_of_choice_is_the_reference_s(logits, temperature, top_k, top_p, min_p, masked):
-    class Sweep:
-        """Random numbers that sweep [0, 1) evenly."""
-
-        count = 0
-
-        def random(self):
-            self.count += 1
-            return (self.count - 0.5) / 400
-
     z, allowed = np.array(logits, dtype=np.float64) / 2, np.array([True, True, False, True, True]) if masked else None
     request = kit.Request(max_length=1, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    sweep = Sweep()
-    drawn = np.bincount([kit.choose(z, request, allowed, sweep) for _ in range(400)], minlength=5) / 400
-    due = sampling.law(z, sampling.Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p), allowed)
-    np.testing.assert_allclose(drawn, due, atol=2 / 400)
-    assert not drawn[due == 0].any()
+    sampler = sampling.Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    if temperature > 0:
+        np.testing.assert_allclose(kit.law(z, request, allowed), sampling.law(z, sampler, allowed), rtol=1e-12)
+    for step in range(40):
+        noise = sampling.noise(7, step, 5)
+        assert kit.choose(z, request, allowed, noise) == sampling.choose(z, sampler, allowed, lambda g=noise: g)
+
+
+@given(seed=st.integers(0, 2**64 - 1), step=st.integers(0, 2**32))
+def test_the_noise_of_a_step_is_the_reference_s(seed, step):
+    np.testing.assert_allclose(gumbel.noise(seed, step, 9), sampling.noise(seed, step, 9), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"temperature": 0.6, "top_k": 20, "top_p": 0.9, "min_p": 0.02}, {"presence_penalty": 1.0}],
+)  # fmt: skip
+def test_a_seed_leads_the_kit_where_it_leads_the_reference(borrowed, options):
+    due = ReferenceModel(borrowed.reference).generate_ids([1, 2, 5], 16, seed=2**60 + 7, **options).ids
+    assert list(borrowed.generate_ids([1, 2, 5], 16, seed=2**60 + 7, **options).ids) == list(due)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +350,7 @@ def test_beam_search_by_hand(beams, penalty, limit, due):
 
 def test_logits_that_are_not_finite_are_refused(borrowed):
     request = kit.Request(max_length=1, temperature=0)
-    assert code_of(kit.choose, np.array([0.0, np.nan]), request, None, np.random.default_rng(0)) == "unsupported"
+    assert code_of(kit.choose, np.array([0.0, np.nan]), request, None, np.zeros(2)) == "unsupported"
 
 
 def test_an_adapter_on_the_kit_is_short_and_whole(tmp_path):

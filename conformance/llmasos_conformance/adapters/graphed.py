@@ -38,7 +38,7 @@ from llmasos_conformance.protocol import (
 
 SIDES = ("left", "right")
 OFFERED = (
-    "load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed",
+    "load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed", "gumbel",
     "top_k", "top_p", "min_p", "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "logprobs",
     "beams", "encode", "fill_mask", "onnx",
     "window",

@@ -35,8 +35,8 @@ PAD = 0
 
 NOT_OFFERED = frozenset(
     {
-        "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "beams", "encode", "fill_mask",
-        "onnx", "export", "window",
+        "gumbel", "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "beams", "encode",
+        "fill_mask", "onnx", "export", "window",
     }
 )  # fmt: skip
 """Capabilities of runtimes of other kinds."""

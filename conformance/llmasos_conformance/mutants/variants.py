@@ -1,7 +1,7 @@
 """Honest variants and null candidates of every architecture, by the name in their address.
 
-Those of GPT-3 also run bands, and all that generate beams and what shapes logits; most mutants declare none of these,
-so that a hundred faults of other kinds are not asked about them.
+Those of GPT-3 also run bands, and all that generate have beams, what shapes logits, and the standard's noise; most
+mutants declare none of these, so that a hundred faults of other kinds are not asked about them.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any
 
 from llmasos_conformance.mutants import encoder_variants, honest, llama_honest, null
 from llmasos_conformance.mutants.beam_search import Beams
+from llmasos_conformance.mutants.drawing import Drawing
 from llmasos_conformance.mutants.llama_runtime import as_llama
 from llmasos_conformance.mutants.runtime import Runtime
-from llmasos_conformance.mutants.shaping import Shaping
 
 
 def _whole(kind: type[Runtime]) -> type[Runtime]:
-    """A runtime that also declares beams, windows and what shapes logits."""
+    """A runtime that also declares beams, windows, what shapes logits and the standard's noise."""
     members: dict[str, Any] = {"offers": frozenset({"window"}), "__doc__": kind.__doc__}
-    return type(kind.__name__, (Shaping, Beams, kind), members)
+    return type(kind.__name__, (Drawing, Beams, kind), members)
 
 
 def _searching(kinds: Mapping[str, type[Runtime]]) -> dict[str, type[Runtime]]:
-    """Runtimes of encoders as they are, those of a Transformer with beams and what shapes logits."""
+    """Runtimes of encoders as they are, those of a Transformer with beams, what shapes logits and noise."""
     return {
-        name: type(kind.__name__, (Shaping, Beams, kind), {"__doc__": kind.__doc__})
+        name: type(kind.__name__, (Drawing, Beams, kind), {"__doc__": kind.__doc__})
         if kind.architecture == "Transformer"
         else kind
         for name, kind in kinds.items()

@@ -31,7 +31,7 @@ from llmasos_conformance.standard.words import CAPABILITIES_ZH, LANGUAGES, LEVEL
 from llmasos_conformance.suite import Case, Requirement, Suite, Withdrawal
 
 ORDER = (
-    "format", "loading", "tokenizers", "text", "api", "generation", "numerics", "attention", "llama", "bert",
+    "format", "loading", "tokenizers", "text", "api", "generation", "gumbel", "numerics", "attention", "llama", "bert",
     "transformer", "state", "contracts", "inside", "interchange", "metrics",
 )  # fmt: skip
 """Chapters in the order in which one reads; others follow by name."""

@@ -198,6 +198,7 @@ CAPABILITIES_ZH: Mapping[str, str] = {
     "stream": "分段给出文本",
     "stop": "停止串",
     "seed": "可重现的采样",
+    "gumbel": "以标准规定的噪声采样",
     "top_k": "top-k 过滤",
     "top_p": "核过滤",
     "min_p": "min-p 过滤",

@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmasos_conformance.adapters.kit.bundle import KitBundle, read_bundle
-from llmasos_conformance.adapters.kit.choosing import choose, log_law, shaped, top_logprobs
+from llmasos_conformance.adapters.kit.choosing import choose, law, log_law, shaped, top_logprobs
 from llmasos_conformance.adapters.kit.models import KitEncoder, KitEncoderDecoder, KitModel, PrefixSession
 from llmasos_conformance.adapters.kit.requests import (
     Request,
@@ -61,6 +61,7 @@ __all__ = [
     "emulated",
     "initialise",
     "known_ids",
+    "law",
     "log_law",
     "read_bundle",
     "refuse_beside",
@@ -83,6 +84,7 @@ EMULATED: Mapping[str, str] = {
     "stream": "pieces are cut by the adapter kit",
     "stop": "stop strings are found by the adapter kit",
     "seed": "random numbers are drawn by the adapter kit",
+    "gumbel": "noise is drawn and added, and ids are chosen, by the adapter kit",
     "top_k": "the filter is the adapter kit's",
     "top_p": "the filter is the adapter kit's",
     "min_p": "the filter is the adapter kit's",

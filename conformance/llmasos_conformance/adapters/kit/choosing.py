@@ -35,8 +35,24 @@ def shaped(logits: Array, request: Request, given: Sequence[int], chosen: Sequen
     return z
 
 
-def choose(logits: Array, request: Request, allowed: Array | None, random: np.random.Generator) -> int:
-    """The next id: temperature, top-k, top-p, min-p, in this order; ties to the lowest id.
+def choose(logits: Array, request: Request, allowed: Array | None, noise: Array) -> int:
+    """The next id: the largest logit with temperature 0, else the largest ln p + noise; ties to the lowest id.
+
+    Args:
+        logits: [V]. allowed: [V] True for ids that may be chosen; None allows all.
+        noise: [V] as `gumbel.noise` has it; with temperature 0 of no use.
+
+    Raises:
+        Refusal: unsupported, when logits are not finite.
+    """
+    if request.temperature == 0:
+        return int(_admissible(logits, allowed).argmax())
+    with np.errstate(divide="ignore"):
+        return int(np.argmax(np.log(law(logits, request, allowed)) + noise))
+
+
+def law(logits: Array, request: Request, allowed: Array | None) -> Array:
+    """Probabilities [V] behind temperature, top-k, top-p and min-p, in this order; 0 for what they remove.
 
     Args:
         logits: [V]. allowed: [V] True for ids that may be chosen; None allows all.
@@ -45,8 +61,6 @@ def choose(logits: Array, request: Request, allowed: Array | None, random: np.ra
         Refusal: unsupported, when logits are not finite.
     """
     z = _admissible(logits, allowed)
-    if request.temperature == 0:
-        return int(z.argmax())
     with np.errstate(over="ignore"):
         p = np.exp((z - z.max()) / request.temperature)
     ranked = np.argsort(-z, kind="stable")[: request.top_k or None]
@@ -54,7 +68,9 @@ def choose(logits: Array, request: Request, allowed: Array | None, random: np.ra
     before = np.concatenate([[0.0], np.cumsum(p)[:-1]])  # mass of what is likelier
     p[(before >= request.top_p) & (request.top_p < 1)] = 0.0
     p[p < request.min_p * p[0]] = 0.0
-    return int(ranked[np.searchsorted(np.cumsum(p), random.random() * p.sum(), side="right")])
+    made = np.zeros_like(z)
+    made[ranked] = p / p.sum()
+    return made
 
 
 def _admissible(logits: Array, allowed: Array | None) -> Array:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from llmasos_conformance import gumbel
 from llmasos_conformance.adapters.kit.bundle import KitBundle
 from llmasos_conformance.adapters.kit.choosing import beam_search, choose, likeliest, log_law, shaped, top_logprobs
 from llmasos_conformance.adapters.kit.requests import (
@@ -177,7 +178,6 @@ class KitModel(_Texts):
         if request.stop:
             self._text()
         seed = secrets.randbits(64) if request.seed is None else int(request.seed)
-        random = np.random.Generator(np.random.Philox(key=seed))
         ids: list[int] = []
         laws: list[dict[int, float]] = []
         sent = text = ""
@@ -187,7 +187,8 @@ class KitModel(_Texts):
         while len(ids) < limit and not done:
             session = self._advanced(session, prompt if session is None else ids[-1:])
             logits = session.logits[-1]
-            ids.append(choose(self.shaped(logits, request, self.fed(prompt), ids), request, allowed, random))
+            noise = gumbel.noise(seed, len(ids), self.config["vocab_size"])
+            ids.append(choose(self.shaped(logits, request, self.fed(prompt), ids), request, allowed, noise))
             if request.logprobs is not None:
                 laws.append(top_logprobs(logits, ids[-1], request.logprobs))
             done = len(ids) == limit or ids[-1] in self.config["eos_token_ids"]

@@ -49,6 +49,7 @@ _MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str], Any]] = {
 _CAPABILITIES = (
     *("load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed"),
     *(
+        "gumbel",
         "top_k",
         "top_p",
         "min_p",
