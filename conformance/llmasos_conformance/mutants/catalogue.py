@@ -17,6 +17,7 @@ bands      in the banded layers of GPT-3
 beams      in beam search
 samplers   tokens are drawn by another law
 shapers    bias or penalties are applied wrongly
+gumbel     the standard's noise is drawn, counted or added wrongly
 bert, transformer       gross, in the runtimes of these two
 encoder_small           as small as small, in either of the two
 heldout    of every kind, written after the checks were frozen and without a look at them
@@ -32,8 +33,8 @@ from typing import Any, TypeVar
 
 GROUPS = (
     "small", "dishonest", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small",
-    "quantising", "narrow", "llama", "bands", "beams", "samplers", "shapers", "tokenizers", "encoder_small", "bert",
-    "transformer", "heldout",
+    "quantising", "narrow", "llama", "bands", "beams", "samplers", "shapers", "gumbel", "tokenizers", "encoder_small",
+    "bert", "transformer", "heldout",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])
