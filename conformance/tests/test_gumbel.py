@@ -157,6 +157,45 @@ def test_whoever_errs_no_more_than_allowed_keeps_what_is_sure_and_nothing_that_i
     assert not np.any(kept & ~possibly)
 
 
+def filtered_in_float32(z, temperature, top_k, top_p, min_p):
+    """The three filters as Hugging Face has them: sums from the least likely up, in float32, the rest at -inf."""
+    z = z.astype(np.float32) / np.float32(temperature)
+    if top_k:
+        z = np.where(z < np.sort(z)[::-1][min(top_k, len(z)) - 1], np.float32(-np.inf), z)
+
+    def softmax(z):
+        e = np.exp(z - z.max())
+        return e / np.cumsum(e, dtype=np.float32)[-1]
+
+    if top_p < 1:
+        order = np.argsort(z, kind="stable")
+        gone = np.cumsum(softmax(z)[order], dtype=np.float32) <= np.float32(1 - top_p)
+        gone[-1] = False
+        z[order[gone]] = -np.inf
+    p = softmax(z)
+    return (p >= np.float32(min_p) * p.max()) & (p > 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    V=st.sampled_from([5, 61, 263]),
+    temperature=st.sampled_from([0.3, 1.0, 2.0]),
+    top_k=st.sampled_from([0, 1, 7, 40]),
+    top_p=st.sampled_from([0.1, 0.5, 0.9, 0.999, 1.0]),
+    min_p=st.sampled_from([0.0, 0.02, 0.3]),
+)
+def test_filters_in_float32_keep_what_is_sure_and_nothing_that_is_impossible(seed, V, temperature, top_k, top_p, min_p):
+    z = np.random.default_rng(seed).normal(0, 2.5, V)
+    t = gumbel.ROUNDINGS * gumbel.SINGLE * np.abs(z).max() / temperature
+    options = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
+    surely, possibly = gumbel.kept(z / temperature, t, options)
+    kept = filtered_in_float32(z, temperature, top_k, top_p, min_p)
+    assert not np.any(surely & ~kept)
+    assert not np.any(kept & ~possibly)
+    assert np.sum(possibly & ~surely) <= 2  # and hardly anything is left open
+
+
 def step(scores, errors=0.1, surely=None, possibly=None):
     kinds = [np.ones(len(scores), bool) if kind is None else np.array(kind) for kind in (surely, possibly)]
     errors = np.full(len(scores), errors)

@@ -38,10 +38,9 @@ from llmasos_conformance.protocol import (
 
 SIDES = ("left", "right")
 OFFERED = (
-    "load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed", "gumbel",
-    "top_k", "top_p", "min_p", "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "logprobs",
-    "beams", "encode", "fill_mask", "onnx",
-    "window",
+    "load_model", "tokenize", "forward", "session", "generate_ids", "batch", "score", "stream", "stop", "seed",
+    "gumbel", "top_k", "top_p", "min_p", "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty",
+    "logprobs", "beams", "encode", "fill_mask", "onnx", "window",
 )  # fmt: skip
 NO_FILE = "0" * 64
 """Digest of weights in a graph that becomes no file."""
