@@ -22,8 +22,10 @@ from llmasos_conformance import cli, standard, suite
 from llmasos_conformance.checks import registry
 from llmasos_conformance.coverage import Line, Run, Standing, Table, table
 from llmasos_conformance.errors import ReportError, SuiteError
-from llmasos_conformance.standard import markup, pages, words
-from llmasos_conformance.standard.place import MANIFEST
+from llmasos_conformance.pages import frame, markup
+from llmasos_conformance.pages.place import MANIFEST
+from llmasos_conformance.pages.words import LEVELS
+from llmasos_conformance.standard import pages, words
 from llmasos_conformance.suite import Case, Erratum, Requirement, Suite, Withdrawal
 
 LOADED = suite.load()
@@ -107,6 +109,9 @@ def test_every_page_is_well_formed_and_needs_nothing_from_elsewhere(shipped: Pag
         assert style is not None
         assert "url(" not in (style.text or "")
         assert "@import" not in (style.text or "")
+        (policy,) = found(page, **{"http-equiv": "Content-Security-Policy"})
+        assert policy.get("content") == frame.policy(style.text or "")
+        assert not [element for element in page.iter() if "style" in element.attrib]
         assert not [key for element in page.iter() for key in element.attrib if key.startswith("on") or key == "src"]
 
 
@@ -268,7 +273,7 @@ def test_one_language_alone_leads_to_no_other(lang: str) -> None:
 
 def test_every_text_and_word_is_there_in_both_languages() -> None:
     assert words.TEXTS["en"].keys() == words.TEXTS["zh"].keys()
-    assert words.LEVELS["en"].keys() == words.LEVELS["zh"].keys() == {"MUST", "SHOULD", "MAY"}
+    assert LEVELS["en"].keys() == LEVELS["zh"].keys() == {"MUST", "SHOULD", "MAY"}
     used = set(
         re.findall(r"(?:texts|TEXTS\[\w+\])\[['\"](.+?)['\"]\]", Path(pages.__file__).read_text(encoding="utf-8"))
     )
@@ -402,7 +407,7 @@ def test_long_data_is_broken_into_lines_that_know_how_far_in_they_stand() -> Non
     assert text.splitlines()[1:3] == ['  "key": [', "    {"]
     listing = ET.fromstring(markup.listing(value))
     spans = [*listing.iter("span")]
-    assert [span.get("style") for span in spans[:3]] == [None, "--in:2", "--in:4"]
+    assert [span.get("class") for span in spans[:3]] == [None, "in2", "in4"]
     assert json.loads("".join(span.text or "" for span in spans)) == value
     for given in (made.given for made in LOADED.cases.values()):
         assert json.loads(markup.data(given)) == json.loads(json.dumps(given))
@@ -508,7 +513,7 @@ def test_without_runs_nothing_is_said_about_outcomes(shipped: Pages) -> None:
 
 
 def test_every_standing_has_a_word_and_a_style() -> None:
-    style = (Path(standard.__file__).parent / "style.css").read_text(encoding="utf-8")
+    style = frame.style()
     for standing in Standing:
         line = Line(requirement=requirement(), standing=standing, cases={}, elsewhere=())
         made = Table(runs=(), lines={"WRD-1": line}, unknown=())

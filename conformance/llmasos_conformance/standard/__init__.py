@@ -2,9 +2,8 @@
 
     suite.load        requirements, cases, profiles, with everything that they refer to
     words             what the pages say in their own words, in both languages, and the glossary
-    markup            HTML by functions; a text is escaped unless it is markup already
-    pages             index, chapters, cases, checks; style.css stands in every page
-    place             a directory of their own, whole or not at all
+    pages             index, chapters, cases, checks
+    ..pages           what these have in common with other pages: markup, frame, place
 
 A page needs no script and nothing from elsewhere, is well-formed XML, and is the same for the same suites, byte for
 byte. A new chapter of the ledger has its page without a change here; `pages.ORDER` says where it stands, and a
@@ -18,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmasos_conformance.coverage import Table
-from llmasos_conformance.standard import place
-from llmasos_conformance.standard.pages import address, all_pages, book, chapters, cover
+from llmasos_conformance.pages import frame, place
+from llmasos_conformance.standard.pages import GENERATOR, address, all_pages, book, chapters, cover
 from llmasos_conformance.suite import Suite
 
 __all__ = ["address", "chapters", "render", "write"]
@@ -33,7 +32,7 @@ def render(loaded: Suite, langs: Sequence[str] = ("en", "zh"), table: Table | No
     Args:
         langs: "en", "zh" or both. table: outcomes to show beside the cases.
     """
-    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    style = frame.style()
     made = {"index.html": cover(loaded, langs, style)}
     for lang in langs:
         made.update(all_pages(book(loaded, lang, [other for other in langs if other != lang], table, style)))
@@ -53,4 +52,4 @@ def write(out: Path, loaded: Suite, langs: Sequence[str] = ("en", "zh"), table: 
         "languages": list(langs),
         "reports": [] if table is None else [run.report_id for run in table.runs],
     }
-    return place.write(out, render(loaded, langs, table), about)
+    return place.write(out, render(loaded, langs, table), about, GENERATOR)

@@ -25,9 +25,11 @@ from llmasos_conformance.canonical import clean
 from llmasos_conformance.checks import Check, registry
 from llmasos_conformance.coverage import Standing, Table
 from llmasos_conformance.errors import SuiteError
+from llmasos_conformance.pages import frame
+from llmasos_conformance.pages.markup import Html, el, join, listing, sentence
+from llmasos_conformance.pages.words import LANGUAGES, LEVELS, VERDICTS
 from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES
-from llmasos_conformance.standard.markup import Html, el, join, listing, sentence
-from llmasos_conformance.standard.words import CAPABILITIES_ZH, LANGUAGES, LEVELS, TEXTS, VERDICTS, WORDS
+from llmasos_conformance.standard.words import CAPABILITIES_ZH, TEXTS, WORDS
 from llmasos_conformance.suite import Case, Requirement, Suite, Withdrawal
 
 ORDER = (
@@ -35,6 +37,7 @@ ORDER = (
     "transformer", "state", "contracts", "inside", "interchange", "metrics",
 )  # fmt: skip
 """Chapters in the order in which one reads; others follow by name."""
+GENERATOR = "llmasos standard"
 RESERVED = frozenset({"index", "checks"})
 MARKS: Mapping[str, str] = {
     "pass": "✓", "fail": "✗", "error": "!", "inconclusive": "?", "not_declared": "–", "not_run": "–",
@@ -182,20 +185,7 @@ def _page(made: Book, name: str, title: str, main: Sequence[Any], chapter: str =
         "body", el("a", texts["skip"], href="#text", class_="skip"), top,
         el("div", side, el("main", main, foot, id="text"), class_="columns"),
     )  # fmt: skip
-    return _document(LANGUAGES[made.lang][0], title, made.style, body)
-
-
-def _document(tag: str, title: str, style: str, body: Html) -> str:
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"),
-        el("meta", name="generator", content="llmasos standard"),
-        el("title", title),
-        el("style", Html(style)),
-    )
-    return "<!DOCTYPE html>\n" + el("html", head, body, lang=tag) + "\n"
+    return frame.document(LANGUAGES[made.lang][0], title, made.style, body, generator=GENERATOR)
 
 
 def _language(made: Book, other: str, place: str, **attributes: str) -> Html:
@@ -673,4 +663,4 @@ def cover(loaded: Suite, langs: Sequence[str], style: str) -> str:
         el("ul", links, class_="languages"), class_="cover",
     )  # fmt: skip
     title = " · ".join(TEXTS[lang]["title"] for lang in langs)
-    return _document(LANGUAGES[langs[0]][0], title, style, el("body", main))
+    return frame.document(LANGUAGES[langs[0]][0], title, style, el("body", main), generator=GENERATOR)

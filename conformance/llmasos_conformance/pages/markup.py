@@ -130,7 +130,7 @@ def listing(value: Any) -> Html:
     """Data as a block of lines, each knowing how far in it stands, so that a line that is broken stays in its place."""
     lines = data(value).split("\n")
     spans = [
-        el("span", line.lstrip(" "), style=f"--in:{indent}" if (indent := len(line) - len(line.lstrip(" "))) else None)
+        el("span", line.lstrip(" "), class_=f"in{indent}" if (indent := len(line) - len(line.lstrip(" "))) else None)
         for line in lines
     ]
     return el("pre", el("code", join(spans, "\n")))

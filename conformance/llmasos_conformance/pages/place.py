@@ -19,25 +19,25 @@ from llmasos_conformance.errors import ReportError
 from llmasos_conformance.policy import obstacle
 
 MANIFEST = "manifest.json"
-GENERATOR = "llmasos standard"
 
 
-def write(out: Path, pages: Mapping[str, str], about: Mapping[str, Any]) -> list[str]:
+def write(out: Path, pages: Mapping[str, str], about: Mapping[str, Any], generator: str) -> list[str]:
     """Write pages into a directory of their own; returns the names of all files.
 
     Args:
         out: is made, or replaced if everything in it was written by this function.
         pages: name with forward slashes -> text. about: what the manifest says beside the files.
+        generator: the command that makes these pages; what another command made is not replaced.
 
     Raises:
         ReportError: something else lies there, or it cannot be written.
     """
     files = {name: text.encode("utf-8") for name, text in pages.items()}
-    manifest = {"generator": GENERATOR, **about, "files": {name: sha256(files[name]) for name in sorted(files)}}
+    manifest = {"generator": generator, **about, "files": {name: sha256(files[name]) for name in sorted(files)}}
     files[MANIFEST] = (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
     try:
         target = out.resolve()
-        _check(target)
+        _check(target, generator)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
             made, old = Path(temporary) / "made", Path(temporary) / "old"
@@ -68,7 +68,7 @@ def _swap(made: Path, target: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _check(target: Path) -> None:
+def _check(target: Path, generator: str) -> None:
     """Whether a directory may be replaced."""
     if not target.exists():
         return
@@ -78,7 +78,7 @@ def _check(target: Path) -> None:
         return
     try:
         manifest = parse((target / MANIFEST).read_bytes(), where=target / MANIFEST)
-        listed = dict(manifest["files"]) if manifest["generator"] == GENERATOR else {}
+        listed = dict(manifest["files"]) if manifest["generator"] == generator else {}
     except (OSError, Unacceptable, KeyError, TypeError, ValueError):
         listed = {}
     hint = "give a new directory with --out, or move away what you want to keep"
