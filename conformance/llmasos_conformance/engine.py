@@ -16,11 +16,11 @@ A typed refusal of a valid request is an answer, and a wrong one: fail.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Replay
-from llmasos_conformance.checks import Check
+from llmasos_conformance.checks import Asked, Check
 from llmasos_conformance.errors import ENDING, UNANSWERED, CandidateFault, Died
 from llmasos_conformance.inputs import Draw, KeyedDraw
 from llmasos_conformance.probes import Disturbed
@@ -107,6 +107,22 @@ def rejudge(bench: Bench, case: Case, examples: Examples) -> Outcome:
     if len(examples) != case.examples:
         raise EvidenceMismatch(f"{case.examples} examples are due, the evidence holds {len(examples)}")
     return replace(_outcome(bench, case, State.PASS), figures=figures)
+
+
+def asked_again(bench: Bench, case: Case, examples: Examples) -> Iterator[Asked]:
+    """What a case's question got from recorded answers, for each example; an example without an answer is left out.
+
+    Raises:
+        EvidenceMismatch: the evidence is not the conversation that this case and seed produce.
+    """
+    for number, exchanges in enumerate(examples):
+        candidate = Candidate(Replay(exchanges), bench.candidate.description, bench.candidate.probes)
+        if _beyond(case, candidate) is not None:
+            continue
+        try:
+            yield bench.checks[case.check].question(case.given, bench.draw(case, number), candidate)
+        except (Refusal, CandidateFault):
+            continue
 
 
 def try_draw(bench: Bench, case: Case, draw: Draw) -> Finding:

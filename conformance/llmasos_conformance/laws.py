@@ -318,17 +318,24 @@ def behind_all(
     return made
 
 
-def behind_text(
+def of_text(
     rows: Float64, options: Mapping[str, Any], prompt: Sequence[int], tokens: Sequence[int], reading: str = ""
 ) -> Float64:
-    """[n] ln q of a text's tokens by `behind_all`."""
+    """[n, K] laws behind which the tokens of a text came, by `behind_all`."""
     K, n = len(rows), len(tokens)
     came = np.zeros((n + 1, K))
     came[np.arange(1, n + 1), list(tokens)] = 1
     given = np.bincount(list(prompt), minlength=K).astype(float)
-    found = behind_all(rows, options, [prompt[-1], *tokens[:-1]], given, np.cumsum(came, axis=0)[:n], reading)
+    return behind_all(rows, options, [prompt[-1], *tokens[:-1]], given, np.cumsum(came, axis=0)[:n], reading)
+
+
+def behind_text(
+    rows: Float64, options: Mapping[str, Any], prompt: Sequence[int], tokens: Sequence[int], reading: str = ""
+) -> Float64:
+    """[n] ln q of a text's tokens by `behind_all`."""
+    found = of_text(rows, options, prompt, tokens, reading)
     with np.errstate(divide="ignore"):  # a reading may leave nothing of what came often
-        return np.log(found[np.arange(n), list(tokens)])
+        return np.log(found[np.arange(len(tokens)), list(tokens)])
 
 
 def ratios_of(p: Float64, others: Sequence[Float64], before: Sequence[int], tokens: Sequence[int]) -> Float64:

@@ -200,6 +200,25 @@ def _compare(values: Array, due: Array, unit: Honest) -> Comparison:
     )
 
 
+def by_position(got: Array, truth: Array, honest: Sequence[Array], dtype: str) -> Array | None:
+    """How much of its bound each position uses: rms over a position, in units of KAPPA_POSITION honest ones.
+
+    The largest, times KAPPA_POSITION, is the figure `position` of `judge_logits`.
+
+    Args:
+        got: [T, V]. truth, honest: as in `honest_error`. dtype: that the candidate claims.
+
+    Returns:
+        [T]; None where the row has no error to speak of: another shape, or no numbers where numbers are due.
+    """
+    values, exact = np.asarray(got, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    if _unfit("", values, exact, None):
+        return None
+    unit, errors = honest_error(exact, honest, dtype), _errors(values, exact)
+    shares: Array = np.sqrt(np.mean(errors * errors, axis=-1)) / (unit.scale * unit.position * KAPPA_POSITION[dtype])
+    return shares
+
+
 def judge_logits(
     label: str, got: Array, truth: Array, honest: Sequence[Array], dtype: str, *, row: int | None = None
 ) -> Finding:

@@ -10,6 +10,7 @@ computes them again (`verify`), with the functions of this room.
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections import Counter
@@ -219,6 +220,25 @@ def precision(content: Mapping[str, Any]) -> Precision | None:
     # Rows that hold no numbers, or have another shape, have no error to speak of.
     none = any(made["outcome"] == State.FAIL and not made["figures"] for made in numbers)
     return Precision(claimed=claimed, found="" if none else numerics.found(ratio, claimed), ratio=ratio)
+
+
+def share(made: Entry, dtype: str) -> float | None:
+    """How much of its bound a case uses: the largest of three figures over its bound; above 1 it fails.
+
+    Args:
+        made: element of `checks`. dtype: that the candidate claims.
+
+    Returns:
+        None for a case that measured no row of numbers; NaN where what came are no numbers.
+    """
+    from llmasos_conformance import numerics
+
+    figures = made["figures"]
+    bounds = {"ratio": numerics.KAPPA_RMS, "position": numerics.KAPPA_POSITION, "peak": numerics.KAPPA_MAX}
+    if not bounds.keys() <= figures.keys():
+        return None
+    shares = [float(figures[name]) / bound[dtype] for name, bound in bounds.items()]
+    return max(shares, key=lambda value: math.inf if math.isnan(value) else value)
 
 
 # ── projections: for people and for CI, made from a statement whose bytes were verified ──────────────────────────────

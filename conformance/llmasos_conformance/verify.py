@@ -35,7 +35,9 @@ from llmasos_conformance.reasons import MALFORMED, NOT_CONFORMANT, POLICY, REASO
 from llmasos_conformance.verdict import HONEST_UNITS, Verdict, emulated_in
 
 if TYPE_CHECKING:
+    from llmasos_conformance.engine import Bench
     from llmasos_conformance.probes import Given
+    from llmasos_conformance.suite import Suite
 
 RUNGS = ("integrity", "signer", "suite", "evidence", "re-judged")
 SKEW = timedelta(seconds=300)
@@ -588,21 +590,11 @@ class _Climb:
         return mine
 
     def _rejudge_all(self, place: Path) -> None:
-        from llmasos_conformance import adapters, engine, reference, suite, wire
-        from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Replay
-        from llmasos_conformance.checks import registry
-        from llmasos_conformance.probes import Library
+        from llmasos_conformance import engine, suite
+        from llmasos_conformance.candidate import EvidenceMismatch
 
-        loaded, seed = suite.load(self.own.suites), self.predicate["run"]["seed"]
-        description = wire.parse_description(self.predicate["candidate"], "the report")
-        probes = Library(place, seed, self._bundle_at_hand(place))
-        bench = engine.Bench(
-            suite=loaded,
-            checks=registry(),
-            candidate=Candidate(Replay(()), description, probes),
-            reference=reference.connect(description.claims, probes, adapters.connect),
-            seed=seed,
-        )
+        loaded = suite.load(self.own.suites)
+        bench = bench_of(self.predicate, loaded, place, self._bundle_at_hand(place))
         records = {record.case: record for record in self.records}
         for number, made in enumerate(self.checks):
             if self.on_case is not None:
@@ -640,6 +632,30 @@ class _Climb:
                 )
         if self.on_case is not None:
             self.on_case(len(self.checks), len(self.checks))
+
+
+def bench_of(predicate: Mapping[str, Any], loaded: Suite, place: Path, bundle: Given | None = None) -> Bench:
+    """What asks the questions of a verified report again: the run's seed and models, and the reference installed here.
+
+    Args:
+        loaded: the very suite of the run. place: for the models; it has to outlive the bench.
+        bundle: that the report is about, where it is about one.
+    """
+    from llmasos_conformance import adapters, engine, reference, wire
+    from llmasos_conformance.candidate import Candidate, Replay
+    from llmasos_conformance.checks import registry
+    from llmasos_conformance.probes import Library
+
+    seed = predicate["run"]["seed"]
+    description = wire.parse_description(predicate["candidate"], "the report")
+    probes = Library(place, seed, bundle)
+    return engine.Bench(
+        suite=loaded,
+        checks=registry(),
+        candidate=Candidate(Replay(()), description, probes),
+        reference=reference.connect(description.claims, probes, adapters.connect),
+        seed=seed,
+    )
 
 
 def _texts(value: Any) -> None:

@@ -80,16 +80,30 @@ def judge_hidden(given: Given, asked: Asked, reference: Reference) -> Finding:
             message = f"hidden[{i}] has shape {list(state.shape)}, {list(due.shape)} was due"
             return failed(message, expected=list(due.shape), got=list(state.shape))
     spreads = [float(np.std(due)) or 1.0 for due in truth]
-
-    def stacked(states: Sequence[Array]) -> Array:
-        """States one behind the other, each in units of its spread; [(N + 1) · T, D]."""
-        return np.concatenate([state / state.dtype.type(spread) for state, spread in zip(states, spreads, strict=True)])
-
     finding = numerics.judge_logits(
-        "hidden", stacked(got), stacked(truth), [stacked(order) for order in honest], reference.claims.dtype
-    )
+        "hidden", _stacked(got, spreads), _stacked(truth, spreads), [_stacked(order, spreads) for order in honest],
+        reference.claims.dtype,
+    )  # fmt: skip
     T = len(asked["ids"])
     return told(finding, f"{len(truth)} states of {T} positions, one behind the other, each in units of its spread")
+
+
+def _stacked(states: Sequence[Array], spreads: Sequence[float]) -> Array:
+    """States one behind the other, each in units of its spread; [(N + 1) · T, D]."""
+    return np.concatenate([state / state.dtype.type(spread) for state, spread in zip(states, spreads, strict=True)])
+
+
+def shares_hidden(given: Given, asked: Asked, reference: Reference) -> Array | None:
+    """[N + 1, T] how much of its bound each position of each state uses; None where shapes differ."""
+    truth, honest = reference.look(given["probe"], "hidden_states", asked["ids"], **asked["beside"])
+    if [state.shape for state in asked["hidden"]] != [due.shape for due in truth]:
+        return None
+    spreads = [float(np.std(due)) or 1.0 for due in truth]
+    shares = numerics.by_position(
+        _stacked(asked["hidden"], spreads), _stacked(truth, spreads), [_stacked(order, spreads) for order in honest],
+        reference.claims.dtype,
+    )  # fmt: skip
+    return None if shares is None else shares.reshape(len(truth), -1)
 
 
 def _each(label: str, got: Sequence[Array], truth: Sequence[Array], honest: Sequence[Any], dtype: str) -> Finding:
@@ -222,6 +236,19 @@ def judge_attention(given: Given, asked: Asked, reference: Reference) -> Finding
     flat = [[_flat(array) for array in order] for order in honest]
     got, due = [_flat(array) for array in asked["weights"]], [_flat(array) for array in truth]
     return _each("attention", got, due, flat, reference.claims.dtype)
+
+
+def shares_attention(given: Given, asked: Asked, reference: Reference) -> list[Array | None] | None:
+    """Per layer [H, T], how much of its bound each row of weights uses; None where shapes differ."""
+    truth, honest = _truth_of_attention(given, asked, reference)
+    if _shapes(asked["weights"], truth):
+        return None
+    made = []
+    for i, (weights, due) in enumerate(zip(asked["weights"], truth, strict=True)):
+        orders = [_flat(order[i]) for order in honest]
+        shares = numerics.by_position(_flat(weights), _flat(due), orders, reference.claims.dtype)
+        made.append(None if shares is None else shares.reshape(weights.shape[:2]))
+    return made
 
 
 def _flat(weights: Array) -> Array:

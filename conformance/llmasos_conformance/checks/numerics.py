@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmasos_conformance import numerics
 from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.rows import LENGTH, PROBE, against_truth, draw_ids, told, vocabulary
 from llmasos_conformance.inputs import sequence, shuffled
@@ -70,6 +71,15 @@ def judge_agrees(given: Given, asked: Asked, reference: Reference) -> Finding:
             for row, got in rows
         ]
     )
+
+
+def shares_agrees(given: Given, asked: Asked, reference: Reference) -> list[Array | None]:
+    """Per row [T], how much of its bound each position uses; see `numerics.by_position`."""
+    made = []
+    for ids, got in zip(asked["rows"], asked["logits"], strict=True):
+        truth, honest = reference.logits(given["probe"], ids), reference.honest_logits(given["probe"], ids)
+        made.append(numerics.by_position(got, truth, honest, reference.claims.dtype))
+    return made
 
 
 check(

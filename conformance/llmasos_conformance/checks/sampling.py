@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -198,12 +199,52 @@ def _came_short(given: Given, calls: Sequence[tuple[str, str]]) -> Finding | Non
     return None
 
 
+def _fresh(given: Given, calls: Sequence[tuple[str, str]]) -> list[Text]:
+    """Texts that had not come before, word for word."""
+    place = {letter: i for i, letter in enumerate(letters_of(given)[0])}
+    prompts = {text: prompt for prompt, text in reversed(calls)}  # the first call of each text
+    return [
+        ([place[x] for x in prompts[text]], [place[x] for x in text]) for text in dict.fromkeys(t for _, t in calls)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How often each letter came, and how often the law that is due lets it come behind what came before it.
+
+    Attributes:
+        came: [K] counts. due: [K] expected counts, given each token's predecessors; both add up to the same.
+    """
+
+    letters: str
+    came: Float64
+    due: Float64
+
+
+def tally(given: Given, calls: Sequence[tuple[str, str]]) -> Tally | None:
+    """What came, beside what was due; None where a text holds what the model never says.
+
+    It shows what a test decided, and decides nothing: the test looks at every token behind its predecessor.
+    """
+    letters, rows = letters_of(given)
+    if set("".join(text for _, text in calls)) - set(letters):
+        return None
+    options, K, texts = settings(given)[0], len(letters), _fresh(given, calls)
+    came, due = np.zeros(K), np.zeros(K)
+    table = None if laws.looks_back(options) else laws.table_of(rows, options)
+    for prompt, tokens in texts:
+        came += np.bincount(tokens, minlength=K)
+        before = [*prompt[-1:], *tokens[:-1]]
+        if table is not None:
+            due += table[before].sum(axis=0)
+        else:
+            due += laws.of_text(rows, options, prompt, tokens).sum(axis=0)
+    return Tally(letters=letters, came=came, due=due)
+
+
 def tried(given: Given, calls: Sequence[tuple[str, str]]) -> laws.Verdict:
     """The test of all that came; texts that came before are left out."""
-    place = {letter: i for i, letter in enumerate(letters_of(given)[0])}
-    fresh = {text: prompt for prompt, text in reversed(calls)}  # the first call of each text
-    texts = [([place[x] for x in fresh[text]], [place[x] for x in text]) for text in dict.fromkeys(t for _, t in calls)]
-    return laws.decide(ratios(given, texts), given["alpha"], given["beta"])
+    return laws.decide(ratios(given, _fresh(given, calls)), given["alpha"], given["beta"])
 
 
 def judge_drawn(given: Given, asked: Asked, reference: Reference) -> Finding:
