@@ -55,6 +55,37 @@ def write(out: Path, pages: Mapping[str, str], about: Mapping[str, Any], generat
     return sorted(files)
 
 
+def write_one(out: Path, text: str, generator: str) -> None:
+    """Write a single page.
+
+    Args:
+        out: a file that is not there yet, or a page that the same command made.
+
+    Raises:
+        ReportError: something else lies there, or it cannot be written.
+    """
+    try:
+        if out.is_symlink() or (out.exists() and not _made_by(out, generator)):
+            raise ReportError("there is something already that this command did not make", where=out,
+                              hint="give a new file with --out")  # fmt: skip
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+            made = Path(temporary) / "made"
+            made.write_text(text, encoding="utf-8", newline="\n")
+            made.replace(out)
+    except OSError as error:
+        raise ReportError(f"cannot write the page here: {obstacle(error, out.parent)}", where=out,
+                          hint="choose another place with --out") from error  # fmt: skip
+
+
+def _made_by(page: Path, generator: str) -> bool:
+    """Whether a file is a page of a command, by what its head says."""
+    if not page.is_file():
+        return False
+    with page.open("rb") as file:
+        return f'<meta name="generator" content="{generator}"/>'.encode() in file.read(4096)
+
+
 def _swap(made: Path, target: Path, old: Path) -> None:
     """Give `made` the name of `target`; what had it is kept until that has worked."""
     if target.exists():

@@ -27,16 +27,12 @@ from llmasos_conformance.coverage import Standing, Table
 from llmasos_conformance.errors import SuiteError
 from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el, join, listing, sentence
+from llmasos_conformance.pages.order import in_order
 from llmasos_conformance.pages.words import LANGUAGES, LEVELS, VERDICTS
 from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES
 from llmasos_conformance.standard.words import CAPABILITIES_ZH, TEXTS, WORDS
 from llmasos_conformance.suite import Case, Requirement, Suite, Withdrawal
 
-ORDER = (
-    "format", "loading", "tokenizers", "text", "api", "generation", "gumbel", "numerics", "attention", "llama", "bert",
-    "transformer", "state", "contracts", "inside", "interchange", "metrics",
-)  # fmt: skip
-"""Chapters in the order in which one reads; others follow by name."""
 GENERATOR = "llmasos standard"
 RESERVED = frozenset({"index", "checks"})
 MARKS: Mapping[str, str] = {
@@ -54,8 +50,7 @@ def chapters(loaded: Suite) -> list[str]:
     """
     for name in sorted(RESERVED & loaded.chapters.keys()):
         raise SuiteError(f"a chapter cannot be called {name!r}; the page of that name is taken", hint="rename its file")
-    rank = {name: number for number, name in enumerate(ORDER)}
-    return sorted(loaded.chapters, key=lambda name: (rank.get(name, len(ORDER)), name))
+    return in_order(loaded.chapters)
 
 
 def address(loaded: Suite, name: str, lang: str = "en") -> str:
