@@ -49,7 +49,7 @@ def isolated(*words, cwd=None):
 
 COMMANDS = [
     *("certify", "verify", "keygen", "list", "explain", "doctor", "generate", "new", "inspect", "demo"),
-    *("standard", "coverage", "import", "agreement", "export", "evaluate", "show", "diff", "gate"),
+    *("standard", "coverage", "import", "agreement", "export", "evaluate", "show", "board", "diff", "gate"),
 ]
 
 

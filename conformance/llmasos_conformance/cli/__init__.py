@@ -97,6 +97,7 @@ for _command in (
     certifying.keygen,
     certifying.demo,
     showing.show,
+    showing.board,
     releasing.diff,
     releasing.gate,
     explaining.list_,
