@@ -56,7 +56,8 @@ NOW = datetime.now(UTC) + timedelta(hours=1)
 HOSTILE = "<script>alert('x')</script>\"&amp; </style> مرحبا"
 CASES = [
     "numerics.small-embedding", "numerics.plain", "attention.order", "sampling.top-k-then-top-p", "sampling.top-k",
-    "sampling.presence", "inside.hidden.plain", "inside.attention.weights", "api.temperature.zero-ties",
+    "sampling.presence", "numerics.silent-positions", "inside.hidden.plain", "inside.attention.weights",
+    "api.temperature.zero-ties",
 ]  # fmt: skip
 ADAPTER = f"""
 from dataclasses import replace
@@ -95,6 +96,16 @@ def of_class(page_: ET.Element, name: str) -> list[ET.Element]:
 # ── one run ──
 
 
+def certified(adapter: str, out: Path, root: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """`llmasos certify` as a user runs it."""
+    command = [
+        sys.executable, "-m", "llmasos_conformance.cli", "certify", "--adapter", adapter, "--out", str(out),
+        "--seed", "7", "--suites", str(root / "suites"), "--key", str(root / "keys" / "key.pem"), "--json", *more,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(isolation.roots()), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A directory of reports: one of a faulty candidate, signed by a key that the trust file names."""
@@ -103,13 +114,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
     suite.freeze("tiny", directory=root / "suites", requires=["load_model", "forward"], match=CASES)
     policy.keygen(root / "keys", owner="acme", now=NOW - timedelta(days=30))
     (root / "adapter.py").write_text(ADAPTER, encoding="utf-8")
-    command = [
-        sys.executable, "-m", "llmasos_conformance.cli", "certify", "--adapter", f"{root / 'adapter.py'}:candidate",
-        "--profile", "tiny", "--suites", str(root / "suites"), "--key", str(root / "keys" / "key.pem"), "--seed", "7",
-        "--out", str(root / "reports" / "a" / "one"), "--json",
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(isolation.roots()), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    address = f"{root / 'adapter.py'}:candidate"
+    done = certified(address, root / "reports" / "a" / "one", root, "--profile", "tiny")
     assert done.returncode == 1, done.stderr
     loaded = suite.load(root / "suites")
     own = verify.Installed.here(root / "suites")
@@ -131,6 +137,18 @@ def looked(world: Any) -> tuple[Read, views.View]:
     found, shown = board.look(world.report, "one", by)
     assert shown is not None
     return found, shown
+
+
+@pytest.fixture(scope="module")
+def released(world: Any) -> Any:
+    """A report about a model of one's own, and the model."""
+    model = world.root / "model"
+    words_ = ["new", str(model), "--architecture", "GPT-3", "--vocab-size", "260", "--width", "16", "--layers", "1"]
+    assert cli.run([*words_, "--seed", "7"]) == 0
+    out = world.root / "released"
+    done = certified("reference:float32/split-k", out, world.root, "--bundle", str(model), "--profile", "bundle/gpt")
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(report=out, model=model)
 
 
 # ── outcomes that are made up ──
@@ -549,7 +567,21 @@ def test_a_report_about_a_model_names_it_and_its_command_asks_for_it() -> None:
     assert "8" * 64 in said(by_id(root, "evidence"))
 
 
-def test_what_the_adapter_adds_is_marked(looked: tuple[Read, views.View]) -> None:
+def test_a_report_about_a_model_is_drawn_with_the_model_and_not_without(by: board.Verifier, released: Any) -> None:
+    found, shown = board.look(released.report, "r", by, bundle=released.model)
+    assert shown is not None
+    assert shown.seen is not None
+    (curve,) = shown.seen.curves
+    (made,) = [each for each in found.predicate["checks"] if each["id"] == curve.case]
+    most = max(share for share in curve.shares if share is not None)
+    assert most == pytest.approx(float(made["figures"]["position"]) / numerics.KAPPA_POSITION["float32"], rel=0.01)
+    _, without = board.look(released.report, "r", by)
+    assert without is not None
+    assert (without.seen, without.unseen) == (None, "unseen bundle")
+    assert "--bundle DIR" in said(by_id(tree(board.one(found, without, "en", LOADED.digest)), "numbers"))
+
+
+def test_what_the_adapter_adds_is_marked() -> None:
     made = outcome("api.temperature.zero-ties", emulated=("generate_text",))
     root = tree(rendered(reading(made, emulated={"generate_text": "a <loop>"})))
     assert "api.temperature.zero-ties*" in said(by_id(root, "requirements"))

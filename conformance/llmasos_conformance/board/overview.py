@@ -22,12 +22,15 @@ from llmasos_conformance.board.page import (
 from llmasos_conformance.board.reading import Read
 from llmasos_conformance.board.views import Chapter, View
 from llmasos_conformance.board.words import MARKS, TEXTS
+from llmasos_conformance.canonical import clean
 from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el
 from llmasos_conformance.pages.order import in_order
 from llmasos_conformance.pages.words import LANGUAGES
 from llmasos_conformance.verdict import State
 
+NAME = 60
+"""Characters of a candidate's name and version in a row; the page of its report has all of them."""
 TOLD = 12
 """Failures of one report that stand here; the page of the report has all of them."""
 JUDGED = (State.PASS, State.FAIL, State.ERROR, State.INCONCLUSIVE)
@@ -66,7 +69,10 @@ def overview(
 def _who(file: str, view: View) -> list[Any]:
     """A report by its candidate, and the way to its page."""
     name, version = view.who
-    return [el("a", foreign(f"{name} {version}"), href=file), el("small", view.read.predicate["suite"]["profile"])]
+    return [
+        el("a", foreign(clean(f"{name} {version}", NAME)), href=file),
+        el("small", view.read.predicate["suite"]["profile"]),
+    ]
 
 
 def _runs(views: Mapping[str, View], speech: Speech) -> list[Html]:

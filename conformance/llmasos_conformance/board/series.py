@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmasos_conformance import engine, evidence, report, verify
-from llmasos_conformance.checks import Asked, Given, inside, numerics, sampling
+from llmasos_conformance.checks import Asked, Given, beside, inside, numerics, sampling
 from llmasos_conformance.protocol import Array
 from llmasos_conformance.verdict import State
 
@@ -124,38 +124,44 @@ def chosen(checks: Iterable[report.Entry], loaded: Suite, kinds: Iterable[str], 
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _by_position(rows: Iterable[Array | None]) -> tuple[str, list[Array], int]:
-    measured = [row for row in rows if row is not None]
-    return "position", measured, len(measured)
+def _by_position(rows: Iterable[Array | None]) -> tuple[str, list[Array]]:
+    return "position", [row for row in rows if row is not None]
 
 
-def _agrees(given: Given, asked: Asked, reference: Reference) -> list[tuple[str, list[Array], int]]:
-    return [_by_position(numerics.shares_agrees(given, asked, reference))]
+def _positions(
+    shares: Callable[[Given, Asked, Any], list[Array | None]],
+) -> Callable[[Given, Asked, Any], list[tuple[str, list[Array]]]]:
+    """Along positions, for a check whose answers are rows of logits."""
+    return lambda given, asked, reference: [_by_position(shares(given, asked, reference))]
 
 
-def _hidden(given: Given, asked: Asked, reference: Reference) -> list[tuple[str, list[Array], int]]:
+def _hidden(given: Given, asked: Asked, reference: Reference) -> list[tuple[str, list[Array]]]:
     shares = inside.shares_hidden(given, asked, reference)
-    return [] if shares is None else [("layer", [shares.max(axis=1)], 1), ("position", [shares.max(axis=0)], 1)]
+    return [] if shares is None else [("layer", [shares.max(axis=1)]), ("position", [shares.max(axis=0)])]
 
 
-def _attention(given: Given, asked: Asked, reference: Reference) -> list[tuple[str, list[Array], int]]:
+def _attention(given: Given, asked: Asked, reference: Reference) -> list[tuple[str, list[Array]]]:
     layers = inside.shares_attention(given, asked, reference)
     if layers is None:
         return []
     worst = np.array([np.nan if layer is None else layer.max() for layer in layers])
-    return [("layer", [worst], 1), _by_position(None if layer is None else layer.max(axis=0) for layer in layers)]
+    return [("layer", [worst]), _by_position(None if layer is None else layer.max(axis=0) for layer in layers)]
 
 
-CURVES: Mapping[str, Callable[[Given, Asked, Any], list[tuple[str, list[Array], int]]]] = {
-    "agrees-with-reference": _agrees, "hidden-states": _hidden, "attention-weights": _attention,
-}  # fmt: skip
-"""Check -> along what its answers are drawn, rows of shares, and how many."""
+CURVES: Mapping[str, Callable[[Given, Asked, Any], list[tuple[str, list[Array]]]]] = {
+    "agrees-with-reference": _positions(numerics.shares_agrees),
+    "altered-weights": _positions(numerics.shares_altered),
+    "row-agrees": _positions(beside.shares_row_agrees),
+    "hidden-states": _hidden,
+    "attention-weights": _attention,
+}
+"""Check -> along what its answers are drawn, and rows of shares."""
 
 
 def _curves(bench: Bench, case: Case, record: Record) -> list[tuple[str, Shares, int]]:
     found: dict[str, list[Array]] = {}
     for asked in engine.asked_again(bench, case, evidence.exchanges(record)):
-        for along, rows, _ in CURVES[case.check](case.given, asked, bench.reference):
+        for along, rows in CURVES[case.check](case.given, asked, bench.reference):
             found.setdefault(along, []).extend(rows)
     return [(along, envelope(rows), len(rows)) for along, rows in found.items() if rows]
 

@@ -35,7 +35,7 @@ from llmasos_conformance.checks.rows import (
     told,
 )
 from llmasos_conformance.inputs import sequence, shuffled
-from llmasos_conformance.numerics import judge_logits, worst
+from llmasos_conformance.numerics import by_position, judge_logits, worst
 from llmasos_conformance.protocol import Array, Encoding
 from llmasos_conformance.reference import PLURAL
 from llmasos_conformance.verdict import Finding
@@ -236,6 +236,16 @@ def judge_row_agrees(given: Given, asked: Asked, reference: Reference) -> Findin
     probe = given["probe"]
     rows = zip(asked["rows"], asked["logits"], strict=True)
     return worst([true_row(reference, probe, row, got, when=f"{probe}, {row.shown}") for row, got in rows])
+
+
+def shares_row_agrees(given: Given, asked: Asked, reference: Reference) -> list[Array | None]:
+    """Per row [T], how much of its bound each position uses; see `numerics.by_position`."""
+    made = []
+    for row, got in zip(asked["rows"], asked["logits"], strict=True):
+        truth = reference.logits(given["probe"], row.ids, row.beside)
+        honest = reference.honest_logits(given["probe"], row.ids, row.beside)
+        made.append(by_position(got, truth, honest, reference.claims.dtype))
+    return made
 
 
 check(

@@ -140,6 +140,13 @@ def judge_altered(given: Given, asked: Asked, reference: Reference) -> Finding:
     return against_truth(reference, bundle, asked["ids"], asked["logits"], when=f"{given['probe']} with {changed}")
 
 
+def shares_altered(given: Given, asked: Asked, reference: Reference) -> list[Array | None]:
+    """[T] how much of its bound each position of the one row uses; see `numerics.by_position`."""
+    bundle = altered(reference.probes, given["probe"], given["factor"])
+    truth, honest = reference.logits(bundle, asked["ids"]), reference.honest_logits(bundle, asked["ids"])
+    return [numerics.by_position(asked["logits"], truth, honest, reference.claims.dtype)]
+
+
 check(
     "altered-weights",
     ask_altered,
