@@ -621,6 +621,25 @@ def test_without_a_trust_file_the_signature_checks_and_the_signer_is_unknown(wor
     assert "acme (vendor)" not in text
 
 
+def test_a_run_that_nobody_signed_is_shown_as_that_and_listed_as_not_verified(
+    world: Any, by: board.Verifier, tmp_path: Path, llmasos: Any
+) -> None:
+    shutil.copytree(world.report, tmp_path / "r" / "one")
+    envelope = tmp_path / "r" / "one" / report.ENVELOPE_NAME
+    payload = signing.open_envelope(envelope.read_bytes()).payload
+    (tmp_path / "r" / "one" / report.STATEMENT_NAME).write_bytes(payload)
+    envelope.unlink()
+    found, shown = board.look(tmp_path / "r" / "one", "one", by)
+    assert found.standing is Standing.UNSIGNED
+    root = tree(board.one(found, shown, "en", LOADED.digest))
+    assert "not verified: nobody signed it" in said(by_id(root, "verdict"))
+    assert "nobody signed this run" in said(by_id(root, "numbers"))
+    made = board.board(tmp_path / "r", by)
+    assert (len(made.shown), [each.name for each in made.refused]) == (0, ["one"])
+    assert HOSTILE not in said(tree(made.pages["en/index.html"]))
+    assert llmasos("show", tmp_path / "r" / "one", "--suites", world.root / "suites")[0] == 1
+
+
 def test_a_key_that_may_not_speak_about_it_is_a_policy_that_is_not_met(world: Any, by: board.Verifier) -> None:
     narrow = replace(world.trust, keys=tuple(replace(key, profiles=frozenset({"other"})) for key in world.trust.keys))
     found, shown = board.look(world.report, "one", replace(by, trust=narrow))

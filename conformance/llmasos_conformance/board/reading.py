@@ -1,6 +1,6 @@
 """Reports on a disk become what one may say of them: which were verified, how far, and why others were not.
 
-What a report that does not verify says is not read any further: nobody knows whether it is what was written.
+What a report that does not verify says is not handed on: it may not be what was written, or not what it says.
 """
 
 from __future__ import annotations

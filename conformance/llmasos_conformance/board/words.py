@@ -134,10 +134,10 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "not proven": "What is not proven",
         "not verified": "Not verified",
         "not verified said": (
-            "What these reports say is not shown: nobody knows whether it is what was written. A reason code is "
-            "explained by llmasos explain."
+            "What these reports say is not shown, because they do not verify. A reason code is explained by "
+            "llmasos explain."
         ),
-        "refused said": "What the report says is not shown: nobody knows whether it is what was written.",
+        "refused said": "What the report says is not shown, because it does not verify.",
         "where": "Where",
         "why": "Why",
         "runs": "Runs",
@@ -267,8 +267,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "notes": "注意",
         "not proven": "未能证明之事",
         "not verified": "未通过核验",
-        "not verified said": "这些报告的内容不予显示：无人知道它是否原来所写。原因代码可用 llmasos explain 查看。",
-        "refused said": "报告的内容不予显示：无人知道它是否原来所写。",
+        "not verified said": "这些报告未通过核验，其内容不予显示。原因代码可用 llmasos explain 查看。",
+        "refused said": "报告未通过核验，其内容不予显示。",
         "where": "位置",
         "why": "原因",
         "runs": "运行",
