@@ -154,8 +154,8 @@ def _wrong(file: str, view: View, speech: Speech) -> Html:
     left = len(all_of_them) - TOLD
     name, version = view.who
     cause = None
-    if view.causes:
-        first = view.causes[0]
+    if view.together.found:
+        first = view.together.found[0]
         cause = el("p", speech["causes"], speech[":"], el("b", first.requirement), " ",
                    speech.both(view.sentences.get(first.requirement, {})))  # fmt: skip
     return el(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from llmasos_conformance import __version__, coverage, verify
+from llmasos_conformance import __version__, causes, coverage, verify
 from llmasos_conformance.board import drawing
 from llmasos_conformance.board.reading import Read, Standing
 from llmasos_conformance.board.series import Curve, Histogram
@@ -242,22 +243,26 @@ def _rungs(speech: Speech, which: Iterable[str]) -> Html | None:
 
 
 def _causes(view: View, speech: Speech) -> list[Html] | None:
-    if not view.causes:
-        return None
-    items = [_cause(cause, view, speech) for cause in view.causes]
-    rest = None
-    if view.unexplained:
-        names = [el("a", el("code", case), href=f"#fail.{case}") for case in view.unexplained[:OPEN]]
-        more = f" … ({len(view.unexplained)})" if len(view.unexplained) > OPEN else ""
-        rest = el("p", speech["unexplained"], speech[":"], join(names, ", "), more)
-    made = [el("p", speech["causes said"], class_="about"), el("ol", items, class_="causes")]
-    return made if rest is None else [*made, rest]
+    together = view.together
+    made = [el("p", line) for line in causes.told(replace(together, found=[], rest=[]), {}, speech.lang)]
+    if not together.found:
+        return made or None
+    items = [_cause(cause, view, speech) for cause in together.found]
+    made += [el("p", speech["causes said"], class_="about"), el("ol", items, class_="causes")]
+    if together.rest:
+        names = [el("a", el("code", case), href=f"#fail.{case}") for case in together.rest[:OPEN]]
+        more = f" … ({len(together.rest)})" if len(together.rest) > OPEN else ""
+        made.append(el("p", speech["unexplained"], speech[":"], join(names, ", "), more))
+    return made
 
 
 def _cause(cause: Cause, view: View, speech: Speech) -> Html:
-    count, alike = len(cause.explains), f"{cause.likeness:.2f}"
-    said = speech["explains one"].format(alike) if count == 1 else speech["explains"].format(count, alike)
-    bugs = [speech.english(f"{row.bug} ({row.source})", tag="li") for row in cause.bugs]
+    count = len(cause.explains)
+    said = speech["explains one"] if count == 1 else speech["explains"].format(count)
+    bugs = [
+        el("li", f"{same:.0%} ", speech.english(f"{row.bug} ({row.source})", tag="span"))
+        for row, same in zip(cause.bugs, cause.same, strict=True)
+    ]
     return el(
         "li", el("p", el("b", cause.requirement), " ", speech.both(view.sentences.get(cause.requirement, {}))),
         el("p", said), el("ul", bugs),
@@ -272,7 +277,7 @@ def _failures(view: View, speech: Speech) -> list[Any]:
     if not view.groups:
         return [el("p", speech["failures none"])]
     count, spent = view.failures, 0
-    first = {cause.begin[0] for cause in view.causes}
+    first = {cause.begin[0] for cause in view.together.found}
     said = speech["failures said one"] if count == 1 else speech["failures said"].format(count)
     intro = [said, " ", speech["address"]]
     if "bundle" in view.read.predicate:

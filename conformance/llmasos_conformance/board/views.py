@@ -21,7 +21,7 @@ from llmasos_conformance.verdict import State
 if TYPE_CHECKING:
     from llmasos_conformance.board.reading import Read
     from llmasos_conformance.board.series import Seen
-    from llmasos_conformance.causes import Cause
+    from llmasos_conformance.causes import Reading
     from llmasos_conformance.report import Entry, Precision
     from llmasos_conformance.suite import Suite
 
@@ -93,7 +93,8 @@ class View:
     Attributes:
         grade: the largest share of a bound among the cases of numbers (NUM-…); None where none measured a row.
         precision: claimed and found, or None. took: seconds from start to end of the run.
-        causes, unexplained: see `report.likely_causes`. known: whether the suite of the run is the one installed.
+        together: the failures, read together; see `report.read_together`.
+        known: whether the suite of the run is the one installed.
         seen: what is drawn of the evidence; None where it cannot be, for the reason `unseen`.
     """
 
@@ -103,8 +104,7 @@ class View:
     took: int
     chapters: Sequence[Chapter]
     groups: Sequence[Group]
-    causes: Sequence[Cause]
-    unexplained: Sequence[str]
+    together: Reading
     sentences: Mapping[str, Both]
     known: bool
     seen: Seen | None = None
@@ -131,13 +131,14 @@ def view(read: Read, loaded: Suite, seen: Seen | None = None, unseen: str = "") 
     predicate, content = read.predicate, read.content
     assert content is not None
     checks = predicate["checks"]
-    found, rest = report.likely_causes(content)
+    together = report.read_together(content)
+    first = [each.requirement for each in together.found]
     dtype = predicate["candidate"]["claims"]["dtype"]
     sentences = {name: each.sentence for name, each in loaded.requirements.items()}
     return View(
         read=read, precision=report.precision(content), grade=grade(checks, dtype), took=_took(predicate["run"]),
-        chapters=_chapters(checks, loaded, dtype), groups=_groups(checks, loaded, [each.requirement for each in found]),
-        causes=found, unexplained=rest, sentences=sentences, known=predicate["suite"]["digest"] == loaded.digest,
+        chapters=_chapters(checks, loaded, dtype), groups=_groups(checks, loaded, first),
+        together=together, sentences=sentences, known=predicate["suite"]["digest"] == loaded.digest,
         seen=seen, unseen=unseen, counts=_counts(checks),
     )  # fmt: skip
 
@@ -233,7 +234,10 @@ def _bugs(entries: Iterable[Entry]) -> list[str]:
     """Known bugs that fail these cases of a requirement, in words."""
     told = [
         bug for made in entries if made["outcome"] == State.FAIL
-        for bug in causes.bugs_of(made["id"], made["requirement"])
+        for bug in causes.fitting_bugs(
+            made["id"], made["requirement"], made.get("message", ""),
+            {name: float(text) for name, text in made["figures"].items()},
+        )
     ]  # fmt: skip
     return list(dict.fromkeys(told))[: causes.NAMED]
 

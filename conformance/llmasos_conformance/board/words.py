@@ -39,13 +39,13 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "run said": "{} to {}, {} s with everything around it",
         "outcomes": "Outcomes",
         "of which emulated": "{} used behaviour that the adapter adds, marked with *",
-        "causes": "Likely causes",
+        "causes": "What the failures have in common",
         "causes said": (
-            "Failures are compared with those of known bugs; those that resemble one stand together. No verdict rests "
-            "on it."
+            "Failures are compared with those of known bugs; those that resemble one stand together, with how many of "
+            "the failures are the same. No verdict rests on it."
         ),
-        "explains": "Explains {} failures, which are those of known bugs (likeness {}):",
-        "explains one": "Explains 1 failure, which is that of known bugs (likeness {}):",
+        "explains": "Would explain {} failures. They resemble those of known bugs:",
+        "explains one": "Would explain 1 failure. It resembles that of known bugs:",
         "begin": "Begin with",
         "unexplained": "Explained by no known bug",
         "failures": "Not right",
@@ -187,10 +187,13 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "run said": "{} 至 {}，连同其余开销共 {} 秒",
         "outcomes": "结果",
         "of which emulated": "其中 {} 个用到适配器附加的行为，以 * 标出",
-        "causes": "可能的原因",
-        "causes said": "将未通过的用例与已知缺陷的失败方式相比较，相似者归在一起。任何结论都不以此为据。",
-        "explains": "可解释 {} 个未通过的用例；其失败方式与已知缺陷相似（相似度 {}）：",
-        "explains one": "可解释 1 个未通过的用例；其失败方式与已知缺陷相似（相似度 {}）：",
+        "causes": "这些失败的共同之处",
+        "causes said": (
+            "将未通过的用例与已知缺陷的失败方式相比较，相似者归在一起，并注明相同的未通过用例所占比例。"
+            "任何结论都不以此为据。"
+        ),
+        "explains": "若是如此，可解释 {} 个未通过的用例。其失败方式类似以下已知缺陷：",
+        "explains one": "若是如此，可解释 1 个未通过的用例。其失败方式类似以下已知缺陷：",
         "begin": "先看",
         "unexplained": "没有已知缺陷能解释",
         "failures": "未达要求之处",

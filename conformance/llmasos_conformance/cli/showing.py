@@ -42,7 +42,6 @@ def read_report(path: Path, *, trust_file: Path | None, unverified: bool, suites
     return reading.believed(found, unverified=unverified)
 
 
-
 @click.command(short_help="Show a report, as a page or in a form that CI reads.", epilog=_CODES)
 @click.argument("path", type=click.Path(path_type=Path), metavar="REPORT")
 @click.option("--html", is_flag=True, help="write a page that needs no script and no network")
@@ -179,7 +178,7 @@ def _say(found: Read, shown: View | None, lang: str) -> None:
             say(f"{failure.state} {failure.case}: {failure.message}")
         if len(outcomes) > _MOST:
             say(f"… {len(outcomes) - _MOST}")
-        for line in causes.told(shown.read_together, shown.sentences, lang):
+        for line in causes.told(shown.together, shown.sentences, lang):
             say(line)
         say(report.headline(found.content), bold=True)
         if shown.precision is not None:
