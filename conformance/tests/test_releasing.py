@@ -538,7 +538,7 @@ def test_every_form_of_an_unverified_report_says_so(world, llmasos, form):
 def test_a_form_that_does_not_exist_or_a_place_that_cannot_be_written_is_a_usage_error(world, llmasos):
     path = world.report("a")
     assert llmasos("show", path, "--format", "excel")[0] == 2
-    code, _, err = llmasos("show", path, "--out", world.root / "none" / "made")
+    code, _, err = llmasos("show", path, "--format", "ctrf", "--out", world.root / "none" / "made")
     assert code == 2
     assert "cannot write" in err
     assert llmasos("show", world.root / "nothing")[0] == 2

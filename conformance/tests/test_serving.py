@@ -354,6 +354,10 @@ def test_an_adapter_that_cannot_be_loaded_is_not_served(tmp_path):
 
 
 def test_ctrl_c_ends_a_server(adapter, serve):
-    url = serve(adapter)
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is deaf to it
+    try:
+        url = serve(adapter)
+    finally:
+        signal.signal(signal.SIGINT, heard)
     serve.processes[url].send_signal(signal.SIGINT)
     assert serve.processes[url].wait(20) == 130
