@@ -92,7 +92,11 @@ def read(
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise KnownFailuresError(f"cannot read the known failures: {error.strerror}", where=path) from error
+        raise KnownFailuresError(
+            f"cannot read the known failures: {error.strerror}",
+            where=path,
+            hint="`llmasos show REPORT --format known-failures --out FILE` writes one to begin with",
+        ) from error
     document = strictyaml.read(raw, str(path), strictyaml.validator(schema("known-failures")))
     problems = list(document.problems)
     entries: dict[str, KnownFailure] = {}
