@@ -20,7 +20,7 @@ import numpy as np
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.graphs import making
-from llmasos_conformance.protocol import Array, Claims, Description, Generation, Refusal
+from llmasos_conformance.protocol import Array, Claims, Description, Generation
 
 try:
     import onnxruntime_genai
@@ -158,21 +158,17 @@ class Session:
         self.logits = self.extend(ids)
 
     def extend(self, ids: Sequence[int]) -> Array:
-        self._check()
+        kit.still_open(self._generator)
         new = kit.check_ids(self._model.config, ids, held=len(self._ids))
         self.logits = appended(self._generator, new)
         self._ids += new
         return self.logits
 
     def fork(self) -> Session:
-        self._check()
+        kit.still_open(self._generator)
         twin = Session(self._model, self._ids)
         twin.logits = twin.logits[-len(self.logits) :]
         return twin
 
     def close(self) -> None:
         self._generator = None
-
-    def _check(self) -> None:
-        if self._generator is None:
-            raise Refusal("invalid_argument", "the session is closed")

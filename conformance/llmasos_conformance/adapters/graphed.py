@@ -222,7 +222,7 @@ class Session:
         self.logits = self.extend(ids)
 
     def extend(self, ids: Sequence[int]) -> Array:
-        feed = self._open()
+        feed = kit.still_open(self._feed)
         new = kit.check_ids(self._config, ids, held=self._length)
         mask = np.ones((1, self._length + len(new)), np.int64)
         logits, self._feed = self._graphs.step(feed, np.array([new]), mask)
@@ -231,18 +231,13 @@ class Session:
         return self.logits
 
     def fork(self) -> Session:
-        self._open()
+        kit.still_open(self._feed)
         twin = object.__new__(Session)
         twin.__dict__.update(self.__dict__)
         return twin
 
     def close(self) -> None:
         self._feed = None
-
-    def _open(self) -> Feed:
-        if self._feed is None:
-            raise Refusal("invalid_argument", "the session is closed")
-        return self._feed
 
 
 class Decoder(kit.KitModel):
@@ -321,8 +316,8 @@ class EncoderDecoder(Decoder, kit.KitEncoderDecoder):
 
     def _source(self, sources: Sequence[Any]) -> tuple[Array, Array]:
         """Sources as one tensor, with their mask."""
-        if any(source is None for source in sources):
-            raise Refusal("invalid_argument", "a Transformer reads a source for each row")
+        for source in sources:
+            kit.require_beside(source=source)
         return padded([kit.check_ids(self.config, source) for source in sources], self._side)
 
     def _start(self, prompts: Rows) -> tuple[Feed, Array, Array]:

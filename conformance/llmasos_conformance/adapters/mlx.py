@@ -20,7 +20,7 @@ import numpy as np
 
 from llmasos_conformance.adapters import kit
 from llmasos_conformance.errors import AddressError
-from llmasos_conformance.protocol import Array, Claims, Description, Generation, Refusal
+from llmasos_conformance.protocol import Array, Claims, Description, Generation
 
 try:
     import mlx.core as mx
@@ -185,25 +185,20 @@ class Session:
         self.logits = self.extend(ids)
 
     def extend(self, ids: Sequence[int]) -> Array:
-        held = self._open()
+        held = kit.still_open(self._cache)
         new = kit.check_ids(self._config, ids, held=self._length)
         self.logits = numbers(self._model(mx.array([new]), cache=held))[0]
         self._length += len(new)
         return self.logits
 
     def fork(self) -> Session:
-        held = self._open()
+        held = kit.still_open(self._cache)
         twin = object.__new__(Session)
         twin.__dict__.update(self.__dict__, _cache=copy.deepcopy(held))
         return twin
 
     def close(self) -> None:
         self._cache = None
-
-    def _open(self) -> Any:
-        if self._cache is None:
-            raise Refusal("invalid_argument", "the session is closed")
-        return self._cache
 
 
 def numbers(values: Any) -> Array:

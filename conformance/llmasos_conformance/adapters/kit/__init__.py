@@ -40,6 +40,7 @@ from llmasos_conformance.adapters.kit.requests import (
     known_ids,
     refuse_beside,
     require_beside,
+    still_open,
 )
 from llmasos_conformance.adapters.kit.tensors import initialise, refuse_large, tensor_shapes
 from llmasos_conformance.adapters.kit.text import KitTokenizer
@@ -68,6 +69,7 @@ __all__ = [
     "refuse_large",
     "require_beside",
     "shaped",
+    "still_open",
     "tensor_shapes",
     "top_logprobs",
 ]

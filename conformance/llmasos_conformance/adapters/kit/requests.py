@@ -7,12 +7,15 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from llmasos_conformance.adapters.kit.text import utf8
 from llmasos_conformance.protocol import Refusal
+
+Held = TypeVar("Held")
+"""What a session of a runtime is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +204,17 @@ def _below(size: int, values: Any, what: str) -> list[int]:
     for i, value in enumerate(values):
         allow(_whole(value) and 0 <= value < size, f"{what}[{i}]", value)
     return [int(value) for value in values]
+
+
+def still_open(held: Held | None) -> Held:
+    """What a session holds of its runtime.
+
+    Raises:
+        Refusal: invalid_argument, for None: the session was closed.
+    """
+    if held is None:
+        raise Refusal("invalid_argument", "the session is closed")
+    return held
 
 
 def require_beside(**given: Any) -> None:

@@ -93,8 +93,7 @@ class Session:
         self.logits = self.extend(ids)
 
     def extend(self, ids: Sequence[int]) -> Array:
-        if self._cache is None:
-            raise Refusal("invalid_argument", "the session is closed")
+        kit.still_open(self._cache)
         new = kit.check_ids(self._config, ids, held=self._length)
         given = {self._name: torch.tensor([new]), **self._fixed, **behind(self._module, self._cache)}
         with torch.inference_mode():
@@ -104,8 +103,7 @@ class Session:
         return logits
 
     def fork(self) -> Session:
-        if self._cache is None:
-            raise Refusal("invalid_argument", "the session is closed")
+        kit.still_open(self._cache)
         twin = object.__new__(Session)
         twin.__dict__.update(self.__dict__, _cache=copy.deepcopy(self._cache))
         return twin
