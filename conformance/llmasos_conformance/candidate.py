@@ -318,6 +318,30 @@ class LoadedSession:
         self._link.ask("close", {"session": self._name})
 
 
+class HostedModel:
+    """The one model that a candidate serves by its own choice. What came is kept as it came; judges read it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def ask(self, api: str, request: Params) -> Answer:
+        """Status, type and body of what a request was answered with.
+
+        Args:
+            api: "completions" or "chat". request: the body without the model's name.
+        """
+        return self._link.ask(api, {"request": dict(request)})
+
+    def together(self, api: str, requests: Sequence[Params]) -> list[Answer]:
+        """The same for several requests at once."""
+        asked = [{"over": api, "request": dict(request)} for request in requests]
+        return list(self._link.ask("together", {"requests": asked})["answers"])
+
+    def template(self, messages: Sequence[Params]) -> Answer:
+        """What messages become before the model reads them, as the server shows it."""
+        return self._link.ask("template", {"request": {"messages": [dict(each) for each in messages]}})
+
+
 @dataclass(slots=True)
 class Candidate:
     """What a question may talk to.
@@ -341,6 +365,11 @@ class Candidate:
         bundle = self.probes.get(probe) if isinstance(probe, str) else probe
         self.link.ask("load_model", {"bundle": bundle.digest}, path=str(bundle.path))
         return LoadedModel(self.link, bundle.digest)
+
+    @property
+    def hosted(self) -> HostedModel:
+        """The model that nobody loads."""
+        return HostedModel(self.link)
 
     def bleu(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]], **options: Any) -> float:
         """Score of texts or lists of tokens, each against one or more."""

@@ -28,7 +28,8 @@ class Mishap:
 
     Attributes:
         id: its name. sentence: "en"/"zh" -> what goes wrong.
-        over: "stdio", "http", "both" or "python". when: "start", "call" or "between". frames: the peer offers them.
+        over: "stdio", "http", "both", "openai" or "python". when: "start", "call" or "between".
+        frames: the peer offers them.
         ask: which question meets it. limit: seconds that the question has, None for plenty.
         does: steps of the peer. outcome: of the question. next: outcome of the question behind it, or "".
         gone: the peer does not come back. told: texts of which one stands in what a person reads.
@@ -110,7 +111,7 @@ _PAGE: Mapping[str, Mapping[str, str]] = {
         "connection, nothing is asked twice. Behind each fault the candidate is started or reached anew, and the next "
         "question is answered as if nothing had been.",
         "head": "| what goes wrong | over | outcome | state of the case | what is told |",
-        "stdio": "stdio", "http": "HTTP", "both": "both", "python": "in process",
+        "stdio": "stdio", "http": "HTTP", "both": "both", "python": "in process", "openai": "OpenAI-style",
         "address": "no run, exit code 4", "died": "fail", "malformed": "fail", "raised": "fail", "timeout": "error",
         "protocol": "error", "transport": "error", "refusal": "as the case asks: fail where an answer was due",
         "answer": "as the answer is", "or": " or ", "next": ", then {}",
@@ -124,7 +125,7 @@ _PAGE: Mapping[str, Mapping[str, str]] = {
         "候选实现自身的行为，以及已到达的回答的内容，则计入：*fail*。任何等待都不超过时限，我们启动的进程不会比其连接活得更久，"
         "任何问题都不会提两次。每次故障之后，候选实现会被重新启动或重新连接，下一个问题照常得到回答。",
         "head": "| 问题 | 传输 | 结果 | 用例状态 | 所告知的内容 |",
-        "stdio": "stdio", "http": "HTTP", "both": "两者", "python": "进程内",
+        "stdio": "stdio", "http": "HTTP", "both": "两者", "python": "进程内", "openai": "类 OpenAI",
         "address": "不运行，退出码 4", "died": "fail", "malformed": "fail", "raised": "fail", "timeout": "error",
         "protocol": "error", "transport": "error", "refusal": "视用例而定：应有回答时为 fail",
         "answer": "视回答而定", "or": " 或 ", "next": "，随后为 {}",

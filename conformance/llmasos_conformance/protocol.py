@@ -35,15 +35,26 @@ capability is tested in full.
     perplexity      perplexity(ids, stride)                          {"perplexity": number, None if infinite,
                                                                      "tokens": N}
 
-Two capabilities need no model. Their methods belong to the adapter itself:
+Some capabilities need no model that was loaded. Their methods belong to the adapter itself:
 
     capability      method of the adapter object                     returns
     bleu            bleu(hypotheses, references, **options)          number from 0 to 1
     rouge           rouge(hypotheses, references)                    {"mean": scores, "segments": [scores, …]}
+    completions     completions(request)                             what came, see below
+    chat            chat(request)                                    what came
+    template        template(request)                                what came: the text or ids that messages become
+    concurrent      together(requests)                               a list of what came, of requests made at once
+    echo choices    options echo and n of completions and chat
 
 Hypotheses are S texts, or for BLEU also lists of tokens; references are S lists of one or more of the same. `scores`
 has the four kinds of ROUGE, each {"precision": number, "recall": number, "f1": number}. Options of `bleu` are tokenize,
 max_order, smoothing, smoothing_value, effective_order and fold_case; `docs/metrics.md` says what each does.
+
+Who declares `completions` or `chat` serves a model of his own choice behind an API like OpenAI's, and needs no
+`load_model`. `request` is the body of such a request without `model`, and what came of it is kept as it came, refusals
+of the server too: {"status": of HTTP, "type": content type without parameters, "body": text}. A request with
+`"stream": true` has the events as its body. stream, stop, seed, logprobs, top_k, top_p, min_p and the penalties are
+then parameters of that API.
 
 What depends on the architecture: a decoder (GPT-3, Llama) continues what it is given. A Transformer reads it as source
 and writes the target; its `forward` takes `sources=`, a source per row, and its `open` and `score` take `source=`, and
@@ -107,6 +118,12 @@ CAPABILITIES: Mapping[str, str] = {
     "bleu": "BLEU of hypotheses against references",
     "rouge": "ROUGE of hypotheses against references",
     "window": "attention that sees the nearest keys alone, where the document says so",
+    "completions": "an API like OpenAI's completions, of a model that nobody loads",
+    "chat": "an API like OpenAI's chat completions, of a model that nobody loads",
+    "echo": "completions that begin with the prompt",
+    "choices": "several continuations of one prompt",
+    "concurrent": "several requests at once",
+    "template": "what messages become before a model reads them",
 }
 """The closed vocabulary of capabilities, versioned with the protocol."""
 

@@ -7,6 +7,7 @@ same `id` and either `result` or `error`.
                 little-endian bytes, row-major
     logprobs    of one generated token: [{"id": 17, "logprob": -0.25}, …]; null stands for what no number can say
     perplexity  {"perplexity": 17.5, "tokens": 8}; null for an infinite one
+    reply       of an API: {"status": 200, "type": "application/json", "body": "…"}, the body as it came
     segment     of a metric: a text, or a list of tokens; references are a list of segments for each hypothesis
     refusal     error -32000 with data {"refusal": a code of protocol.REFUSAL_CODES}
     exception   error -32000 with data {"raised": "ValueError"}
@@ -560,6 +561,10 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
     "perplexity": ("model", "ids"),
     "bleu": ("hypotheses", "references"),
     "rouge": ("hypotheses", "references"),
+    "completions": ("request",),
+    "chat": ("request",),
+    "template": ("request",),
+    "together": ("requests",),
 }
 """Required members of each method's params; `batch` is a list of id lists, sent under the name `ids`."""
 
@@ -630,6 +635,14 @@ def _check_param(role: str, value: Any, name: str) -> None:
             _ids(row, f"{name}[{i}]", LOWEST_ID)
     elif role == "learning_rate":
         _json(name, value)
+    elif role == "request":
+        _request(value, name)
+    elif role == "requests":
+        for i, entry in enumerate(_items(value, name)):
+            members = _members(entry, f"{name}[{i}]", ("over", "request"))
+            if members["over"] not in ("completions", "chat"):
+                _wrong(f"{name}[{i}].over", members["over"], "'completions' or 'chat'")
+            _request(members["request"], f"{name}[{i}].request")
     elif role in ("text", "prompt"):
         _text(value, role)
     elif role == "hypotheses":
@@ -649,6 +662,14 @@ def _segments(value: Any, where: str) -> None:
         else:
             for k, token in enumerate(_items(segment, f"{where}[{i}]")):
                 _text(token, f"{where}[{i}][{k}]")
+
+
+def _request(value: Any, where: str) -> None:
+    """A body: any name, any JSON value."""
+    if not isinstance(value, Mapping):
+        _wrong(where, value, "an object")
+    for name, item in value.items():
+        _json(f"{where}.{_text(name, where, MAX_HANDLE, 1)}", item)
 
 
 def _json(where: str, value: Any, depth: int = 8) -> None:
@@ -918,6 +939,26 @@ def _bleu(_: Params | None, answer: Any) -> Answer:
     return {"score": _number(_members(answer, "answer", ("score",))["score"], "score")}
 
 
+def _came(_: Params | None, answer: Any) -> Answer:
+    return _reply(answer, "answer")
+
+
+def _reply(value: Any, where: str) -> Answer:
+    """What an API said, as it came; whether it says what it should is the judge's to see."""
+    members = _members(value, where, ("status", "type", "body"))
+    return {
+        "status": _integer(members["status"], f"{where}.status", 100, 599),
+        "type": _text(members["type"], f"{where}.type", MAX_HANDLE),
+        "body": _text(members["body"], f"{where}.body"),
+    }
+
+
+def _came_together(params: Params | None, answer: Any) -> Answer:
+    replies = _items(_members(answer, "answer", ("answers",))["answers"], "answers")
+    _count("answers", "entries", len(replies), None if params is None else params["requests"])
+    return {"answers": [_reply(reply, f"answers[{i}]") for i, reply in enumerate(replies)]}
+
+
 def _rouge(params: Params | None, answer: Any) -> Answer:
     members = _members(answer, "answer", ("mean", "segments"))
     segments = _items(members["segments"], "segments")
@@ -967,6 +1008,10 @@ _ANSWERS: Mapping[str, Callable[[Params | None, Any], Answer]] = {
     "perplexity": _surprised,
     "bleu": _bleu,
     "rouge": _rouge,
+    "completions": _came,
+    "chat": _came,
+    "template": _came,
+    "together": _came_together,
 }
 
 

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from llmasos_conformance import errors, mishaps, wire
-from llmasos_conformance.adapters import connect, web
+from llmasos_conformance.adapters import connect, hosted, web
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.candidate import FAULTS
 from llmasos_conformance.canonical import schema
@@ -124,7 +124,11 @@ right, spelled, act = COMMON["right"], COMMON["spelled"], COMMON["act"]
 class Server:
     """A server that does a fault once, and is right before and after it."""
 
-    def __init__(self, mishap):
+    armed = False
+    """Whether the fault may come now, where it is not for the start."""
+
+    def __init__(self, mishap, kind):
+        self.kind = kind
         self.mishap, self.fresh, self.acted, self.over = mishap, True, threading.Event(), threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
@@ -138,7 +142,7 @@ class Server:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=Conversation(self, connection).run, daemon=True).start()
+            threading.Thread(target=self.kind(self, connection).run, daemon=True).start()
 
     def stop(self):
         self.over.set()
@@ -242,6 +246,46 @@ class Conversation:
         self.server.acted.set()
 
 
+REPLY = json.dumps(
+    {
+        "id": "1", "object": "text_completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "text": "a", "finish_reason": "length", "logprobs": None}],
+    }
+)  # fmt: skip
+
+
+class Chat(Conversation):
+    """One connection of a server with an API like OpenAI's, which accepts whatever it is asked."""
+
+    def one(self):
+        first = self.rest.readline()
+        if not first:
+            return False
+        head = [first.decode()]
+        while (line := self.rest.readline().decode()) not in ("\r\n", ""):
+            head.append(line)
+        self.server.paths.add(first.split()[1].decode())
+        self.server.heads.append("".join(head))
+        self.rest.read(next(int(line.split(":")[1]) for line in head if line.startswith("Content-Length")))
+        plan, server, armed = self.server.mishap, self.server, self.server.armed
+        if server.fresh and (plan.when == "start" or (armed and plan.when == "call")):
+            server.fresh = False
+            self.act()
+            return True
+        self.http({}, 0, "", False)
+        if server.fresh and armed and plan.when == "between":
+            server.fresh = False
+            self.act()
+        return True
+
+    def act(self):
+        steps = json.dumps(self.server.mishap.does).replace("<reply>", REPLY.replace('"', '\\"'))
+        act(self, json.loads(steps), 2, "tokenize", False)
+
+    def http(self, what, number, method, frames):
+        super().http({"body": REPLY, **what}, 2, "tokenize", frames)
+
+
 class Peer:
     """A peer of either kind, and how to connect it."""
 
@@ -251,11 +295,16 @@ class Peer:
     def connect(self, limit):
         """A connection; describing itself may take `limit` seconds where the fault is there."""
         starting = limit if self.mishap.when == "start" else PLENTY_S
-        if self.over == "http":
-            self.server = Server(self.mishap)
+        if self.over in ("http", "openai"):
+            self.server = Server(self.mishap, Chat if self.over == "openai" else Conversation)
             if self.mishap.when == "start" and self.mishap.does[0] == {"close": "listener"}:
                 self.server.stop()
-            return connect(f"{self.server.url}#token=TOKEN_OF_TEST", timeout_s=limit, start_timeout_s=starting)
+            address = f"{self.server.url}#token=TOKEN_OF_TEST"
+            if self.over == "openai":
+                address = f"openai:{address}&model=m"
+            made = connect(address, timeout_s=limit, start_timeout_s=starting)
+            self.server.armed = True
+            return made
         (self.place / "peer.py").write_text(PEER + PROCESS, encoding="utf-8")
         plan = [self.mishap.does, self.mishap.when, self.mishap.frames, self.mishap.ask == "long"]
         (self.place / "plan.json").write_text(json.dumps(plan))
@@ -290,6 +339,8 @@ def peer(tmp_path, monkeypatch):
     monkeypatch.setattr(wire, "MAX_LINE", 2**20)
     monkeypatch.setattr(web, "RETURN_S", 0.2)
     monkeypatch.setattr(web, "PAUSE_S", 0.05)
+    monkeypatch.setattr(hosted, "RETURN_S", 0.2)
+    monkeypatch.setattr(hosted, "PAUSE_S", 0.05)
     monkeypatch.setenv("TOKEN_OF_TEST", TOKEN)
     yield make
     for each in made:
@@ -335,7 +386,7 @@ def met(outcome, action):
 CASES = [
     pytest.param(each, over, id=f"{over}:{each.id}")
     for each in EVERY
-    if each.over != "python"
+    if each.over not in ("python", "openai")
     for over in (("stdio", "http") if each.over == "both" else (each.over,))
 ]
 
@@ -382,6 +433,41 @@ def test_a_fault_has_the_outcome_that_is_written(mishap, over, peer, tmp_path, m
     if other.server:
         assert other.server.paths == {"/"}
         assert all(f"Authorization: Bearer {TOKEN}\r\n" in head for head in other.server.heads)
+
+
+def completed(connection):
+    return connection.call("completions", {"request": {"prompt": "a", "max_tokens": 1}})
+
+
+@pytest.mark.parametrize("mishap", [each for each in EVERY if each.over == "openai"], ids=lambda each: each.id)
+def test_a_fault_of_a_hosted_model_has_the_outcome_that_is_written(mishap, peer):
+    other, limit = peer(mishap, "openai"), mishap.limit or PLENTY_S
+    started = time.monotonic()
+    if mishap.outcome == "address":
+        said = met("address", lambda: other.connect(limit))
+        assert any(text in said for text in mishap.told), said
+        assert time.monotonic() - started < limit + SLACK_S
+        assert TOKEN not in said
+        return
+    with other.connect(limit) as connection:
+        if mishap.when == "between":
+            assert completed(connection)["body"] == REPLY
+            other.wait_for_the_fault(None)
+        started = time.monotonic()
+        said = met(mishap.outcome, lambda: completed(connection))
+        assert time.monotonic() - started < limit + SLACK_S
+        assert any(text in said for text in mishap.told), said
+        assert TOKEN not in said
+        connection._timeout = PLENTY_S
+        if mishap.gone:
+            with pytest.raises(AddressError):
+                connection.restart()
+            return
+        if mishap.outcome not in LIVES:
+            connection.restart()
+        assert completed(connection)["body"] == REPLY
+    assert other.server.paths <= {"/v1/completions", "/apply-template", "/tokenize"}
+    assert all(f"Authorization: Bearer {TOKEN}\r\n" in head for head in other.server.heads)
 
 
 @pytest.mark.parametrize("mishap", [each for each in EVERY if each.over == "python"], ids=lambda each: each.id)

@@ -44,6 +44,7 @@ CUBE = wire.encode(np.arange(8, dtype=np.float64).reshape(2, 2, 2))
 VECTOR = wire.encode(np.arange(3, dtype=np.float32))
 MODEL, SESSION = {"model": "m1"}, {"session": "s1"}
 ROUGE_SCORES = {name: {"precision": 1, "recall": 0.5, "f1": 2 / 3} for name in ROUGE}
+REPLY = {"status": 200, "type": "application/json", "body": '{"é": 1}'}
 CONVERSATIONS = {
     "describe": (
         {},
@@ -94,6 +95,13 @@ CONVERSATIONS = {
     "rouge": (
         {"hypotheses": ["a"], "references": [["a", "b"]]},
         {"mean": ROUGE_SCORES, "segments": [ROUGE_SCORES]},
+    ),
+    "completions": ({"request": {"prompt": "é", "stop": ["a"], "seed": None}}, REPLY),
+    "chat": ({"request": {"messages": [{"role": "user", "content": "é"}], "stream": True}}, REPLY),
+    "template": ({"request": {"messages": []}}, {**REPLY, "status": 404, "type": "text/plain"}),
+    "together": (
+        {"requests": [{"over": "completions", "request": {"prompt": "a"}}, {"over": "chat", "request": {}}]},
+        {"answers": [REPLY, REPLY]},
     ),
 }
 JUNK = [

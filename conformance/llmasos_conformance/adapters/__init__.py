@@ -6,6 +6,8 @@ pkg.mod:attr            an importable object
 ./file.py:attr          an object in a file
 cmd:./program --flag    a process that speaks the protocol (see `wire`)
 http://host:port/path   a server that speaks it; #token=VARIABLE behind it names what holds its bearer token
+openai:http://host:port/v1#model=NAME&token=VARIABLE
+                        a server with an API like OpenAI's, whose model nobody loads; `address.Endpoint` has the options
 @profile                `adapter` of [profiles.NAME] in llmasos.toml or [tool.llmasos.profiles.NAME] in pyproject.toml
 """
 

@@ -24,9 +24,10 @@ from importlib.metadata import entry_points
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from llmasos_conformance.errors import AddressError
+from llmasos_conformance.protocol import CAPABILITIES, DETERMINISM, DTYPES
 
 GROUP = "llmasos.adapters"
 
@@ -48,6 +49,33 @@ _NAME = re.compile(r"[\w.-]+")
 _LIST = "llmasos list --adapters"
 
 
+OPENAI = "openai:"
+APIS = ("completions", "chat")
+_MODEL = re.compile(r"[!-~]{1,200}")
+_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What an `openai:` address says of a hosted model behind its `#`, as `name=value` joined by `&`; %26 is a `&`.
+
+    Attributes:
+        model: its name in requests. api: which of APIS is judged.
+        offers: capabilities, joined by `+`, that it is held to beside those that are found by asking.
+        dtype, determinism: what it claims. The coarsest dtype stands where nothing is said: nothing here measures it.
+        region: where it runs, if that makes a difference. weights: SHA-256 that is claimed for its weights, or "".
+    """
+
+    model: str
+    api: str = "completions"
+    offers: tuple[str, ...] = ()
+    dtype: str = "bfloat16"
+    determinism: str = "D1"
+    region: str = ""
+    weights: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where an address leads.
@@ -57,6 +85,7 @@ class Target:
         command: argument vector of a process; empty for Python objects and servers.
         scheme, host, port, path: of a server; host is empty for everything else.
         token: name of the environment variable that holds its bearer token, or "".
+        endpoint: of a hosted model behind an API like OpenAI's; None for everything else.
         module: dotted name, or path of a .py file. attribute: dotted name in it. argument: for its maker, or "".
         roots: directories that an interpreter needs on its path to import it.
     """
@@ -72,11 +101,28 @@ class Target:
     port: int = 0
     path: str = ""
     token: str = ""
+    endpoint: Endpoint | None = None
 
     @property
     def canonical(self) -> str:
         """An address of the object that needs neither names nor a directory."""
         return f"{self.module}:{self.attribute}"
+
+    @property
+    def url(self) -> str:
+        """Of a server, in one form only: the port always there, no slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.path.rstrip('/')}"
+
+    def descriptor(self) -> dict[str, str] | None:
+        """What names a hosted model; None for everything else. Nothing else of it can be hashed."""
+        if self.endpoint is None:
+            return None
+        said = {"region": self.endpoint.region, "weights": self.endpoint.weights}
+        return {
+            "api": f"openai/{self.endpoint.api}", "url": self.url, "model": self.endpoint.model,
+            **{name: text for name, text in said.items() if text},
+        }  # fmt: skip
 
 
 def known() -> dict[str, str]:
@@ -100,6 +146,8 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
         return check_address(_profile(address, here), here)
     if address.startswith(("http://", "https://")):
         return _server(address)
+    if address.startswith(OPENAI):
+        return _hosted(address)
     if address.startswith("cmd:"):
         return Target(address=address, command=_command(address, here))
     names = known()
@@ -125,7 +173,8 @@ def _nowhere(address: str, name: str, names: Iterable[str], here: Path) -> Addre
         hint = f"{' or '.join(near)}; {_LIST}"
     else:
         hint = _LIST
-    form = "" if _NAME.fullmatch(name) else "; forms are name, pkg.mod:attr, ./file.py:attr, cmd:…, http://…, @profile"
+    forms = "name, pkg.mod:attr, ./file.py:attr, cmd:…, http://…, openai:http://…, @profile"
+    form = "" if _NAME.fullmatch(name) else f"; forms are {forms}"
     looked = f"looked at entry points of {GROUP}, built-in adapters and entry points in {here / 'pyproject.toml'}"
     return AddressError(f"no adapter {name!r:.80}: {looked}{form}", where=address, hint=hint)
 
@@ -167,10 +216,71 @@ def _command(address: str, here: Path) -> tuple[str, ...]:
 
 def _server(address: str) -> Target:
     """A server. What an address says stands in reports, shells and logs, so no secret may be in it."""
-    shown = re.sub("//.*@", "//…@", address.partition("?")[0])
+    parts, port = _url(address)
+    name, _, value = parts.fragment.partition("=")
+    token = _variable(address, parts, value if name == "token" else "") if parts.fragment else ""
+    host, path = parts.hostname or "", parts.path or "/"
+    return Target(address=address, scheme=parts.scheme, host=host, port=port, path=path, token=token)
+
+
+def _hosted(address: str) -> Target:
+    """A hosted model: a URL, and behind its # what has to be known of it."""
+    parts, port = _url(address.removeprefix(OPENAI))
+    if parts.scheme not in ("http", "https"):
+        raise AddressError("behind openai: stands no URL", where=_shown(address), hint=_HOSTED)
+    given: dict[str, str] = {}
+    for part in filter(None, parts.fragment.split("&")):
+        name, equals, value = part.partition("=")
+        if not equals or name in given:
+            raise AddressError(f"{part!r:.60} is no option behind #, or stands twice", where=address, hint=_HOSTED)
+        given[name] = unquote(value)
+    token = _variable(address, parts, given.pop("token")) if "token" in given else ""
+    offers = tuple(sorted(filter(None, given.pop("offers", "").split("+"))))
+    fields = [name for name in Endpoint.__dataclass_fields__ if name != "offers"]
+    for name in given:
+        if name not in fields:
+            near = get_close_matches(name, [*fields, "offers", "token"], 1, 0.5)
+            hint = near[0] if near else ", ".join([*fields, "offers", "token"])
+            raise AddressError(f"no option {name!r:.60} behind #", where=address, hint=hint)
+    endpoint = Endpoint(**{"model": "", **given}, offers=offers)
+    _check_endpoint(address, endpoint)
+    host, path = parts.hostname or "", parts.path or "/v1"
+    return Target(
+        address=address, scheme=parts.scheme, host=host, port=port, path=path, token=token, endpoint=endpoint
+    )  # fmt: skip
+
+
+_HOSTED = "openai:http://127.0.0.1:8000/v1#model=NAME&token=VARIABLE"
+
+
+def _check_endpoint(address: str, endpoint: Endpoint) -> None:
+    for name, value, fits, due in (
+        ("model", endpoint.model, _MODEL.fullmatch(endpoint.model), "the model's name in requests, visible ASCII"),
+        ("api", endpoint.api, endpoint.api in APIS, " or ".join(APIS)),
+        ("dtype", endpoint.dtype, endpoint.dtype in DTYPES, ", ".join(DTYPES)),
+        ("determinism", endpoint.determinism, endpoint.determinism in DETERMINISM, ", ".join(DETERMINISM)),
+        ("region", endpoint.region, not endpoint.region or _PLACE.fullmatch(endpoint.region), "letters, digits, . _ -"),
+        ("weights", endpoint.weights, not endpoint.weights or _DIGEST.fullmatch(endpoint.weights), "64 digits of hex"),
+    ):
+        if not fits:
+            raise AddressError(f"{name}={value!r:.60} behind #; {due} is due", where=address, hint=_HOSTED)
+    for name in endpoint.offers:
+        if name not in CAPABILITIES:
+            near = get_close_matches(name, CAPABILITIES, 3, 0.5) or ["stop", "stream", "seed", "logprobs"]
+            raise AddressError(f"offers={name!r:.60}: no such capability", where=address, hint=" or ".join(near))
+
+
+def _shown(address: str) -> str:
+    """An address without what may be a secret in it."""
+    return re.sub("//.*@", "//…@", address.partition("?")[0])
+
+
+def _url(address: str) -> tuple[SplitResult, int]:
+    """The parts of a URL that may be shown and stored, and its port."""
+    shown = _shown(address)
     try:
         parts = urlsplit(address)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
     except ValueError as error:
         raise AddressError(f"not a URL: {error}", where=shown, hint="http://127.0.0.1:8000") from None
     host = parts.hostname or ""
@@ -179,15 +289,18 @@ def _server(address: str) -> Target:
     if "@" in parts.netloc or parts.query:
         what = "a password or a query has no place in an address, which is shown and stored"
         raise AddressError(what, where=shown, hint="put a token into a variable and name it: …#token=VARIABLE")
-    token = parts.fragment.removeprefix("token=")
-    if parts.fragment and (token == parts.fragment or not re.fullmatch(r"[A-Za-z_]\w*", token)):
+    return parts, port
+
+
+def _variable(address: str, parts: SplitResult, name: str) -> str:
+    """The name of the variable that holds a token, where the way to the server keeps what it holds."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
         what = f"{parts.fragment!r:.60} behind # does not name a variable"
-        raise AddressError(what, where=shown, hint="…#token=VARIABLE, the variable's name and not its value")
-    if token and parts.scheme == "http" and not is_loopback(host):
+        raise AddressError(what, where=_shown(address), hint="…#token=VARIABLE, the variable's name and not its value")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         what = "a token would travel over the network for everybody to read"
-        raise AddressError(what, where=shown, hint="https://…")
-    path = parts.path or "/"
-    return Target(address=address, scheme=parts.scheme, host=host, port=port, path=path, token=token)
+        raise AddressError(what, where=_shown(address), hint="https://…")
+    return name
 
 
 def is_loopback(host: str) -> bool:
@@ -322,7 +435,9 @@ def load(target: Target) -> Any:
         raise AddressError(f"{target.module} has no {target.attribute!r}", where=target.address, hint=hint) from None
     if isinstance(found, type) or not hasattr(found, "describe"):
         found = _make(target, found)
-    missing = [name for name in ("describe", "load_model") if not callable(getattr(found, name, None))]
+    serves = any(callable(getattr(found, name, None)) for name in APIS)  # a model that nobody loads
+    needed = ("describe",) if serves else ("describe", "load_model")
+    missing = [name for name in needed if not callable(getattr(found, name, None))]
     if missing:
         what = f"{type(found).__name__} is no adapter: it has no method {' and no method '.join(missing)}"
         raise AddressError(what, where=target.address, hint="see llmasos_conformance.protocol.Adapter")

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llmasos_conformance.adapters import stdio, web
+from llmasos_conformance.adapters import hosted, stdio, web
 from llmasos_conformance.adapters.address import Target, check_address, load
+from llmasos_conformance.adapters.hosted import Hosted
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.adapters.remote import Remote
 from llmasos_conformance.errors import AddressError
@@ -30,13 +31,13 @@ def connect(
     env: Mapping[str, str] | None = None,
     path: Sequence[str | Path] = (),
     frames: bool = True,
-) -> InProcess | Remote:
+) -> InProcess | Remote | Hosted:
     """Connect a candidate.
 
     Args:
         address: see the package.
         out_of_process: host a Python adapter in an isolated interpreter. `cmd:` addresses always are processes, and
-            `http:` addresses servers, which nobody here starts or ends.
+            `http:` and `openai:` addresses servers, which nobody here starts or ends.
         timeout_s: per call; soft in process.
         start_timeout_s: until a process has described itself; imports of large runtimes take most of it.
         directory: where relative addresses start; default the current one.
@@ -51,6 +52,8 @@ def connect(
     target = check_address(address, directory)
     if target.host:
         limits = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
+        if target.endpoint is not None:
+            return hosted.start(target, _token(target), **limits)
         return web.start(target, _token(target), **limits, frames=frames)
     if not target.command and not out_of_process:
         return InProcess(load(target), address, timeout_s)

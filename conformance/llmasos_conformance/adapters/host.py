@@ -1,6 +1,7 @@
 """Serves any Python adapter on stdio: `python -I host.py ADDRESS [--argument TEXT] [--path DIR]…`
 
-and over HTTP: `python -m llmasos_conformance.adapters.host ADDRESS --http [HOST:]PORT [--token VARIABLE]`.
+and over HTTP: `python -m llmasos_conformance.adapters.host ADDRESS --http [HOST:]PORT [--token VARIABLE]`,
+or one bundle behind an API like OpenAI's: `… ADDRESS --openai [HOST:]PORT --bundle DIR [--name NAME]`.
 
 On stdio, before anything of the vendor's is imported, the real standard streams become private, and what the vendor
 prints, from Python or from C, goes to standard error. The harness runs it by path and not as a module, so that an
@@ -66,8 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--path", action="append", default=[], help="directory to put on the path; may be repeated")
     parser.add_argument("--http", metavar="[HOST:]PORT", help="serve over HTTP, on this machine alone; port 0 is any")
     parser.add_argument("--token", metavar="VARIABLE", default="", help="with --http: who asks shows what it holds")
+    parser.add_argument("--openai", metavar="[HOST:]PORT", help="serve one bundle behind an API like OpenAI's")
+    parser.add_argument("--bundle", metavar="DIR", default="", help="with --openai: the bundle that is served")
+    parser.add_argument("--name", default="bundle", help="with --openai: what requests call the model")
     options = parser.parse_args(arguments)
-    streams = claim_streams() if options.http is None else None
+    streams = claim_streams() if options.http is None and options.openai is None else None
     here = str(Path(__file__).resolve().parents[2])
     sys.path[:0] = [entry for entry in (here, *options.path) if entry not in sys.path]
 
@@ -82,6 +86,10 @@ def main(arguments: list[str] | None = None) -> int:
         return InProcess(adapter, options.address, timeout_s=float("inf"), keeps=False)  # who asks holds the clock
 
     try:
+        if options.openai is not None:
+            from llmasos_conformance.adapters.openai import http
+
+            return http.main(load, options.openai, options.bundle, options.name)
         if streams is None:
             from llmasos_conformance.adapters import serving
 

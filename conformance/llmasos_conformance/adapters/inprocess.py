@@ -78,6 +78,10 @@ class InProcess:
             return wire.describe(self.description)
         if method == "load_model":
             return {"model": self._keep(self._models, "m", _vendor(self._adapter.load_model, params["path"]))}
+        if method in _SERVED:
+            ask = self._method(self._adapter, "adapter", method)
+            value = _vendor(ask, params.get("request", params.get("requests")))
+            return {"answers": value} if method == "together" else value
         if method in _OF_ADAPTER:
             ask = self._method(self._adapter, "adapter", method)
             value = _vendor(ask, params.pop("hypotheses"), params.pop("references"), **params)
@@ -150,6 +154,7 @@ _CAPABILITY: Mapping[str, str] = {
     "fork": "session",
     "close": "session",
     "cross_attention": "attention",
+    "together": "concurrent",
 }
 """Capability of each method that is not called like it."""
 
@@ -168,6 +173,8 @@ _MEMBER: Mapping[str, str] = {
 
 _OF_ADAPTER = frozenset({"bleu", "rouge"})
 """Methods that need no model and belong to the adapter object."""
+_SERVED = frozenset({"completions", "chat", "template", "together"})
+"""The same, of a model that the adapter serves by its own choice."""
 
 
 def _copied(answer: Any) -> Any:
