@@ -67,16 +67,19 @@ class Verdict:
     nearest: int
 
 
-def decide(ratios: Float64, alpha: float, beta: float, blur: float = BLUR) -> Verdict:
+def decide(ratios: Float64, alpha: float, beta: float, blur: float | Float64 = BLUR) -> Verdict:
     """The sequential test of the module's docstring.
 
     Args:
         ratios: [J, n] ln q_j(x_i) - ln p(x_i); +inf where p is 0, -inf where q_j alone is.
-        alpha, beta: error rates, of refusing p and of accepting a q_j. blur: ε per token.
+        alpha, beta: error rates, of refusing p and of accepting a q_j. blur: ε of every token, or [n] of each.
     """
+    paid = np.cumsum(np.broadcast_to(blur, ratios.shape[1:]))
     impossible = np.flatnonzero(np.any(np.isposinf(ratios), axis=0))
     if impossible.size:
-        found = decide(ratios[:, : impossible[0]], alpha, beta, blur)
+        found = decide(
+            ratios[:, : impossible[0]], alpha, beta, np.broadcast_to(blur, ratios.shape[1:])[: impossible[0]]
+        )
         if found.decision is not Decision.UNDECIDED:
             return found
         nearest = int(np.argmax(ratios[:, impossible[0]]))
@@ -85,7 +88,6 @@ def decide(ratios: Float64, alpha: float, beta: float, blur: float = BLUR) -> Ve
     if n == 0:
         return Verdict(Decision.UNDECIDED, 0, 0.0, 0)
     walk = np.cumsum(ratios, axis=1)
-    paid = blur * np.arange(1, n + 1)
     against = _log_mean_exp(walk) - paid  # [n]
     accepted = np.all(-walk - paid >= -math.log(beta), axis=0)
     refused = against >= -math.log(alpha)

@@ -221,6 +221,17 @@ def test_what_one_of_the_others_never_gives_speaks_against_that_one_alone():
     assert laws.decide(laws.ratios_of(table, [never], [0], [1]), 1e-11, 1e-6).decision is Decision.ACCEPTED
 
 
+def test_what_a_token_may_be_off_by_is_paid_for_by_that_token():
+    walk = np.full((1, 60), 0.5)
+    assert laws.decide(walk, 1e-11, 1e-6, 0.25) == laws.decide(walk, 1e-11, 1e-6, np.full(60, 0.25))
+    early, late = np.zeros(60), np.zeros(60)
+    early[0], late[-1] = 1.0, 1.0
+    ats = [laws.decide(walk, 1e-11, 1e-6, blur).at for blur in (0.0, late, early)]
+    assert ats == [51, 51, 53]  # 0.5 n reaches ln 1e11 = 25.3, or one more
+    walk[0, 50] = math.inf
+    assert laws.decide(walk, 1e-11, 1e-6, early).at == 51
+
+
 def test_no_tokens_decide_nothing():
     assert laws.decide(np.empty((2, 0)), 0.1, 0.1) == laws.Verdict(Decision.UNDECIDED, 0, 0.0, 0)
 

@@ -196,20 +196,20 @@ class Hosted:
 # ── what it can do ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 PLAIN: Mapping[str, Mapping[str, Any]] = {
-    "completions": {"prompt": "One, two, three,", "max_tokens": 1, "temperature": 0},
-    "chat": {"messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 1, "temperature": 0},
+    "completions": {"prompt": "One, two, three,", "max_tokens": 1},
+    "chat": {"messages": [{"role": "user", "content": "One, two, three,"}], "max_tokens": 1},
 }
 """A request that every server answers, by API."""
 
 OWN: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "completions": {
-        "stop": {"stop": ["\u2042"]}, "stream": {"stream": True}, "seed": {"seed": 7}, "top_p": {"top_p": 0.9},
-        "logprobs": {"logprobs": 2}, "echo": {"echo": True}, "choices": {"n": 2},
+        "stop": {"stop": ["⁂"]}, "stream": {"stream": True}, "seed": {"seed": 7}, "top_p": {"top_p": 0.9},
+        "logprobs": {"logprobs": 2}, "echo": {"echo": True}, "choices": {"n": 2, "temperature": 1},
         "frequency_penalty": {"frequency_penalty": 0.5}, "presence_penalty": {"presence_penalty": 0.5},
     },
     "chat": {
-        "stop": {"stop": ["\u2042"]}, "stream": {"stream": True}, "seed": {"seed": 7}, "top_p": {"top_p": 0.9},
-        "logprobs": {"logprobs": True, "top_logprobs": 2}, "choices": {"n": 2},
+        "stop": {"stop": ["⁂"]}, "stream": {"stream": True}, "seed": {"seed": 7}, "top_p": {"top_p": 0.9},
+        "logprobs": {"logprobs": True, "top_logprobs": 2}, "choices": {"n": 2, "temperature": 1},
         "frequency_penalty": {"frequency_penalty": 0.5}, "presence_penalty": {"presence_penalty": 0.5},
     },
 }  # fmt: skip

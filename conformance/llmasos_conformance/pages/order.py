@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 ORDER = (
     "format", "loading", "tokenizers", "text", "api", "generation", "gumbel", "numerics", "attention", "llama", "bert",
-    "transformer", "state", "contracts", "inside", "interchange", "metrics",
+    "transformer", "state", "contracts", "inside", "interchange", "metrics", "hosted",
 )  # fmt: skip
 """Chapters in the order in which one reads; others follow by name."""
 

@@ -1,0 +1,910 @@
+"""What a hosted model states of its tokens, and whether it samples by that.
+
+The model is nobody's here, so nothing says what its probabilities should be. But they have to be probabilities, the
+same ones wherever the same place is asked about, and the ones that tokens are drawn by: `stated-drawn` is an exact test
+of the tokens that came against the law that the very answer states for them.
+
+Of a law only the likeliest tokens are known. A temperature changes their probabilities among each other in a way that
+the rest has no part in, so a draw is judged by the law among the listed ones, given that it is one of them; of the rest
+no law is asked. Listed are one less than were asked for, because servers put the chosen token into the list in
+different ways.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmasos_conformance import laws
+from llmasos_conformance.checks import Asked, Given, check, replies
+from llmasos_conformance.checks.hosted import (
+    API,
+    TOKENS,
+    alike,
+    certain,
+    claims_at_least,
+    greedy,
+    judge,
+    open_case,
+    request,
+    said,
+    states,
+    unrepeatable,
+    words,
+)
+from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Token
+from llmasos_conformance.laws import Decision
+from llmasos_conformance.numerics import UNIT_ROUNDOFF, worst
+from llmasos_conformance.verdict import Finding, State, failed, passed
+
+if TYPE_CHECKING:
+    from llmasos_conformance.candidate import Candidate
+    from llmasos_conformance.inputs import Draw
+
+Float64 = npt.NDArray[np.float64]
+
+MOST = 5
+"""Of the likeliest tokens as many as are asked for: no server offers fewer, and the API's completions no more."""
+LISTED = MOST - 1
+FLAT = 2.0**-12
+"""What a stated logprob may be off by, beside the rounding of its dtype: a softmax in float32 over logits up to 2⁹, and
+three decimals."""
+
+
+def slack(dtype: str, logprob: float) -> float:
+    """What a logprob may be off by where it is computed in float32 and written in the claimed dtype."""
+    return FLAT + UNIT_ROUNDOFF[dtype] * abs(logprob)
+
+
+def dtype_of(candidate: Candidate) -> str:
+    return candidate.description.claims.dtype
+
+
+def neutral(candidate: Candidate) -> dict[str, Any]:
+    """Filters that are offered, switched off: servers have defaults of their own for them."""
+    off = {"top_p": 1, "top_k": 0, "min_p": 0}
+    return {name: value for name, value in off.items() if name in candidate.description.capabilities}
+
+
+def stated(choice: Choice) -> tuple[Token, ...]:
+    """The tokens of a choice that was asked for them."""
+    if choice.tokens is None:
+        raise Broken("logprobs were asked for and accepted, and none came")
+    return choice.tokens
+
+
+def ambiguous(text: str) -> bool:
+    """Whether a token's text may stand for more than one token: a part of a character, or nothing."""
+    return not text or REPLACEMENT in text or text.startswith("bytes:")
+
+
+# ── form ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_form(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Logprobs have the form of the API: for each token its own, and as many of the likeliest as were asked for.
+
+    Varies: the prompt.
+    """
+    asked = greedy(given["api"], words(draw, 5), given["tokens"], **states(given["api"], given["count"]))
+    return {"answer": candidate.hosted.ask(given["api"], asked)}
+
+
+@judge
+def judge_form(given: Given, asked: Asked) -> Finding:
+    reply = replies.read(given["api"], asked["answer"])
+    tokens = stated(reply.choices[0])
+    raw = reply.parts[0]["choices"][0]["logprobs"]
+    findings = [_form(given["api"], raw)]
+    if not tokens:
+        findings.append(failed("no token is stated of a text that has some"))
+    for i, token in enumerate(tokens):
+        if token.logprob is None:
+            findings.append(failed(f"token {i} has no logprob"))
+        distinct = {text for text, _ in token.top}
+        short = len(token.top) < given["count"] and not any(map(ambiguous, (*distinct, token.text)))
+        if short or len(token.top) > given["count"] + 1:
+            message = f"token {i} has {len(token.top)} of the likeliest, {given['count']} were asked for"
+            findings.append(failed(message, expected=given["count"], got=len(token.top)))
+    return worst(findings)
+
+
+def _form(api: str, raw: Any) -> Finding:
+    """Whether logprobs have the members of this endpoint."""
+    names = ("content",) if api == "chat" else ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+    lacking = [name for name in names if not isinstance(raw.get(name), list)]
+    if lacking:
+        return failed(f"logprobs lack {', '.join(lacking)}", expected=", ".join(names), got=", ".join(raw))
+    if api == "completions" and len({len(raw[name]) for name in names}) != 1:
+        return failed("the lists of logprobs have different lengths")
+    if api == "chat" and any("bytes" not in entry for entry in raw["content"]):
+        return failed("an entry of logprobs has no bytes, which may be null")
+    return passed()
+
+
+COUNT = {"type": "integer", "minimum": 1, "maximum": MOST, "description": "of the likeliest tokens"}
+check(
+    "stated-form", ask_form, judge_form, needs=("logprobs",),
+    given={"api": API, "tokens": TOKENS, "count": COUNT},
+)  # fmt: skip
+
+
+def ask_text(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """The tokens that are stated, joined, are the text.
+
+    Varies: the prompt, of words and of characters of several bytes.
+    Compares: joined texts and joined bytes of the tokens with the text, as far as it is whole characters.
+    """
+    api, prompts = given["api"], (words(draw, 5), *given["prompts"])
+    extra = states(api, 1)
+    return {"answers": [candidate.hosted.ask(api, greedy(api, each, given["tokens"], **extra)) for each in prompts]}
+
+
+@judge
+def judge_text(given: Given, asked: Asked) -> Finding:
+    findings = []
+    for answer in asked["answers"]:
+        choice = replies.read(given["api"], answer).choices[0]
+        tokens = stated(choice)
+        joined = [_joined_bytes(tokens), _joined_texts(tokens)]
+        for text, whole in filter(None, joined):
+            due, got = certain(choice.text).lstrip(" "), certain(text).lstrip(" ")
+            if choice.finish == "stop" or not whole:  # by a token that is no part of the text, or with a part left out
+                due, got = (due, got[: len(due)]) if whole else (due[: len(got)], got)
+            findings.append(alike("the joined tokens are another text", got, due))
+    return worst(findings)
+
+
+def _joined_bytes(tokens: Sequence[Token]) -> tuple[str, bool] | None:
+    if not tokens or any(token.raw is None for token in tokens):
+        return None
+    return b"".join(token.raw or b"" for token in tokens).decode(errors="replace"), True
+
+
+def _joined_texts(tokens: Sequence[Token]) -> tuple[str, bool]:
+    """Texts up to the first that stands for a part of a character, and whether that is all of them."""
+    for i, token in enumerate(tokens):
+        if REPLACEMENT in token.text or token.text.startswith("bytes:"):
+            return "".join(each.text for each in tokens[:i]), False
+    return "".join(each.text for each in tokens), True
+
+
+check(
+    "stated-text", ask_text, judge_text, needs=("logprobs",),
+    given={
+        "api": API, "tokens": TOKENS,
+        "prompts": {"type": "array", "items": {"type": "string"}, "description": "further prompts"},
+    },
+)  # fmt: skip
+
+
+# ── laws ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_law(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """What is stated are logarithms of probabilities: none above 0, all together no more than certain.
+
+    Varies: prompts; temperature 0 and 1.
+    Compares: stated logprobs with each other: their sum, the chosen token with the list, and at temperature 0 with the
+        likeliest.
+    """
+    api = given["api"]
+    asked = [
+        {**request(api, words(draw, 5), max_tokens=given["tokens"], **states(api, MOST)), "temperature": temperature}
+        for temperature in (0, 1)
+    ]
+    return {"answers": [candidate.hosted.ask(api, each) for each in asked], "dtype": dtype_of(candidate)}
+
+
+@judge
+def judge_law(given: Given, asked: Asked) -> Finding:
+    findings = []
+    for temperature, answer in zip((0, 1), asked["answers"], strict=True):
+        for i, token in enumerate(stated(replies.read(given["api"], answer).choices[0])):
+            findings.append(_lawful(i, token, asked["dtype"], greedy=temperature == 0))
+    return worst(findings) if findings else open_case("no token was stated")
+
+
+def _lawful(i: int, token: Token, dtype: str, *, greedy: bool) -> Finding:
+    """What is wrong with one token's logprobs."""
+    if token.logprob is None:
+        return failed(f"token {i} has no logprob")
+    pairs = [(token.text, token.logprob), *token.top]
+    for text, logprob in pairs:
+        if logprob > slack(dtype, logprob):
+            return failed(f"the logprob of {text!r:.30} at token {i} is {logprob:.6g}, above 0", got=logprob)
+    numbers = [logprob for _, logprob in token.top]
+    own = [logprob for text, logprob in token.top if text == token.text]
+    error = 2 * slack(dtype, token.logprob)
+    if own and min(abs(logprob - token.logprob) for logprob in own) > error:
+        message = f"{token.text!r:.30} at token {i} has the logprobs {token.logprob:.6g} and {own[0]:.6g}"
+        return failed(message, expected=token.logprob, got=own[0])
+    if numbers and not own and token.logprob > min(numbers) + error:
+        message = f"{token.text!r:.30} at token {i} is likelier than one of the likeliest, and not among them"
+        return failed(message, expected=f"at most {min(numbers):.6g}", got=token.logprob)
+    mass = sum(math.exp(logprob - slack(dtype, logprob)) for _, logprob in _distinct(pairs))
+    if mass > 1:
+        return failed(f"the probabilities at token {i} add up to {mass:.6g} and more", expected="at most 1", got=mass)
+    if twice := _twice(token.top):
+        return failed(f"{twice!r:.30} stands twice among the likeliest at token {i}")
+    if greedy and numbers and token.logprob < max(numbers) - error:
+        message = f"temperature 0 chose {token.text!r:.30} at token {i}, which is not the likeliest"
+        return failed(message, expected=max(numbers), got=token.logprob)
+    return passed()
+
+
+def _distinct(pairs: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Each token once, as far as texts and numbers tell them apart."""
+    return list(dict.fromkeys(pairs)) if any(ambiguous(text) for text, _ in pairs) else list(dict(pairs).items())
+
+
+def _twice(top: Sequence[tuple[str, float]]) -> str:
+    """A token that stands twice: two tokens may have one text, but hardly one text and one probability."""
+    seen = [pair for pair in top if not ambiguous(pair[0])]
+    return next((pair[0] for pair in seen if seen.count(pair) > 1), "")
+
+
+check("stated-law", ask_law, judge_law, needs=("logprobs",), given={"api": API, "tokens": TOKENS})
+
+
+@judge
+def judge_order(given: Given, asked: Asked) -> Finding:
+    """Whether the likeliest come likeliest first, where nothing but the model chose among them."""
+    for i, token in enumerate(stated(replies.read(given["api"], asked["answers"][0]).choices[0])):
+        numbers = [logprob for _, logprob in token.top]
+        for one, other in itertools.pairwise(numbers):
+            if other > one + 2 * slack(asked["dtype"], one):
+                return failed(f"the likeliest at token {i} are not in order: {one:.6g} before {other:.6g}")
+    return passed()
+
+
+check("stated-order", ask_law, judge_order, needs=("logprobs",), given={"api": API, "tokens": TOKENS})
+
+
+def ask_raw(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """What is stated is the model's own law, whatever temperature and top_p make of it.
+
+    Varies: prompts.
+    Compares: differences of two logprobs of the first token with an option and without it. They are held to whichever
+        is nearer, the model's own or the one that the option makes. Prompts count where the two are farther apart than
+        `APART` and than four times what the same request, asked twice, differs by.
+    """
+    api, calls = given["api"], []
+    for _ in range(given["prompts"]):
+        asked = request(api, words(draw, 5), max_tokens=1, temperature=1, **states(api, MOST))
+        calls.append([candidate.hosted.ask(api, each) for each in (asked, asked, {**asked, **given["options"]})])
+    return {"calls": calls, "repeats": claims_at_least(candidate, "D1")}
+
+
+@judge
+def judge_raw(given: Given, asked: Asked) -> Finding:
+    told = ", ".join(f"{name} {value}" for name, value in given["options"].items())
+    seen = []
+    for answers in asked["calls"]:
+        firsts = [stated(replies.read(given["api"], answer).choices[0])[:1] for answer in answers]
+        if all(firsts) and (numbers := _numbers([first[0] for first in firsts], given["options"])) is not None:
+            seen.append(numbers)
+    noise = max((abs(again - own) for own, again, _, _ in seen), default=0.0)
+    votes = [
+        abs(got - made) < abs(got - own)
+        for own, _, made, got in seen
+        if abs(own - made) >= max(APART, 4 * noise)
+    ]  # fmt: skip
+    if not votes:
+        message = f"no two tokens are far enough apart to say whether {told} changes what is stated"
+        return open_case(message) if asked["repeats"] else Finding(state=State.NOT_APPLICABLE, message=message)
+    if sum(votes) * 2 > len(votes):
+        message = f"{told} changes the logprobs that are stated, at {sum(votes)} of {len(votes)} prompts"
+        return failed(message, expected="the model's own", got=f"those behind {told}")
+    return passed()
+
+
+APART = 0.5
+"""How far a processed number has to lie from the model's own, in nats, for the nearer of the two to mean something:
+half of it is as much as half precision may be off by twice."""
+
+
+def _numbers(tokens: Sequence[Token], options: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """Of one place a number that is the model's own, the same asked again, what an option makes of it, and what was
+    stated with the option; None where the tokens have too little in common."""
+    laws_of = [dict(token.top) for token in tokens]
+    common = [text for text in laws_of[0] if all(text in law for law in laws_of) and not ambiguous(text)]
+    if not common:
+        return None
+    one = max(common, key=lambda text: laws_of[0][text])
+    if "temperature" in options:
+        other = min(common, key=lambda text: laws_of[0][text])
+        own, again, got = (law[one] - law[other] for law in laws_of)
+        return own, again, own / options["temperature"], got
+    own, again, got = (law[one] for law in laws_of)
+    kept = _kept(sorted(map(math.exp, laws_of[0].values()), reverse=True), options["top_p"])
+    return own, again, own - math.log(kept), got
+
+
+def _kept(masses: Sequence[float], top_p: float) -> float:
+    """Mass of the smallest set of likeliest tokens that reaches top_p, as far as they are known."""
+    kept = 0.0
+    for mass in masses:
+        kept += mass
+        if kept >= top_p:
+            break
+    return min(kept, 1.0)
+
+
+OPTIONS = {
+    "type": "object",
+    "properties": {
+        "temperature": {"type": "number", "minimum": 0.25, "maximum": 2},
+        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    },
+    "minProperties": 1, "maxProperties": 1,
+    "additionalProperties": False,
+    "description": "one option that may be set",
+}  # fmt: skip
+check(
+    "stated-raw", ask_raw, judge_raw, needs=("logprobs",),
+    given={
+        "api": API, "options": OPTIONS,
+        "prompts": {"type": "integer", "minimum": 1, "description": "each with the option and without"},
+    },
+)  # fmt: skip
+
+
+# ── echo ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_echo(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """An echo puts the prompt in front of the text, to the letter.
+
+    Varies: the prompt, of words and of characters of several bytes.
+    """
+    prompts = (words(draw, 5), *given["prompts"])
+    asked = [greedy("completions", each, 2, echo=True) for each in prompts]
+    return {"prompts": prompts, "answers": [candidate.hosted.ask("completions", each) for each in asked]}
+
+
+@judge
+def judge_echo(given: Given, asked: Asked) -> Finding:
+    findings = []
+    for prompt, answer in zip(asked["prompts"], asked["answers"], strict=True):
+        text = replies.read("completions", answer).choices[0].text
+        findings.append(alike("the echo is not the prompt", text[: len(prompt)], prompt))
+    return worst(findings)
+
+
+PROMPTS = {"type": "array", "items": {"type": "string"}, "description": "further prompts"}
+check("stated-echo", ask_echo, judge_echo, needs=("completions", "echo"), given={"prompts": PROMPTS})
+
+
+def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Of a prompt that is echoed each token has its logprob, its own; the first one may have none.
+
+    Varies: the prompt, and what the model says behind it; several, until one's text is cut into the same tokens where
+        it is a prompt.
+    Compares: logprobs of a text as it was generated with those of the same text as a prompt. Each is held to its own
+        place or to one beside it, whichever is nearer.
+    """
+    extra = states("completions", 1)
+    pairs: list[tuple[Answer, Answer]] = []
+    while len(pairs) < given["prompts"] and not (pairs and _is_comparable(*pairs[-1])):
+        prompt = words(draw, 5).rstrip(",")  # many tokenizers put a mark and the blank behind it together
+        made = candidate.hosted.ask("completions", greedy("completions", prompt, given["tokens"], **extra))
+        asked = greedy("completions", prompt + said("completions", made), 1, echo=True, **extra)
+        pairs.append((made, candidate.hosted.ask("completions", asked)))
+    return {"pairs": pairs, "dtype": dtype_of(candidate)}
+
+
+def _is_comparable(made: Answer, scored: Answer) -> bool:
+    """Whether there is enough to compare, or something that cannot be read and is judged."""
+    try:
+        texts = [stated(replies.read("completions", answer).choices[0]) for answer in (scored, made)]
+    except Broken:
+        return True
+    return _matched(*texts)[1] >= LEAST
+
+
+@judge
+def judge_scored(given: Given, asked: Asked) -> Finding:
+    findings = [_scored(made, scored, asked["dtype"]) for made, scored in asked["pairs"]]
+    if (bad := worst(findings)).state is not State.PASS:
+        return bad
+    made, scored = asked["pairs"][-1]
+    return findings[-1] if _is_comparable(made, scored) else open_case("no text is cut alike where it is a prompt")
+
+
+def _scored(of_text: Answer, of_prompt: Answer, dtype: str) -> Finding:
+    made, reply = (replies.read("completions", each) for each in (of_text, of_prompt))
+    tokens, new = stated(reply.choices[0]), stated(made.choices[0])
+    if reply.usage is not None and not 0 <= len(tokens) - reply.usage.prompt <= 1:
+        message = f"{len(tokens)} tokens are stated of a prompt of {reply.usage.prompt} and one more"
+        return failed(message, expected=reply.usage.prompt + 1, got=len(tokens))
+    numbers = [token.logprob for token in tokens]
+    for i, number in enumerate(numbers):
+        if (number is None and i) or (number is not None and number > slack(dtype, number)):
+            return failed(f"token {i} of the echo has the logprob {number}", got=number)
+    return _at_home(tokens, new)
+
+
+LEAST = 3
+"""Tokens that have to be cut alike in text and prompt, or the two are not compared."""
+
+
+def _matched(tokens: Sequence[Token], new: Sequence[Token]) -> tuple[int, int]:
+    """Where in an echo the generated tokens stand, and how many of them are cut alike there."""
+    best = (0, 0)
+    for start in range(1, len(tokens)):
+        length = 0
+        while length < min(len(new), len(tokens) - start) and tokens[start + length].text == new[length].text:
+            length += 1
+        best = max(best, (length, start))
+    return best[1], best[0]
+
+
+def _at_home(tokens: Sequence[Token], new: Sequence[Token]) -> Finding:
+    """Whether the numbers of an echo fit their own places better than the places before or behind."""
+    start, length = _matched(tokens, new)
+    if length < LEAST:
+        return passed()  # the text is cut into other tokens where it is a prompt; another is asked for
+    distances = []
+    for shift in (0, -1, 1):
+        places = [(i, start + i + shift) for i in range(length) if start + i + shift < len(tokens)]
+        pairs = [(new[i].logprob, tokens[place].logprob) for i, place in places]
+        told = [abs(own - there) for own, there in pairs if own is not None and there is not None]
+        distances.append(sum(told) / len(told) if told else math.inf)
+    here, before, behind = distances
+    if min(before, behind) < here:
+        message = "logprobs of an echo fit the tokens beside their own better"
+        return failed(message, expected=f"{min(before, behind):.3g} or less", got=f"{here:.3g}")
+    return passed(distance=here)
+
+
+check(
+    "stated-scored", ask_scored, judge_scored, needs=("completions", "echo", "logprobs"),
+    given={
+        "tokens": TOKENS,
+        "prompts": {"type": "integer", "minimum": 1, "description": "that are tried for a text cut alike as a prompt"},
+    },
+)  # fmt: skip
+
+
+# ── seeds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_seeds(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """One seed gives one text.
+
+    Varies: the prompt, and the seed.
+    """
+    if excused := unrepeatable(candidate):
+        return excused
+    api = given["api"]
+    asked = request(
+        api, words(draw, 5), max_tokens=given["tokens"], temperature=given["temperature"],
+        seed=draw.integer(0, 2**31 - 1),
+    )  # fmt: skip
+    return {"answers": [candidate.hosted.ask(api, asked) for _ in range(2)]}
+
+
+@judge
+def judge_seeds(given: Given, asked: Asked) -> Finding:
+    one, other = (replies.read(given["api"], answer).choices[0].text for answer in asked["answers"])
+    return alike("one seed gave two texts", other, one)
+
+
+TEMPERATURE = {"type": "number", "exclusiveMinimum": 0, "maximum": 2, "description": "of all requests"}
+check(
+    "stated-seeds", ask_seeds, judge_seeds, needs=("seed",),
+    given={"api": API, "tokens": TOKENS, "temperature": TEMPERATURE},
+)  # fmt: skip
+
+
+def ask_unlike(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Different seeds, or different choices of one seed, give different texts.
+
+    Varies: prompts and seeds.
+    Compares: texts with each other. That they agree is as likely as the stated logprobs of their tokens say: the
+        product over the prompts has to reach 1/`alpha` before it counts as a failure.
+    """
+    api, calls = given["api"], []
+    for _ in range(given["prompts"]):
+        asked = request(
+            api, words(draw, 5), max_tokens=given["tokens"], temperature=1, **states(api, 1), **neutral(candidate)
+        )
+        seeds = [draw.integer(0, 2**31 - 1) for _ in range(2)]
+        if given["of"] == "seeds":
+            answers = [candidate.hosted.ask(api, {**asked, "seed": seed}) for seed in seeds]
+        else:
+            more = {"seed": seeds[0]} if "seed" in candidate.description.capabilities else {}
+            answers = [candidate.hosted.ask(api, {**asked, **more, "n": 2})]
+        calls.append(answers)
+        if _is_decided(given, calls):
+            break
+    return {"calls": calls}
+
+
+def _is_decided(given: Given, calls: Sequence[Sequence[Answer]]) -> bool:
+    try:
+        return _unlikely(given, calls)[0] != 0
+    except Broken:
+        return True
+
+
+def _unlikely(given: Given, calls: Sequence[Sequence[Answer]]) -> tuple[int, float]:
+    """1 once tokens differ, -1 once that they agree is too unlikely, else 0; and by how many nats it is.
+
+    Given the first, another draw gives the same tokens with the product of their probabilities. Tokens whose text does
+    not tell them apart are left out of it, which makes the chance larger and the test milder.
+    """
+    nats = 0.0
+    for answers in calls:
+        choices = [choice for answer in answers for choice in replies.read(given["api"], answer).choices]
+        told = [[token.text for token in stated(choice)] for choice in choices]
+        if any(other != told[0] for other in told) or len(told) < 2:
+            return 1, nats
+        nats -= sum(min(token.logprob or 0.0, 0.0) for token in stated(choices[0]) if not ambiguous(token.text))
+    return (-1 if nats >= -math.log(given["alpha"]) else 0), nats
+
+
+@judge
+def judge_unlike(given: Given, asked: Asked) -> Finding:
+    decided, nats = _unlikely(given, asked["calls"])
+    what = "two seeds" if given["of"] == "seeds" else "two choices"
+    if decided < 0:
+        message = f"{what} gave one text each time, which is less likely than e^-{nats:.1f} by what is stated of it"
+        return failed(message, expected="different texts", got="the same text")
+    if not decided:
+        return open_case(f"{what} gave one text each time, and by what is stated of it that is e^-{nats:.1f}")
+    return passed()
+
+
+RATE = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}
+ALPHA = {**RATE, "description": "chance of refusing a right server, at most"}
+check(
+    "stated-unlike", ask_unlike, judge_unlike, needs=("logprobs",),
+    given={
+        "api": API, "tokens": TOKENS, "alpha": ALPHA,
+        "of": {"enum": ["seeds", "choices"], "description": "what is to differ"},
+        "prompts": {"type": "integer", "minimum": 1, "description": "that are tried until something is certain"},
+    },
+)  # fmt: skip
+
+
+def ask_warm(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A temperature is heard: some text is not the likeliest one.
+
+    Varies: prompts and seeds.
+    Compares: sampled texts with the greedy one. The model is unknown; that its tokens other than the likeliest have a
+        probability of `least` on average, at this temperature, is what a model is taken to have at the least.
+    """
+    if excused := unrepeatable(candidate):
+        return excused
+    api, calls = given["api"], []
+    for _ in range(given["prompts"]):
+        prompt = words(draw, 5)
+        cold = candidate.hosted.ask(api, greedy(api, prompt, given["tokens"]))
+        asked = request(api, prompt, max_tokens=given["tokens"], temperature=given["temperature"], **neutral(candidate))
+        warm = candidate.hosted.ask(api, {**asked, **candidate.drawn_seed(draw)})
+        calls.append([cold, warm])
+        try:
+            count = _cold(given, calls)
+        except Broken:
+            break
+        if count is None or count * given["least"] >= -math.log(given["alpha"]):
+            break
+    return {"calls": calls}
+
+
+def _cold(given: Given, calls: Sequence[Sequence[Answer]]) -> int | None:
+    """How many tokens were all the likeliest one; None once some text is another than the greedy one."""
+    count = 0
+    for pair in calls:
+        cold, warm = (replies.read(given["api"], answer) for answer in pair)
+        if cold.choices[0].text != warm.choices[0].text:
+            return None
+        count += warm.usage.completion if warm.usage is not None else 0
+    return count
+
+
+@judge
+def judge_warm(given: Given, asked: Asked) -> Finding:
+    count = _cold(given, asked["calls"])
+    if count is None:
+        return passed()
+    if count * given["least"] >= -math.log(given["alpha"]):
+        message = f"{count} tokens at temperature {given['temperature']:g} were all the likeliest one"
+        return failed(message, expected="a sampled text", got="the greedy text")
+    return open_case(f"{count} tokens at temperature {given['temperature']:g} were all the likeliest one")
+
+
+check(
+    "stated-warm", ask_warm, judge_warm, needs=(),
+    given={
+        "api": API, "tokens": TOKENS, "temperature": TEMPERATURE, "alpha": ALPHA,
+        "least": {**RATE, "description": "mean probability of all tokens but the likeliest"},
+        "prompts": {"type": "integer", "minimum": 1, "description": "that are tried until some text differs"},
+    },
+)  # fmt: skip
+
+
+# ── sampling ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Told = tuple[list[float], float]
+"""Of one token ln q_j - ln p for each of the others, and ε, what rounding may add to these on average."""
+
+
+def ask_drawn(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Tokens come by the law that is stated for them, as temperature and top_p change it.
+
+    Varies: prompts, and seeds where they are declared.
+    Compares: the law with others that samplers have drawn from, token by token, until it is refused, or all of the
+        others are, or `most` tokens have come.
+    Bound: a sampler that draws from what it states is refused with probability `alpha` at most; one that draws from one
+        of the others is accepted with probability `beta` at most. Both exactly; see `laws`.
+    """
+    api, dtype = given["api"], dtype_of(candidate)
+    calls: list[Answer] = []
+    columns: list[Told] = []
+    while len(calls) * given["tokens"] < given["most"]:
+        asked = request(
+            api, words(draw, 5), max_tokens=given["tokens"],
+            **({} if given["bare"] else {"temperature": 1, **neutral(candidate), **given["options"]}),
+            **states(api, MOST), **candidate.drawn_seed(draw),
+        )  # fmt: skip
+        calls.append(candidate.hosted.ask(api, asked))
+        try:
+            columns += told(given, calls[-1], dtype)
+        except Broken:
+            break
+        if tried(given, columns).decision is not Decision.UNDECIDED:
+            break
+    return {"calls": calls, "dtype": dtype}
+
+
+def told(given: Given, answer: Answer, dtype: str) -> list[Told]:
+    """What the tokens of an answer say; see `ratios`."""
+    tokens = stated(replies.read(given["api"], answer).choices[0])
+    return [column for token in tokens if (column := ratios(given, token, dtype)) is not None]
+
+
+def tried(given: Given, columns: Sequence[Told]) -> laws.Verdict:
+    """The test of all tokens that came."""
+    made = np.array([column for column, _ in columns], dtype=np.float64).reshape(-1, len(given["others"])).T
+    return laws.decide(made, given["alpha"], given["beta"], np.array([blur for _, blur in columns], dtype=np.float64))
+
+
+def ratios(given: Given, token: Token, dtype: str) -> Told | None:
+    """What one token says for each of the others; None where its place says nothing.
+
+    Where each stated logprob may be off by δ_x, the mean of q/p under the law that tokens really come by is Σ q_x e^δ_x
+    at most, over what the same errors make of the sum of p. So ε is the mean of δ under q, the largest of all others,
+    and under p.
+
+    Whether a place says something is decided by its law alone, never by what was drawn from it.
+    """
+    pairs = sorted(token.top, key=lambda pair: -pair[1])[:LISTED]
+    names = [text for text, _ in pairs]
+    if len(pairs) < 2 or any(map(ambiguous, names)) or len(set(names)) < len(names):
+        return None
+    logs = np.array([logprob for _, logprob in pairs])
+    due = _among(logs, given["options"])
+    if due is None:
+        return None
+    others = [_other(logs, given["options"], other) for other in given["others"]]
+    if token.text not in names:  # whether one is listed is no part of the bet, so that it costs nothing
+        return [_outside(given["options"], other) for other in given["others"]], 0.0
+    off = np.array([slack(dtype, logprob) for logprob in logs]) / min(1.0, given["options"].get("temperature", 1.0))
+    blur = float(max(math.log(float(_whole(q) @ np.exp(off))) for q in others) + due @ off)
+    at = names.index(token.text)
+    with np.errstate(divide="ignore"):
+        return [float(np.log(q[at]) - np.log(due[at])) if due[at] > 0 else math.inf for q in others], blur
+
+
+EDGE = 0.02
+"""How far the mass of the likeliest has to stay away from top_p, or rounding may decide which tokens are kept."""
+
+
+def _among(logs: Float64, options: Mapping[str, Any]) -> Float64 | None:
+    """[k] the law that is due among the listed tokens, given that one of them comes; None where it is not known."""
+    p = np.exp(logs)
+    if "top_p" in options:
+        before = np.concatenate([[0.0], np.cumsum(p)])
+        if before[-1] < options["top_p"] + EDGE or np.min(np.abs(before[1:] - options["top_p"])) < EDGE:
+            return None
+        p = np.where(before[:-1] < options["top_p"], p, 0.0)
+    return _whole(p ** (1 / options.get("temperature", 1.0)))
+
+
+def _other(logs: Float64, options: Mapping[str, Any], other: str | Mapping[str, Any]) -> Float64:
+    """[k] what an alternative gives the listed tokens, beside a due law that adds up to 1 over them.
+
+    An alternative that gives tokens beyond them gives these less.
+    """
+    p, due = np.exp(logs), _among(logs, options)
+    assert due is not None
+    likeliest = (np.arange(len(p)) == np.argmax(p)).astype(float)
+    made: Float64 = p
+    if isinstance(other, Mapping):
+        made = _whole(p ** (1 / other["temperature"]))
+    elif other == "always the likeliest":
+        made = likeliest
+    elif other == "half of the time the likeliest":
+        made = 0.5 * likeliest + 0.5 * due
+    if other != "without the one that crosses":
+        return made
+    kept = int(np.count_nonzero(due))
+    return _whole(np.where(np.arange(len(p)) < max(kept - 1, 1), p, 0.0))
+
+
+def _outside(options: Mapping[str, Any], other: str | Mapping[str, Any]) -> float:
+    """The same of a token that is not listed: none where top_p keeps it out, and else no news but to who never gives
+    one."""
+    if "top_p" in options:
+        return math.inf
+    return -math.inf if other == "always the likeliest" else 0.0
+
+
+def _whole(p: Float64) -> Float64:
+    made: Float64 = p / p.sum()
+    return made
+
+
+@judge
+def judge_drawn(given: Given, asked: Asked) -> Finding:
+    columns = [column for answer in asked["calls"] for column in told(given, answer, asked["dtype"])]
+    found = tried(given, columns)
+    figures = {"tokens": float(found.at)}
+    if found.decision is Decision.ACCEPTED:
+        return passed(**figures)
+    other = given["others"][found.nearest]
+    named = other if isinstance(other, str) else ", ".join(f"{name} {value:g}" for name, value in other.items())
+    if found.decision is Decision.REFUSED:
+        message = (
+            f"tokens do not come by the law that is stated for them, with {json.dumps(given['options'])}: after "
+            f"{found.at} of them {named} fits better by a factor of e^{found.evidence:.1f}"
+        )
+        return failed(message, expected="the stated law", got=named, **figures)
+    return Finding(
+        state=open_case("").state, figures=figures,
+        message=f"{found.at} tokens leave open whether they come by the stated law or by {named}",
+    )  # fmt: skip
+
+
+OTHERS = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {
+                "enum": [
+                    "always the likeliest",
+                    "half of the time the likeliest",
+                    "all tokens",
+                    "without the one that crosses",
+                ]
+            },
+            {
+                "type": "object",
+                "properties": {"temperature": {"type": "number", "exclusiveMinimum": 0}},
+                "required": ["temperature"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+    "minItems": 1,
+    "description": "what samplers have drawn from instead",
+}
+check(
+    "stated-drawn", ask_drawn, judge_drawn, needs=("logprobs",),
+    given={
+        "api": API, "tokens": TOKENS, "others": OTHERS, "alpha": ALPHA,
+        "options": {**OPTIONS, "minProperties": 0, "maxProperties": 2, "description": "temperature and top_p"},
+        "bare": {"type": "boolean", "default": False, "description": "no option is given, and defaults apply"},
+        "beta": {**RATE, "description": "chance of accepting one that draws from one of the others, at most"},
+        "most": {"type": "integer", "minimum": 16, "description": "tokens after which the case stays open"},
+    },
+)  # fmt: skip
+
+
+def ask_narrow(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A filter that leaves one token leaves the likeliest.
+
+    Varies: prompts, and seeds where they are declared.
+    Compares: texts at temperature 1 with the greedy ones.
+    """
+    if excused := unrepeatable(candidate):
+        return excused
+    api, calls = given["api"], []
+    for _ in range(given["prompts"]):
+        prompt = words(draw, 5)
+        asked = request(
+            api, prompt, max_tokens=given["tokens"], temperature=1, **given["filter"], **candidate.drawn_seed(draw)
+        )
+        calls.append([candidate.hosted.ask(api, each) for each in (greedy(api, prompt, given["tokens"]), asked)])
+    return {"calls": calls}
+
+
+@judge
+def judge_narrow(given: Given, asked: Asked) -> Finding:
+    told = ", ".join(f"{name} {value:g}" for name, value in given["filter"].items())
+    findings = []
+    for pair in asked["calls"]:
+        cold, narrow = (replies.read(given["api"], answer).choices[0].text for answer in pair)
+        findings.append(alike(f"{told} leaves more than the likeliest token", narrow, cold))
+    return worst(findings)
+
+
+check(
+    "stated-narrow", ask_narrow, judge_narrow, needs=(),
+    given={
+        "api": API, "tokens": TOKENS,
+        "filter": {
+            "type": "object",
+            "properties": {"top_p": {"type": "number"}, "top_k": {"type": "integer"}, "min_p": {"type": "number"}},
+            "minProperties": 1,
+            "additionalProperties": False,
+            "description": "that leaves one token",
+        },
+        "prompts": {"type": "integer", "minimum": 1, "description": "each a greedy and a sampled text"},
+    },
+)  # fmt: skip
+
+
+def ask_penalty(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """A penalty is subtracted from the logits of tokens that came: at temperature 0 the choice shows it.
+
+    Varies: prompts.
+    Compares: each chosen token with the one that is likeliest by the stated logprobs, less the penalty for each listed
+        token that has come.
+    """
+    api = given["api"]
+    asked = [
+        greedy(api, words(draw, 5), given["tokens"], **given["penalty"], **states(api, MOST))
+        for _ in range(given["prompts"])
+    ]
+    return {"answers": [candidate.hosted.ask(api, each) for each in asked], "dtype": dtype_of(candidate)}
+
+
+@judge
+def judge_penalty(given: Given, asked: Asked) -> Finding:
+    frequency, presence = (given["penalty"].get(f"{name}_penalty", 0.0) for name in ("frequency", "presence"))
+    told = 0
+    for answer in asked["answers"]:
+        came: dict[str, int] = {}
+        for i, token in enumerate(stated(replies.read(given["api"], answer).choices[0])):
+            score = {
+                text: logprob - frequency * came.get(text, 0) - presence * (text in came)
+                for text, logprob in token.top
+                if not ambiguous(text)
+            }
+            if score and token.logprob is not None and not ambiguous(token.text):
+                best = max(score, key=lambda text: score[text])
+                told += best != max(token.top, key=lambda pair: pair[1])[0]
+                own = token.logprob - frequency * came.get(token.text, 0) - presence * (token.text in came)
+                if own < score[best] - 4 * slack(asked["dtype"], min(own, score[best])):
+                    message = f"{token.text!r:.30} came at token {i}, where {best!r:.30} leads behind the penalty"
+                    return failed(message, expected=best, got=token.text)
+            came[token.text] = came.get(token.text, 0) + 1
+    if not told:
+        return open_case("no token came again that a penalty would have kept away")
+    return passed()
+
+
+check(
+    "stated-penalty", ask_penalty, judge_penalty, needs=("logprobs",),
+    given={
+        "api": API, "tokens": TOKENS,
+        "penalty": {
+            "type": "object",
+            "properties": {"frequency_penalty": {"type": "number"}, "presence_penalty": {"type": "number"}},
+            "minProperties": 1,
+            "additionalProperties": False,
+            "description": "that is asked for",
+        },
+        "prompts": {"type": "integer", "minimum": 1, "description": "each a request of its own"},
+    },
+)  # fmt: skip
