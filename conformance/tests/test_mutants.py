@@ -16,7 +16,7 @@ from llmasos_conformance.candidate import Exchange
 from llmasos_conformance.errors import AddressError, SuiteError
 from llmasos_conformance.mutants import table
 from llmasos_conformance.mutants.catalogue import GROUPS, mutants
-from llmasos_conformance.mutants.variants import HONEST, NULL
+from llmasos_conformance.mutants.variants import HONEST, HOSTED, HOSTED_NULL, NULL
 
 SLICE = (
     "epsilon-too-small",
@@ -168,9 +168,9 @@ def test_the_reference_is_asked_to_see_what_cases_take(tmp_path):
 
 
 def test_entrants_are_chosen_by_glob_of_name_or_address():
-    assert table.entrants(["honest:*"]) == [("honest", name) for name in HONEST]
+    assert table.entrants(["honest:*"]) == [("honest", name) for name in (*HONEST, *HOSTED)]
     assert table.entrants(["constant", "epsilon-doubled"]) == [("null", "constant"), ("mutant", "epsilon-doubled")]
-    assert len(table.entrants()) == len(HONEST) + len(NULL) + len(mutants())
+    assert len(table.entrants()) == len(HONEST) + len(HOSTED) + len(NULL) + len(HOSTED_NULL) + len(mutants())
 
 
 def test_a_name_that_does_not_exist_is_answered_with_one_that_does():

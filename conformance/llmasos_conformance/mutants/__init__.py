@@ -39,7 +39,7 @@ class _Delegating:
         return self.adapter.load_model(path)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("bleu", "rouge"):  # methods of an adapter that not every one has
+        if name not in ("bleu", "rouge", "completions", "chat", "template", "together"):  # not every adapter has them
             raise AttributeError(name)
         return getattr(self.adapter, name)
 
@@ -49,8 +49,11 @@ class HonestAdapter(_Delegating):
 
     def __init__(self, argument: str = "plain") -> None:
         from llmasos_conformance.mutants.runtime import Serving
-        from llmasos_conformance.mutants.variants import HONEST
+        from llmasos_conformance.mutants.variants import HONEST, HOSTED, babbling
 
+        if argument in HOSTED:
+            self.adapter = babbling(HOSTED[argument], f"honest:{argument}")
+            return
         self.adapter = Serving(_named("honest", HONEST, argument or "plain"), f"honest:{argument or 'plain'}")
 
 
@@ -68,6 +71,9 @@ class NullAdapter(_Delegating):
 
     def __init__(self, argument: str = "constant") -> None:
         from llmasos_conformance.mutants.runtime import Serving
-        from llmasos_conformance.mutants.variants import NULL
+        from llmasos_conformance.mutants.variants import HOSTED_NULL, NULL, babbling
 
+        if argument in HOSTED_NULL:
+            self.adapter = babbling(HOSTED_NULL[argument], f"null:{argument}")
+            return
         self.adapter = Serving(_named("null", NULL, argument or "constant"), f"null:{argument or 'constant'}")

@@ -48,7 +48,7 @@ from llmasos_conformance.inputs import KeyedDraw
 from llmasos_conformance.killmatrix import RIGHT, SMALL_SIZE, Column, KillMatrix, Row
 from llmasos_conformance.mutants.catalogue import Mutant, mutants
 from llmasos_conformance.mutants.journal import Journal
-from llmasos_conformance.mutants.variants import HONEST, NULL
+from llmasos_conformance.mutants.variants import HONEST, HOSTED, HOSTED_NULL, NULL
 from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import ARCHITECTURES, HALF, Claims, Refusal
 from llmasos_conformance.verdict import State
@@ -63,9 +63,11 @@ OTHERS = frozenset(ARCHITECTURES) | {
     "gradients",
     "train_step",
     "tokenize",
+    "completions",
+    "chat",
 }
 """What a candidate may lack without being less honest or less of a null: other architectures, files of graphs, a look
-inside, and a tokenizer where the architecture's requirements have none."""
+inside, a tokenizer where the architecture's requirements have none, and an API over a model that nobody loads."""
 
 SIZED: Mapping[str, Sequence[str]] = {
     "GPT-3": ("plain", "small-embedding", "hot-attention", "asymmetric"),
@@ -79,11 +81,14 @@ SIZED: Mapping[str, Sequence[str]] = {
 SMALL = ("small", "llama", "bands", "encoder_small", "onnx_small")
 """Groups whose small faults are counted."""
 
+SERVED = frozenset({*HOSTED, *HOSTED_NULL})
+"""Candidates that serve a model of their own choice."""
+
 GRAPHS = ("interchange.*", "onnx.*", "export.*")
 ONLY: Mapping[str, Sequence[str]] = {
     "metrics": ("metrics.*",), "inside": ("inside.*",), "lookers": ("inside.*",), "beams": ("beams.*",),
     "shapers": ("shaping.*", "sampling.bias*", "sampling.repetition", "sampling.frequency", "sampling.presence"),
-    "gumbel": ("gumbel.*",), "onnx": GRAPHS, "onnx_small": GRAPHS,
+    "gumbel": ("gumbel.*",), "onnx": GRAPHS, "onnx_small": GRAPHS, "hosted": ("hosted.*",),
 }  # fmt: skip
 """Group of mutants -> cases that they are asked, where the fault sits in code that no other case reaches."""
 
@@ -203,8 +208,8 @@ class Workshop:
         offers = candidate.description.offers
         for case in self.cases if cases is None else cases:
             lacking = case.needs - offers
-            if lacking and (kind in ("mutant", "framework") or lacking & OTHERS):
-                continue  # a case of another architecture; a mutant or a framework offers no more than it has
+            if lacking and (kind in ("mutant", "framework") or name in SERVED or lacking & OTHERS):
+                continue  # a case of another architecture; mutants, frameworks and servers offer no more than they have
             if made is not None and self.own and case.requirement != made.requirement:
                 continue
             if made is not None and made.asked and case.requirement not in made.asked:
@@ -254,7 +259,9 @@ class Workshop:
         return columns
 
     def size(self, candidate: Candidate) -> float | None:
-        """Error on the plain probe in honest errors, over eight sequences of 24 ids."""
+        """Error on the plain probe in honest errors, over eight sequences of 24 ids; None of who loads no probe."""
+        if not candidate.description.architectures:
+            return None
         plain = SIZED[candidate.description.architectures[0]][0]
         probe, draw = self.probes.get(plain), KeyedDraw("", self.seed, "size", 0)
         worst = 0.0
@@ -328,7 +335,7 @@ def chosen(loaded: suite.Suite, patterns: Sequence[str]) -> list[suite.Case]:
 
 def entrants(only: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Kind and name of every candidate, or of those that match a glob (`kind:name` or name)."""
-    every = [("honest", name) for name in HONEST] + [("null", name) for name in NULL]
+    every = [("honest", name) for name in (*HONEST, *HOSTED)] + [("null", name) for name in (*NULL, *HOSTED_NULL)]
     every += [("mutant", name) for name in mutants()]
     if not only:
         return every

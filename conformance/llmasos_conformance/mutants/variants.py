@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmasos_conformance.mutants import encoder_variants, honest, llama_honest, null
+from llmasos_conformance.mutants import encoder_variants, honest, hosted_honest, hosted_null, llama_honest, null
+from llmasos_conformance.mutants.babbler import Babbling, Serving
 from llmasos_conformance.mutants.beam_search import Beams
 from llmasos_conformance.mutants.drawing import Drawing
 from llmasos_conformance.mutants.llama_runtime import as_llama
@@ -44,3 +45,13 @@ NULL: Mapping[str, type[Runtime]] = {
     **_searching(encoder_variants.NULL),
 }
 """Null candidates, `null:NAME`."""
+
+HOSTED: Mapping[str, type[Serving]] = hosted_honest.HOSTED
+"""Honest servers of a model that nobody loads, `honest:NAME`."""
+HOSTED_NULL: Mapping[str, type[Serving]] = hosted_null.HOSTED
+"""Servers that know nothing, `null:NAME`."""
+
+
+def babbling(kind: type[Serving], name: str) -> Babbling:
+    """The adapter of a server."""
+    return Babbling(kind, name)
