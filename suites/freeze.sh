@@ -45,6 +45,12 @@ freeze metrics/text --requires bleu,rouge --match 'metrics.bleu.*' 'metrics.roug
 for one in gpt:GPT-3 llama:Llama bert:BERT transformer:Transformer; do
   freeze bundle/${one%:*} --requires ${one#*:},load_model,forward --bundle --match "bundle.${one%:*}.*"
 done
+# A server with a model of its own choice, behind an API like OpenAI's.
+asked=concurrent,choices,stop,stream,seed,top_k,top_p,min_p,frequency_penalty,presence_penalty,logprobs
+freeze hosted/completions --requires completions,stop,stream --within completions,echo,$asked --hosted \
+  --match 'hosted.completions.*' 'hosted.echo.*'
+freeze hosted/chat --requires chat,stop,stream --within chat,completions,template,$asked --hosted \
+  --match 'hosted.chat.*' 'hosted.template.*'
 # One or two of each kind: enough to know that the wiring is right.
 freeze quick --requires GPT-3,load_model --match \
   format.json.presentation format.unknown-keys.refused format.types.exact format.version.newer-major \

@@ -40,7 +40,7 @@ from llmasos_conformance import reference as references
 from llmasos_conformance import suite as suites
 from llmasos_conformance.adapters.reference import inspect_bundle
 from llmasos_conformance.candidate import Candidate, Connection, Live
-from llmasos_conformance.canonical import digest_files, encode, package_files, parse, sha256
+from llmasos_conformance.canonical import clean, digest_files, encode, package_files, parse, sha256
 from llmasos_conformance.checks import registry
 from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.policy import TIME_FORMAT, obstacle
@@ -119,8 +119,7 @@ class Done:
     @property
     def exit_code(self) -> int:
         faults = {outcome.fault for outcome in self.outcomes}
-        failed = self.verdict is Verdict.NON_CONFORMANT
-        if not failed and not self.interrupted and (self.lost or faults & {"protocol", "transport"}):
+        if not self.verdict.fails and not self.interrupted and (self.lost or faults & {"protocol", "transport"}):
             return EXIT_ADAPTER
         return EXIT_CODES[self.verdict]
 
@@ -154,6 +153,7 @@ def certify(
     own = bool(sys.flags.isolated)
     adopted = own and isolation.adopt()
     target = adapters.check_address(order.adapter, order.directory)
+    _fits("" if target.endpoint is None else target.endpoint.api, order.profile, profile)
     passed = tuple(filter(None, [target.token])) if target.host else order.pass_env
     said = isolation.sentences(
         out_of_process=order.out_of_process, adopted=adopted, pass_env=passed, served=bool(target.host),
@@ -167,6 +167,27 @@ def certify(
         rooms = _Rooms(Path(temporary).resolve(), Path(private).resolve())
         bundle = _given(order, profile, rooms.private)
         return _run(order, loaded, profile, bundle, before, place, rooms, said, clock, progress, adopted=adopted)
+
+
+def _fits(api: str, name: str, profile: Mapping[str, Any]) -> None:
+    """Whether a profile about what a server answers over an API has one, and no other profile has any.
+
+    Args:
+        api: of the candidate's address; empty for a candidate that loads what it is given.
+
+    Raises:
+        ReportError: it is about models that the suite gives, or about another API, or there is no server.
+    """
+    if profile.get("hosted") and not api:
+        raise ReportError(
+            f"the profile {name} is about what a server answers that nobody can give a model",
+            hint="--adapter 'openai:http://HOST:PORT/v1#model=NAME'",
+        )
+    if api and (not profile.get("hosted") or api not in profile["requires"]):
+        raise ReportError(
+            f"the profile {name} is not about {api} of a server with a model of its own",
+            hint=f"--profile hosted/{api}",
+        )
 
 
 def _given(order: Order, profile: Mapping[str, Any], room: Path) -> Given | None:
@@ -289,6 +310,7 @@ def _finish(
         },
         environment=installed.environment_record(),
         bundle=None if given_bundle is None else given_bundle.record(),
+        endpoint=_endpoint(order),
     )
     payload = report.statement(facts, profile, outcomes, loop.store.close())
     sentences = {name: each.sentence for name, each in loop.bench.suite.requirements.items()}
@@ -305,6 +327,12 @@ def _finish(
         lost=loop.lost,
         hung=loop.hung,
     )
+
+
+def _endpoint(order: Order) -> dict[str, str] | None:
+    """The hosted model that was asked, as the report keeps it."""
+    named = adapters.check_address(order.adapter, order.directory).descriptor()
+    return None if named is None else {name: clean(text) for name, text in named.items()}
 
 
 def _write(
@@ -546,6 +574,8 @@ def adapter_digest(address: str, directory: Path) -> str:
     """
     target = adapters.check_address(address, directory)
     files: list[tuple[str, Path]]
+    if descriptor := target.descriptor():
+        return sha256(encode({"files": [], "start": descriptor}))
     if target.host:
         return sha256(encode({"files": [], "start": [target.scheme, target.host, str(target.port), target.path]}))
     if target.command:

@@ -127,7 +127,8 @@ class Difference:
 
     @property
     def worse(self) -> bool:
-        failing = self.verdict[1] == Verdict.NON_CONFORMANT != self.verdict[0]
+        then, now = map(Verdict, self.verdict)
+        failing = now.fails and not then.fails
         return failing or self.coarser or any(each.move in WORSE for each in self.cases)
 
     @property
@@ -135,7 +136,8 @@ class Difference:
         """0 nothing is worse, 1 something is, 3 nothing is but less was seen."""
         if self.worse:
             return EXIT_WORSE
-        less = self.verdict == (Verdict.CONFORMANT, Verdict.INCOMPLETE) or any(m.move in LESS for m in self.cases)
+        then, now = map(Verdict, self.verdict)
+        less = (then.holds and now is Verdict.INCOMPLETE) or any(m.move in LESS for m in self.cases)
         return EXIT_LESS if less or not self.comparable else EXIT_SAME
 
     def as_json(self) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def between(then: Mapping[str, Any], now: Mapping[str, Any]) -> Difference:
 
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-ABOUT = ("suite", "candidate", "bundle", "reference", "harness", "environment")
+ABOUT = ("suite", "candidate", "bundle", "endpoint", "reference", "harness", "environment")
 RUN = ("seed", "mode", "isolation")
 """Of `run`: what a reader compares. Its id and times are other ones in every run."""
 

@@ -39,7 +39,7 @@ from llmasos_conformance.policy import Trust
 from llmasos_conformance.reading import Read
 from llmasos_conformance.reasons import MALFORMED, REASONS
 from llmasos_conformance.strictyaml import Document, Problem
-from llmasos_conformance.verdict import EXIT_CODES, State, Verdict, decide
+from llmasos_conformance.verdict import BLACK_BOX, EXIT_CODES, State, Verdict, decide
 
 if TYPE_CHECKING:
     from llmasos_conformance.suite import Suite
@@ -83,7 +83,8 @@ class Wanted:
     """A profile that must be among the reports.
 
     Attributes:
-        verdict: "conformant" or "any". level: the weakest sentences whose failure counts.
+        verdict: "conformant", "black-box conformant" or "any"; the first is never met by the second.
+        level: the weakest sentences whose failure counts.
     """
 
     profile: str
@@ -415,7 +416,7 @@ def _verdict(profile: Wanted, given: Given, excused: frozenset[str]) -> Rule:
         return Rule(name="verdict", profile=read.profile, held=Held.UNDECIDED, wants=wants,
                     saw=_both("the profile is not installed here in this form", "此处未安装该内容的档案"))  # fmt: skip
     found, wrong = counting(given.profile, read, profile.level, excused)
-    held = {Verdict.CONFORMANT: Held.HOLDS, Verdict.NON_CONFORMANT: Held.BROKEN}.get(found, Held.UNDECIDED)
+    held = _held(profile.verdict, found)
     said, zh = f"{verdict} ({counts})", f"{verdict}（{counts}）"
     if used := sorted(excused & read.checks.keys()):
         said += f"; known failures left out: {_named(used, 'en')}"
@@ -424,6 +425,14 @@ def _verdict(profile: Wanted, given: Given, excused: frozenset[str]) -> Rule:
         said, zh = f"{said}; against it: ", f"{zh}；不符："
     return Rule(name="verdict", profile=read.profile, held=held, wants=wants, saw=_both(said, zh, wrong),
                 cases=tuple(wrong))  # fmt: skip
+
+
+def _held(wanted: str, found: Verdict) -> Held:
+    """Whether a verdict is the one that is wanted. Answers of a server never stand for what was looked at."""
+    due = Verdict(wanted.replace("-", "_").replace(" ", "_"))
+    if found.holds and found is not due:
+        return Held.BROKEN
+    return Held.HOLDS if found.holds else Held.BROKEN if found.fails else Held.UNDECIDED
 
 
 def _counted(level: str) -> str:
@@ -448,6 +457,7 @@ def counting(profile: Mapping[str, Any], read: Read, level: str, excused: frozen
         outcomes.append(replace(outcome, level=weight, state=state))
     optional = report.optional_cases(profile)
     found = decide([case["id"] for case in profile["cases"]], outcomes, optional)
+    found = BLACK_BOX[found] if profile.get("hosted") else found
     bad = (State.FAIL, State.ERROR, State.INCONCLUSIVE, State.NOT_RUN, State.NOT_DECLARED)
     wrong = [
         each for each in outcomes

@@ -34,14 +34,18 @@ SHOWN = 10
 QUIET_STATES = ("pass", "not_declared", "not_applicable")
 COLOURS: Mapping[str, str] = {
     Verdict.CONFORMANT: "#2e7d32", Verdict.NON_CONFORMANT: "#b71c1c", Verdict.INCOMPLETE: "#8a5300",
+    Verdict.BLACK_BOX_CONFORMANT: "#1565c0", Verdict.BLACK_BOX_NON_CONFORMANT: "#b71c1c",
 }  # fmt: skip
 """Of badges: white letters on each have a contrast above 4.5 to 1 (WCAG 2.2, 1.4.3); the words say the same."""
 UNVERIFIED = "#555555"
 LABEL = "LLMasOS"
 WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {Verdict.CONFORMANT: "conformant", Verdict.NON_CONFORMANT: "non-conformant",
+           Verdict.BLACK_BOX_CONFORMANT: "black-box conformant",
+           Verdict.BLACK_BOX_NON_CONFORMANT: "black-box non-conformant",
            Verdict.INCOMPLETE: "incomplete", "unverified": "unverified"},
     "zh": {Verdict.CONFORMANT: "合规", Verdict.NON_CONFORMANT: "不合规",
+           Verdict.BLACK_BOX_CONFORMANT: "黑盒合规", Verdict.BLACK_BOX_NON_CONFORMANT: "黑盒不合规",
            Verdict.INCOMPLETE: "不完整", "unverified": "未验证"},
 }  # fmt: skip
 
@@ -121,7 +125,10 @@ _MARKDOWN: Mapping[str, Mapping[str, str]] = {
            "{version}，种子 `{seed}`。", "again": "重新评判", "id": "报告",
            "says": "未验证，自称{verdict}"},
 }  # fmt: skip
-_MARKS: Mapping[str, str] = {Verdict.CONFORMANT: "✅", Verdict.NON_CONFORMANT: "❌", Verdict.INCOMPLETE: "⚠️"}
+_MARKS: Mapping[str, str] = {
+    Verdict.CONFORMANT: "✅", Verdict.NON_CONFORMANT: "❌", Verdict.INCOMPLETE: "⚠️",
+    Verdict.BLACK_BOX_CONFORMANT: "☑️", Verdict.BLACK_BOX_NON_CONFORMANT: "❌",
+}  # fmt: skip
 
 
 def markdown(
@@ -180,7 +187,7 @@ def _badge(content: Content, warning: str, lang: str) -> tuple[str, str]:
 def badge(content: Content, *, warning: str = "", lang: str = "en", **rest: Any) -> str:
     """JSON for https://img.shields.io/endpoint."""
     message, colour = _badge(content, warning, lang)
-    bad = bool(warning) or content["predicate"]["verdict"] != Verdict.CONFORMANT
+    bad = bool(warning) or not Verdict(content["predicate"]["verdict"]).holds
     made = {"schemaVersion": 1, "label": LABEL, "message": message, "color": colour.removeprefix("#"), "isError": bad}
     return json.dumps(made, ensure_ascii=False) + "\n"
 
@@ -236,9 +243,9 @@ def github(content: Content, *, warning: str = "", **rest: Any) -> str:
     for made in bad[:room]:
         told = f"{made['outcome']}: {made.get('message', '')} ({made['requirement']}, {made['level']})"
         lines.append(command(KINDS[made["level"]], made["id"], told))
-    verdict = content["predicate"]["verdict"]
+    verdict = Verdict(content["predicate"]["verdict"])
     more = f"; {len(bad) - room} more are in the report" if len(bad) > room else ""
-    kind = {Verdict.CONFORMANT: "notice", Verdict.NON_CONFORMANT: "error"}.get(verdict, "warning")
+    kind = "notice" if verdict.holds else "error" if verdict.fails else "warning"
     said = f"unverified, says {verdict}" if warning else verdict
     lines.append(command("warning" if warning else kind, f"LLMasOS: {said}", report.headline(content) + more))
     return "\n".join(lines) + "\n"

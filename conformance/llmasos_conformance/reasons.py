@@ -164,6 +164,11 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
         "A profile about one model names it, with the architecture of the profile; no other profile names one.",
         "针对自有模型的配置必须指明该模型且架构一致;其他配置不得指明模型。",
     ),
+    "E_ENDPOINT": (
+        REJECTED,
+        "A profile of hosted models names the endpoint, with the API of the profile; no other profile names one.",
+        "针对托管模型的配置必须指明端点且接口一致;其他配置不得指明端点。",
+    ),
     "E_CHECK_MISSING": (
         REJECTED,
         "A case of the profile has no outcome.",

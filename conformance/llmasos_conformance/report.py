@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from llmasos_conformance import causes
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
-from llmasos_conformance.verdict import Outcome, State, Verdict, decide, unanswered
+from llmasos_conformance.verdict import BLACK_BOX, Outcome, State, Verdict, decide, unanswered
 
 if TYPE_CHECKING:
     from llmasos_conformance.protocol import Description
@@ -49,6 +49,8 @@ class Facts:
         candidate: see `candidate_record`. adapter: digest of the adapter's files.
         suite, reference, harness, run, environment: members of the predicate, as the schema has them.
         bundle: that somebody gave for the run, see `probes.given`; None for a run on probes alone.
+        endpoint: which hosted model of which server was asked, see `adapters.address.Target.descriptor`; None for a
+            candidate that loads what it is given.
     """
 
     candidate: Mapping[str, Any]
@@ -59,6 +61,7 @@ class Facts:
     run: Mapping[str, Any]
     environment: Mapping[str, Any]
     bundle: Mapping[str, Any] | None = None
+    endpoint: Mapping[str, Any] | None = None
 
 
 def candidate_record(description: Description) -> dict[str, Any]:
@@ -79,6 +82,11 @@ def candidate_record(description: Description) -> dict[str, Any]:
         "runtime": texts(description.runtime),
         "architectures": [clean(name, 120) or "-" for name in description.architectures],
     }
+
+
+def endpoint_digest(endpoint: Mapping[str, Any]) -> str:
+    """What a hosted model is known by, since its weights are nobody's to hash: sha256 over its canonical descriptor."""
+    return sha256(encode(endpoint))
 
 
 def figure(value: float) -> str:
@@ -143,7 +151,8 @@ def optional_cases(profile: Mapping[str, Any]) -> frozenset[str]:
 def verdict_of(profile: Mapping[str, Any], checks: Iterable[Entry]) -> Verdict:
     """What the checks amount to under a frozen profile; the levels that count are the profile's."""
     planned = [case["id"] for case in profile["cases"]]
-    return decide(planned, [outcome_of(made) for made in checks], optional_cases(profile))
+    found = decide(planned, [outcome_of(made) for made in checks], optional_cases(profile))
+    return BLACK_BOX[found] if profile.get("hosted") else found
 
 
 def statement(facts: Facts, profile: Mapping[str, Any], outcomes: Sequence[Outcome], evidence_root: str) -> bytes:
@@ -162,11 +171,17 @@ def statement(facts: Facts, profile: Mapping[str, Any], outcomes: Sequence[Outco
                 {"name": "description", "digest": {"sha256": sha256(encode(facts.candidate))}},
                 {"name": "adapter", "digest": {"sha256": facts.adapter}},
                 *([{"name": "bundle", "digest": {"sha256": facts.bundle["digest"]}}] if facts.bundle else []),
+                *(
+                    [{"name": "endpoint", "digest": {"sha256": endpoint_digest(facts.endpoint)}}]
+                    if facts.endpoint
+                    else []
+                ),
             ],
             "predicate": {
                 "schemaVersion": SCHEMA_VERSION,
                 "candidate": facts.candidate,
                 **({"bundle": facts.bundle} if facts.bundle else {}),
+                **({"endpoint": facts.endpoint} if facts.endpoint else {}),
                 "suite": facts.suite,
                 "reference": facts.reference,
                 "harness": facts.harness,
@@ -256,7 +271,9 @@ def headline(content: Mapping[str, Any]) -> str:
     name, profile = clean(f"{who['name']} {who['version']}"), clean(predicate["suite"]["profile"])
     given = predicate.get("bundle")
     bundle = f" on the bundle {clean(given['name'])} {given['digest'][:12]}" if given else ""
-    return f"{predicate['verdict']}: {name}, profile {profile}{bundle} ({counts})"
+    asked = predicate.get("endpoint")
+    endpoint = f" at {clean(asked['url'])}" if asked else ""
+    return f"{predicate['verdict']}: {name}, profile {profile}{bundle}{endpoint} ({counts})"
 
 
 def read_together(content: Mapping[str, Any]) -> causes.Reading:
@@ -290,6 +307,7 @@ def markdown(
         "",
         *([f"{measured.sentence[0].upper()}{measured.sentence[1:]}.", ""] if (measured := precision(content)) else []),
         *_given(predicate.get("bundle")),
+        *_asked(predicate.get("endpoint")),
         "| " + " | ".join(predicate["summary"]) + " | emulated |",
         "|" + "---|" * (len(predicate["summary"]) + 1),
         "| " + " | ".join(str(count) for count in predicate["summary"].values()) + f" | {predicate['emulated']} |",
@@ -325,6 +343,17 @@ def _given(bundle: Mapping[str, Any] | None) -> list[str]:
         return []
     head = f"The verdict is about one model, {cell(bundle['name'])} ({bundle['architecture']}), and no other:"
     return [head, "", *(f"- `{name}` sha256 `{digest}`" for name, digest in bundle["files"].items()), ""]
+
+
+def _asked(endpoint: Mapping[str, Any] | None) -> list[str]:
+    """What a page says of the server that was asked."""
+    if endpoint is None:
+        return []
+    head = (
+        f"The verdict is about what a server answered in this run (subject `{endpoint_digest(endpoint)}`). Nobody "
+        "could look at its model, and it may be another one tomorrow:"
+    )
+    return [head, "", *(f"- {name}: {cell(str(value))}" for name, value in endpoint.items()), ""]
 
 
 def cell(text: str) -> str:

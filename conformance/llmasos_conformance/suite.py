@@ -83,6 +83,10 @@ class Requirement:
     errata: tuple[Erratum, ...] = ()
 
 
+BLACK_BOX = frozenset({"completions", "chat"})
+"""Capabilities of who serves a model of his own choice: nobody loads it, and all that is known of it are answers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One entry of a suite file.
@@ -106,6 +110,11 @@ class Case:
     effect: Mapping[str, str]
     where: str
     withdrawn: Withdrawal | None = None
+
+    @property
+    def black_box(self) -> bool:
+        """Whether it asks a server about a model that nobody loads."""
+        return bool(self.needs & BLACK_BOX)
 
     @property
     def node_id(self) -> str:
@@ -615,6 +624,7 @@ def freeze(
     match: Sequence[str] = ("*",),
     within: Iterable[str] = (),
     bundle: bool = False,
+    hosted: bool = False,
     version: str = __version__,
     directory: Path | None = None,
     checks: Mapping[str, Check] | None = None,
@@ -627,6 +637,7 @@ def freeze(
         requires: capabilities that a candidate must declare. match: shell patterns on case ids, any of which suffices.
         within: capabilities; only cases that need no others are taken. Empty takes all.
         bundle: take the cases that are asked on a bundle given for the run, and no others; else take none of them.
+        hosted: the same for the cases that ask a server about a model that nobody loads.
         version: of the standard.
         replace: overwrite a profile of that name; for one that is not published yet.
 
@@ -650,6 +661,7 @@ def freeze(
         case
         for case in suite.cases.values()
         if (case.given.get("probe") in GIVEN.values()) == bundle
+        and case.black_box == hosted
         and case.needs <= offered
         and any(fnmatchcase(case.id, pattern) for pattern in match)
     ]
@@ -660,6 +672,7 @@ def freeze(
         "version": version,
         "requires": needed,
         **({"bundle": True} if bundle else {}),
+        **({"hosted": True} if hosted else {}),
         "cases": [_entry(case, suite.requirements) for case in chosen],
     }
     return profiles.write(place, document, replace=replace)
@@ -682,6 +695,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--within", default="", help="take only cases that need no other capabilities than these")
     command.add_argument("--match", nargs="+", default=["*"], help="shell patterns on case ids")
     command.add_argument("--bundle", action="store_true", help="the cases about a bundle that is given for the run")
+    command.add_argument("--hosted", action="store_true", help="the cases about a server whose model nobody can load")
     command.add_argument("--version", default=__version__, help="of the standard")
     command.add_argument("--directory", type=Path, help="suites; default the installed ones")
     command.add_argument("--replace", action="store_true", help="overwrite a profile that is not published yet")
@@ -703,6 +717,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             match=given.match,
             within=[name for name in given.within.split(",") if name],
             bundle=given.bundle,
+            hosted=given.hosted,
             version=given.version,
             directory=given.directory,
             replace=given.replace,

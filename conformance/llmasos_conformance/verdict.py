@@ -9,6 +9,9 @@
 A SHOULD that fails or cannot be judged is shown and changes nothing; one that was never asked would hide a failure.
 A skip never reads as green: `not_declared` and `not_applicable` are states of their own, and a run in which nothing
 passed is incomplete.
+
+What a server answers whose model nobody can load is judged by relations among its answers alone. That says less, so the
+words are others: such a run is black_box_conformant or black_box_non_conformant, and never conformant.
 """
 
 from __future__ import annotations
@@ -38,10 +41,31 @@ class Verdict(StrEnum):
 
     CONFORMANT = "conformant"
     NON_CONFORMANT = "non_conformant"
+    BLACK_BOX_CONFORMANT = "black_box_conformant"
+    BLACK_BOX_NON_CONFORMANT = "black_box_non_conformant"
     INCOMPLETE = "incomplete"
 
+    @property
+    def holds(self) -> bool:
+        """Whether nothing that was asked stands against the candidate, and all was asked."""
+        return self in (Verdict.CONFORMANT, Verdict.BLACK_BOX_CONFORMANT)
 
-EXIT_CODES: Mapping[Verdict, int] = {Verdict.CONFORMANT: 0, Verdict.NON_CONFORMANT: 1, Verdict.INCOMPLETE: 3}
+    @property
+    def fails(self) -> bool:
+        return self in (Verdict.NON_CONFORMANT, Verdict.BLACK_BOX_NON_CONFORMANT)
+
+
+BLACK_BOX: Mapping[Verdict, Verdict] = {
+    Verdict.CONFORMANT: Verdict.BLACK_BOX_CONFORMANT,
+    Verdict.NON_CONFORMANT: Verdict.BLACK_BOX_NON_CONFORMANT,
+    Verdict.INCOMPLETE: Verdict.INCOMPLETE,
+}
+"""What a verdict is called that rests on the answers of a server alone."""
+
+EXIT_CODES: Mapping[Verdict, int] = {
+    Verdict.CONFORMANT: 0, Verdict.BLACK_BOX_CONFORMANT: 0, Verdict.NON_CONFORMANT: 1,
+    Verdict.BLACK_BOX_NON_CONFORMANT: 1, Verdict.INCOMPLETE: 3,
+}  # fmt: skip
 EXIT_USAGE, EXIT_ADAPTER, EXIT_NOTHING, EXIT_OURS = 2, 4, 5, 70
 
 
@@ -177,7 +201,7 @@ def emulated_in(case: str, needs: Iterable[str], emulated: Iterable[str]) -> tup
 
 
 def decide(planned: Sequence[str], outcomes: Iterable[Outcome], optional: frozenset[str] = frozenset()) -> Verdict:
-    """The verdict of a run.
+    """The verdict of a run, as it is called where the candidate could be given a model; see `BLACK_BOX`.
 
     Args:
         planned: the ids that the profile lists.

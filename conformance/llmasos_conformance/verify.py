@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 RUNGS = ("integrity", "signer", "suite", "evidence", "re-judged")
 SKEW = timedelta(seconds=300)
+OLD = timedelta(days=30)
+"""After which it is noted when a hosted model was asked: whoever serves it may have put another in its place."""
 MAX_ENVELOPE = 8 * 1024 * 1024
 """Bytes; that of a profile with 300 cases has under 0.1 MB."""
 FIGURE_FACTOR = 2.0
@@ -124,7 +126,7 @@ class Result:
             if code in exits:
                 return code
         assert self.content is not None
-        return 0 if self.content["predicate"]["verdict"] == Verdict.CONFORMANT else NOT_CONFORMANT
+        return 0 if Verdict(self.content["predicate"]["verdict"]).holds else NOT_CONFORMANT
 
     @property
     def accepted(self) -> bool:
@@ -141,6 +143,7 @@ class Result:
                 "candidateVersion": predicate["candidate"]["version"],
                 "profile": predicate["suite"]["profile"],
                 "bundle": predicate.get("bundle"),
+                "endpoint": predicate.get("endpoint"),
                 "suite": predicate["suite"]["digest"],
                 "seed": predicate["run"]["seed"],
                 "run": predicate["run"]["id"],
@@ -225,7 +228,7 @@ class _Climb:
         integrity = (self.read, self.form, self.subject, self.times)
         signer = (self.known, self.period, self.scope, self.mode)
         suite = (
-            self.suite_digest, self.profile, self.about, self.same_bundle, self.reference, self.harness,
+            self.suite_digest, self.profile, self.about, self.asked, self.same_bundle, self.reference, self.harness,
             self.check_set, self.levels, self.declared, self.tail, self.isolation, self.marks, self.roots,
             self.counts, self.verdict,
         )  # fmt: skip
@@ -314,12 +317,14 @@ class _Climb:
 
     def subject(self) -> None:
         named = [(each["name"], each["digest"]["sha256"]) for each in self.content["subject"]]
-        subject, about = dict(named), self.predicate.get("bundle")
-        due = ["description", "adapter"] + (["bundle"] if about else [])
+        subject, about, endpoint = dict(named), self.predicate.get("bundle"), self.predicate.get("endpoint")
+        due = ["description", "adapter", *(["bundle"] if about else []), *(["endpoint"] if endpoint else [])]
         if [name for name, _ in named] != due or subject["description"] != sha256(encode(self.predicate["candidate"])):
             raise Unacceptable("E_SUBJECT", "the subject is not the digest of the candidate's record")
         if about and subject["bundle"] != about["digest"]:
             raise Unacceptable("E_SUBJECT", "the subject is not the bundle that the report describes")
+        if endpoint and subject["endpoint"] != report.endpoint_digest(endpoint):
+            raise Unacceptable("E_SUBJECT", "the subject is not the endpoint that the report describes")
 
     def times(self) -> None:
         try:
@@ -409,6 +414,31 @@ class _Climb:
             raise Unacceptable("E_BUNDLE", f"the report {what}")
         if about and about["architecture"] not in self.frozen["requires"]:
             raise Unacceptable("E_BUNDLE", f"the bundle is of {about['architecture']}, the profile is not")
+
+    def asked(self) -> None:
+        """A profile of hosted models has an endpoint, whose model the candidate is, and no other profile has any."""
+        endpoint, candidate = self.predicate.get("endpoint"), self.predicate["candidate"]
+        if bool(endpoint) != bool(self.frozen.get("hosted")):
+            what = (
+                "names an endpoint, and the profile is about none"
+                if endpoint
+                else "names no endpoint, which is the profile's"
+            )
+            raise Unacceptable("E_ENDPOINT", f"the report {what}")
+        if not endpoint:
+            return
+        api = endpoint["api"].rpartition("/")[2]
+        if api not in self.frozen["requires"]:
+            raise Unacceptable("E_ENDPOINT", f"the endpoint was asked {api}, the profile is about another API")
+        if api not in candidate["capabilities"] or candidate["name"] != clean(endpoint["model"], 120):
+            raise Unacceptable(
+                "E_ENDPOINT", "the endpoint that the report names is not the candidate that it describes"
+            )
+        age = self.now - moment(self.predicate["run"]["finishedAt"])
+        if age > OLD:
+            self.result.notes.append(
+                f"the endpoint was asked {age.days} days ago; nothing says that it serves the same model today"
+            )
 
     def reference(self) -> None:
         self._pinned("reference", "E_REFERENCE", self.trust.references, self.own.reference_digest)

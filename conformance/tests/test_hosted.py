@@ -262,8 +262,12 @@ def made_of(tokens, text="", top=(), number=-0.01):
         ("seeds.different", {"calls": [[made_of(["a"]), made_of(["a"])]]}, "is e^-0.0"),
         ("temperature.heard", {"calls": [[made_of(["a"]), made_of(["a"])]]}, "were all the likeliest one"),
         ("drawn.one", {"calls": [], "dtype": "float32"}, "0 tokens leave open"),
-        ("penalty.presence", {"answers": [made_of(["a"])], "dtype": "float32"}, "no token came again"),
-        ("logprobs.cold", {"calls": [[made_of(["a"])] * 3], "repeats": True}, "no two tokens are far enough apart"),
+        ("penalty.presence", {"calls": [("p", made_of(["a"]))], "dtype": "float32"}, "no token came again"),
+        (
+            "logprobs.cold",
+            {"calls": [[made_of(["a"])] * 3], "repeats": True},
+            "nowhere is the model's own law far enough",
+        ),
     ],
 )
 def test_what_says_too_little_stays_open(installed, case, asked, message):

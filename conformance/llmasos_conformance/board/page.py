@@ -19,7 +19,7 @@ from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el, join
 from llmasos_conformance.pages.words import LANGUAGES, LEVELS, VERDICTS
 from llmasos_conformance.reasons import REASONS
-from llmasos_conformance.verdict import State
+from llmasos_conformance.verdict import State, Verdict
 
 FULL = 120_000
 """Bytes of failures that are told with all that is known. A candidate that answers nothing fails a thousand cases, and
@@ -131,7 +131,8 @@ def state(speech: Speech, which: State, count: int | None = None) -> Html:
 
 
 def verdict(speech: Speech, which: str) -> Html:
-    sign = {"conformant": "✓", "non_conformant": "✗", "incomplete": "?"}[which]
+    found = Verdict(which)
+    sign = "✓" if found.holds else "✗" if found.fails else "?"
     return el("strong", f"{sign} {VERDICTS[speech.lang][which]}", class_=f"verdict {which.replace('_', '-')}")
 
 
@@ -222,6 +223,7 @@ def _head(view: View, speech: Speech) -> Html:
         rows([
             (speech["profile"], el("code", predicate["suite"]["profile"])),
             (speech["bundle"], [foreign(given["name"]), f" ({given['architecture']})"] if given else None),
+            (speech["endpoint"], _endpoint(predicate.get("endpoint"), speech)),
             (speech["outcomes"], [*counts, emulated]),
             (speech["claims"], f"{candidate['claims']['dtype']}, {candidate['claims']['determinism']}"),
             (speech["precision"], precision),
@@ -492,6 +494,14 @@ def _histogram(number: int, drawn: Histogram, speech: Speech) -> Html:
 # ── where it comes from ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _endpoint(endpoint: Mapping[str, str] | None, speech: Speech) -> list[Any] | None:
+    """Which hosted model was asked, and what nobody knows of it."""
+    if endpoint is None:
+        return None
+    told = [[el("code", f"{name} {text}"), " "] for name, text in endpoint.items() if name not in ("api", "url")]
+    return [*told, el("small", foreign(speech["endpoint said"].format(endpoint["api"], endpoint["url"])))]
+
+
 def _evidence(view: View, speech: Speech) -> list[Html]:
     read, predicate = view.read, view.read.predicate
     run, suite, machine, given = predicate["run"], predicate["suite"], predicate["environment"], predicate.get("bundle")
@@ -521,6 +531,7 @@ def _evidence(view: View, speech: Speech) -> list[Html]:
             (speech["reference"], package("reference")),
             (speech["harness"], package("harness")),
             (speech["adapter"], code(digest["adapter"])),
+            (speech["endpoint digest"], code(digest["endpoint"]) if "endpoint" in digest else None),
             (speech["evidence root"], code(predicate["evidenceRoot"])),
             (speech["files"], texts(given["files"]) if given else None),
             (speech["runtime"], texts(predicate["candidate"]["runtime"])),

@@ -543,6 +543,8 @@ def _stops(draw: Draw, text: str, prompt: str, kind: str) -> list[str]:
         return strangers[:1]
     at = draw.integer(2, len(text) - 4)
     piece = text[at : at + draw.integer(1, min(12, len(text) - at - 1))]
+    if kind == "wide":
+        piece = text[2 : 2 + draw.integer(4, 12)] if len(text) < 24 else text[at // 2 : at // 2 + draw.integer(8, 12)]
     if kind == "long":
         piece = text[2 : 2 + max(4, len(text) - 4)]
     if kind == "four":
@@ -572,9 +574,10 @@ check(
     given={
         "api": API, "tokens": TOKENS,
         "kind": {
-            "enum": ["text", "list", "four", "two", "long", "prompt"],
-            "description": "one as a text or in a list; behind three that never come; two of which the second comes "
-            "first; one as long as the text; one that stands in the prompt alone",
+            "enum": ["text", "list", "wide", "four", "two", "long", "prompt"],
+            "description": "one as a text or in a list; one of so many characters that a token ends in it; behind "
+            "three that never come; two of which the second comes first; one as long as the text; one that stands in "
+            "the prompt alone",
         },
         "prompts": {"type": "integer", "minimum": 1, "description": "that are tried for a text of some length"},
         "stream": {"type": "boolean", "default": False, "description": "asked for as a stream"},
@@ -928,7 +931,7 @@ def ask_template(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     if excused := unrepeatable(candidate):
         return excused
-    messages = [{"role": role, "content": words(draw, 4)} for role in given["roles"]]
+    messages = [{"role": role, "content": words(draw, 1)} for role in given["roles"]]
     shown = candidate.hosted.template(messages)
     prompt = _prompt_of(shown)
     chat = {"messages": messages, "max_tokens": given["tokens"], "temperature": 0}

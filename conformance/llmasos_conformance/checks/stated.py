@@ -222,10 +222,13 @@ def _lawful(i: int, token: Token, dtype: str, *, greedy: bool) -> Finding:
     numbers = [logprob for _, logprob in token.top]
     own = [logprob for text, logprob in token.top if text == token.text]
     error = 2 * slack(dtype, token.logprob)
-    if own and min(abs(logprob - token.logprob) for logprob in own) > error:
+    merged = ambiguous(token.text) or len(token.top) < MOST  # several tokens may stand there as one text
+    if merged:
+        pairs = pairs[1:]
+    elif own and min(abs(logprob - token.logprob) for logprob in own) > error:
         message = f"{token.text!r:.30} at token {i} has the logprobs {token.logprob:.6g} and {own[0]:.6g}"
         return failed(message, expected=token.logprob, got=own[0])
-    if numbers and not own and token.logprob > min(numbers) + error:
+    elif numbers and not own and token.logprob > min(numbers) + error:
         message = f"{token.text!r:.30} at token {i} is likelier than one of the likeliest, and not among them"
         return failed(message, expected=f"at most {min(numbers):.6g}", got=token.logprob)
     mass = sum(math.exp(logprob - slack(dtype, logprob)) for _, logprob in _distinct(pairs))
@@ -270,41 +273,61 @@ check("stated-order", ask_law, judge_order, needs=("logprobs",), given={"api": A
 def ask_raw(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """What is stated is the model's own law, whatever temperature and top_p make of it.
 
-    Varies: prompts.
-    Compares: differences of two logprobs of the first token with an option and without it. They are held to whichever
-        is nearer, the model's own or the one that the option makes. Prompts count where the two are farther apart than
-        `APART` and than four times what the same request, asked twice, differs by.
+    Varies: prompts, which end with a word or within one, until `VOTES` places count.
+    Compares: what is stated with an option and without it, where all tokens before are the same: the first place, and
+        those behind it as far as texts agree. For a temperature that is the difference of two logprobs, for top_p the
+        largest one. It is held to whichever is nearer, the model's own or the one that the option makes. Places count
+        where the two are farther apart than `APART` and than four times what the same request, asked twice, differs by.
     """
-    api, calls = given["api"], []
-    for _ in range(given["prompts"]):
-        asked = request(api, words(draw, 5), max_tokens=1, temperature=1, **states(api, MOST))
-        calls.append([candidate.hosted.ask(api, each) for each in (asked, asked, {**asked, **given["options"]})])
+    api, calls = given["api"], list[list[Answer]]()
+    while len(calls) < given["prompts"]:
+        prompt = words(draw, 5)
+        if len(calls) % 2:
+            prompt = prompt[: draw.integer(len(prompt) // 2, len(prompt) - 1)]
+        asked = request(api, prompt, max_tokens=given["tokens"], temperature=1, **states(api, MOST))
+        plain = asked if given["tokens"] == 1 else {**asked, "temperature": 0}
+        calls.append([candidate.hosted.ask(api, each) for each in (plain, plain, {**asked, **given["options"]})])
+        try:
+            if len(_votes(given, calls)) >= VOTES:
+                break
+        except Broken:
+            break
     return {"calls": calls, "repeats": claims_at_least(candidate, "D1")}
+
+
+def _votes(given: Given, calls: Sequence[Sequence[Answer]]) -> list[bool]:
+    """Of each place that counts, whether what is stated with the option is nearer to what the option makes."""
+    seen = []
+    for answers in calls:
+        for tokens in zip(*(stated(replies.read(given["api"], each).choices[0]) for each in answers), strict=False):
+            if (numbers := _numbers(tokens, given["options"])) is not None:
+                seen.append(numbers)
+            texts = {token.text for token in tokens}
+            if len(texts) > 1 or any(map(ambiguous, texts)):
+                break
+    noise = max((abs(again - own) for own, again, _, _ in seen), default=0.0)
+    return [
+        abs(got - made) < abs(got - own)
+        for own, _, made, got in seen
+        if abs(own - made) >= max(APART, 4 * noise)
+    ]  # fmt: skip
 
 
 @judge
 def judge_raw(given: Given, asked: Asked) -> Finding:
     told = ", ".join(f"{name} {value}" for name, value in given["options"].items())
-    seen = []
-    for answers in asked["calls"]:
-        firsts = [stated(replies.read(given["api"], answer).choices[0])[:1] for answer in answers]
-        if all(firsts) and (numbers := _numbers([first[0] for first in firsts], given["options"])) is not None:
-            seen.append(numbers)
-    noise = max((abs(again - own) for own, again, _, _ in seen), default=0.0)
-    votes = [
-        abs(got - made) < abs(got - own)
-        for own, _, made, got in seen
-        if abs(own - made) >= max(APART, 4 * noise)
-    ]  # fmt: skip
+    votes = _votes(given, asked["calls"])
     if not votes:
-        message = f"no two tokens are far enough apart to say whether {told} changes what is stated"
+        message = f"nowhere is the model's own law far enough from another to say whether {told} changes it"
         return open_case(message) if asked["repeats"] else Finding(state=State.NOT_APPLICABLE, message=message)
     if sum(votes) * 2 > len(votes):
-        message = f"{told} changes the logprobs that are stated, at {sum(votes)} of {len(votes)} prompts"
+        message = f"{told} changes the logprobs that are stated, at {sum(votes)} of {len(votes)} places"
         return failed(message, expected="the model's own", got=f"those behind {told}")
     return passed()
 
 
+VOTES = 6
+"""Places that are enough to tell the model's own law from another."""
 APART = 0.5
 """How far a processed number has to lie from the model's own, in nats, for the nearer of the two to mean something:
 half of it is as much as half precision may be off by twice."""
@@ -351,7 +374,8 @@ check(
     "stated-raw", ask_raw, judge_raw, needs=("logprobs",),
     given={
         "api": API, "options": OPTIONS,
-        "prompts": {"type": "integer", "minimum": 1, "description": "each with the option and without"},
+        "tokens": {**TOKENS, "default": 1, "description": "the first alone, or more along the likeliest text"},
+        "prompts": {"type": "integer", "minimum": 1, "description": "that are tried, each with the option and without"},
     },
 )  # fmt: skip
 
@@ -689,18 +713,21 @@ def ratios(given: Given, token: Token, dtype: str) -> Told | None:
     """
     pairs = sorted(token.top, key=lambda pair: -pair[1])[:LISTED]
     names = [text for text, _ in pairs]
-    if len(pairs) < 2 or any(map(ambiguous, names)) or len(set(names)) < len(names):
+    if len(token.top) < MOST or any(map(ambiguous, names)) or len(set(names)) < len(names):
         return None
     logs = np.array([logprob for _, logprob in pairs])
     due = _among(logs, given["options"])
-    if due is None:
+    off = np.array([slack(dtype, logprob) for logprob in logs])
+    if due is None or ("top_p" in given["options"] and not _is_clear(logs, due, off)):
         return None
     others = [_other(logs, given["options"], other) for other in given["others"]]
-    if token.text not in names:  # whether one is listed is no part of the bet, so that it costs nothing
+    at = names.index(token.text) if token.text in names else None
+    if at is not None and abs(pairs[at][1] - (token.logprob or 0.0)) > 2 * slack(dtype, pairs[at][1]):
+        return [0.0 for _ in given["others"]], 0.0  # another token of that text, which is not listed
+    if at is None:  # whether one is listed is no part of the bet, so that it costs nothing
         return [_outside(given["options"], other) for other in given["others"]], 0.0
-    off = np.array([slack(dtype, logprob) for logprob in logs]) / min(1.0, given["options"].get("temperature", 1.0))
+    off /= min(1.0, given["options"].get("temperature", 1.0))
     blur = float(max(math.log(float(_whole(q) @ np.exp(off))) for q in others) + due @ off)
-    at = names.index(token.text)
     with np.errstate(divide="ignore"):
         return [float(np.log(q[at]) - np.log(due[at])) if due[at] > 0 else math.inf for q in others], blur
 
@@ -718,6 +745,12 @@ def _among(logs: Float64, options: Mapping[str, Any]) -> Float64 | None:
             return None
         p = np.where(before[:-1] < options["top_p"], p, 0.0)
     return _whole(p ** (1 / options.get("temperature", 1.0)))
+
+
+def _is_clear(logs: Float64, due: Float64, off: Float64) -> bool:
+    """Whether top_p keeps the same tokens whichever of those that are nearly as likely comes first."""
+    kept = int(np.count_nonzero(due))
+    return kept < len(logs) and bool(logs[kept - 1] - logs[kept] > off[kept - 1] + off[kept])
 
 
 def _other(logs: Float64, options: Mapping[str, Any], other: str | Mapping[str, Any]) -> Float64:
@@ -857,40 +890,67 @@ check(
 def ask_penalty(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A penalty is subtracted from the logits of tokens that came: at temperature 0 the choice shows it.
 
-    Varies: prompts.
+    Varies: prompts, until one place each tells it from no penalty and from one that counts otherwise.
     Compares: each chosen token with the one that is likeliest by the stated logprobs, less the penalty for each listed
-        token that has come.
+        token that has come. Whether a prompt counts is left open, as the API leaves it.
     """
-    api = given["api"]
-    asked = [
-        greedy(api, words(draw, 5), given["tokens"], **given["penalty"], **states(api, MOST))
-        for _ in range(given["prompts"])
-    ]
-    return {"answers": [candidate.hosted.ask(api, each) for each in asked], "dtype": dtype_of(candidate)}
+    api, dtype = given["api"], dtype_of(candidate)
+    calls: list[tuple[str, Answer]] = []
+    while len(calls) < given["prompts"]:
+        prompt = words(draw, 5)
+        asked = greedy(api, prompt, given["tokens"], **given["penalty"], **states(api, MOST))
+        calls.append((prompt, candidate.hosted.ask(api, asked)))
+        try:
+            wrong, told = _penalised(given, calls, dtype)
+        except Broken:
+            break
+        if wrong or all(told):
+            break
+    return {"calls": calls, "dtype": dtype}
+
+
+def _penalised(given: Given, calls: Sequence[tuple[str, Answer]], dtype: str) -> tuple[list[Finding], list[int]]:
+    """Choices that the penalty forbids; and how many places tell it from no penalty, and from one that counts a token
+    once instead of each time, or each time instead of once."""
+    due = [given["penalty"].get(f"{name}_penalty", 0.0) for name in ("frequency", "presence")]
+    others = ([0.0, 0.0], due[::-1])
+    wrong, told = list[Finding](), [0] * len(others)
+    for prompt, answer in calls:
+        came: dict[str, int] = {}
+        for i, token in enumerate(stated(replies.read(given["api"], answer).choices[0])):
+            clear = {text: logprob for text, logprob in token.top if not ambiguous(text)}
+            if len(clear) == MOST and token.logprob is not None and not ambiguous(token.text):
+                best = _leader(clear, came, due)
+                leads = clear[best] - _cost(best, came, due)
+                own = token.logprob - _cost(token.text, came, due)
+                settled = best.strip() not in prompt
+                for j, other in enumerate(others):
+                    told[j] += settled and _leader(clear, came, other) != best
+                if settled and own < leads - 4 * slack(dtype, min(own, leads)):
+                    message = f"{token.text!r:.30} came at token {i}, where {best!r:.30} leads behind the penalty"
+                    wrong.append(failed(message, expected=best, got=token.text))
+            came[token.text] = came.get(token.text, 0) + 1
+    return wrong, told
+
+
+def _cost(text: str, came: Mapping[str, int], penalty: Sequence[float]) -> float:
+    """What is subtracted of a token, by frequency and presence penalty."""
+    return penalty[0] * came.get(text, 0) + penalty[1] * (text in came)
+
+
+def _leader(logs: Mapping[str, float], came: Mapping[str, int], penalty: Sequence[float]) -> str:
+    return max(logs, key=lambda text: logs[text] - _cost(text, came, penalty))
 
 
 @judge
 def judge_penalty(given: Given, asked: Asked) -> Finding:
-    frequency, presence = (given["penalty"].get(f"{name}_penalty", 0.0) for name in ("frequency", "presence"))
-    told = 0
-    for answer in asked["answers"]:
-        came: dict[str, int] = {}
-        for i, token in enumerate(stated(replies.read(given["api"], answer).choices[0])):
-            score = {
-                text: logprob - frequency * came.get(text, 0) - presence * (text in came)
-                for text, logprob in token.top
-                if not ambiguous(text)
-            }
-            if score and token.logprob is not None and not ambiguous(token.text):
-                best = max(score, key=lambda text: score[text])
-                told += best != max(token.top, key=lambda pair: pair[1])[0]
-                own = token.logprob - frequency * came.get(token.text, 0) - presence * (token.text in came)
-                if own < score[best] - 4 * slack(asked["dtype"], min(own, score[best])):
-                    message = f"{token.text!r:.30} came at token {i}, where {best!r:.30} leads behind the penalty"
-                    return failed(message, expected=best, got=token.text)
-            came[token.text] = came.get(token.text, 0) + 1
-    if not told:
+    wrong, told = _penalised(given, asked["calls"], asked["dtype"])
+    if wrong:
+        return wrong[0]
+    if not told[0]:
         return open_case("no token came again that a penalty would have kept away")
+    if not told[1]:
+        return open_case("no token came so often that it matters how often it is counted")
     return passed()
 
 
@@ -905,6 +965,6 @@ check(
             "additionalProperties": False,
             "description": "that is asked for",
         },
-        "prompts": {"type": "integer", "minimum": 1, "description": "each a request of its own"},
+        "prompts": {"type": "integer", "minimum": 1, "description": "that are tried until the penalty shows"},
     },
 )  # fmt: skip

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmasos_conformance.cli.terminal import next_step, now, passphrase, print_json, say, watched
-from llmasos_conformance.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,6 +128,7 @@ def _done_json(done: Done) -> dict[str, Any]:
         "interrupted": done.interrupted,
         "profile": predicate["suite"]["profile"],
         "bundle": predicate.get("bundle"),
+        "endpoint": predicate.get("endpoint"),
         "seed": predicate["run"]["seed"],
         "mode": predicate["run"]["mode"],
         "summary": predicate["summary"],
@@ -173,7 +173,7 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
         sentences = {name: each.sentence for name, each in loaded.requirements.items()}
         for line in causes.told(reading, sentences):
             say(line)
-    colour = {Verdict.CONFORMANT: "green", Verdict.NON_CONFORMANT: "red"}.get(done.verdict, "yellow")
+    colour = "green" if done.verdict.holds else "red" if done.verdict.fails else "yellow"
     say(report.headline(done.content), fg=colour, bold=True)
     if measured := report.precision(done.content):
         say(measured.sentence)

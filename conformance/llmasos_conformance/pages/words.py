@@ -22,7 +22,19 @@ LEVELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 """Level -> its word and what it means, by language."""
 
 VERDICTS: Mapping[str, Mapping[str, str]] = {
-    "en": {"conformant": "conformant", "non_conformant": "non-conformant", "incomplete": "incomplete"},
-    "zh": {"conformant": "符合", "non_conformant": "不符合", "incomplete": "不完整"},
+    "en": {
+        "conformant": "conformant",
+        "non_conformant": "non-conformant",
+        "incomplete": "incomplete",
+        "black_box_conformant": "black-box conformant",
+        "black_box_non_conformant": "black-box non-conformant",
+    },
+    "zh": {
+        "conformant": "符合",
+        "non_conformant": "不符合",
+        "incomplete": "不完整",
+        "black_box_conformant": "黑盒符合",
+        "black_box_non_conformant": "黑盒不符合",
+    },
 }
 """Verdict -> word, by language."""

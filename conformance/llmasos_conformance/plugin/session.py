@@ -38,7 +38,7 @@ from llmasos_conformance.plugin.request import (
     suite_files,
 )
 from llmasos_conformance.probes import Library, given
-from llmasos_conformance.verdict import Outcome, State
+from llmasos_conformance.verdict import Outcome, State, Verdict
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Connection
@@ -312,7 +312,8 @@ class Run:
         verdict, lines = summary.summarise(self.suite, self.planned, self.optional, self.records)
         for line in lines:
             terminalreporter.write_line(line)
-        colour = {"conformant": "green", "non_conformant": "red"}.get(verdict, "yellow")
+        found = Verdict(verdict)
+        colour = "green" if found.holds else "red" if found.fails else "yellow"
         said = summary.conclusion(verdict, self.profile, self.planned, self.records)
         terminalreporter.write_line(said, bold=True, **{colour if said.startswith("verdict") else "yellow": True})
         if not self.records:

@@ -13,7 +13,7 @@ from typing import Any
 from llmasos_conformance import causes, knownfailures, verdict
 from llmasos_conformance.knownfailures import KnownFailure, Standing
 from llmasos_conformance.suite import Case, Requirement, Suite
-from llmasos_conformance.verdict import Outcome, State, unanswered
+from llmasos_conformance.verdict import Outcome, State, Verdict, unanswered
 
 Record = Mapping[str, Any]
 """What is kept of an outcome; see `record`."""
@@ -152,6 +152,8 @@ def summarise(
         worst[outcome.case] = outcome  # a case that a rerun plugin repeats shows its worst; the verdict sees them all
     extra = sorted(worst.keys() - {*planned})
     decided = verdict.decide([*planned, *extra], outcomes, optional | frozenset(extra))
+    if any(suite.cases[name].black_box for name, each in worst.items() if each.state is not State.NOT_DECLARED):
+        decided = verdict.BLACK_BOX[decided]
     table: dict[str, Counter[str]] = {}
     for name in (*planned, *extra):
         state = worst[name].state.value if name in worst else "not_run"
@@ -236,7 +238,7 @@ def next_step(
         return "mend what could not be judged; until then nobody can say"
     if not {*planned} <= set(states):
         return f"judge the rest: {everything}"
-    if verdict == "conformant":
+    if Verdict(verdict).holds:
         return certify
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
 

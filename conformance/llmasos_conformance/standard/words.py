@@ -277,9 +277,10 @@ WORDS: Mapping[str, tuple[str, str, str]] = {
         "用例的结局：通过、未通过、出错、未声明等",
     ),
     "verdict": (
-        "what a run amounts to: conformant, non-conformant or incomplete",
+        "what a run amounts to: conformant, non-conformant or incomplete; black-box conformant or black-box "
+        "non-conformant where all that is known of a model are the answers of its server",
         "结论",
-        "一次运行的归结：符合、不符合或不完整",
+        "一次运行的归结：符合、不符合或不完整；对模型的了解仅限于其服务器的回答时，则为黑盒符合或黑盒不符合",
     ),
 }  # fmt: skip
 """Word -> meaning in English, word and meaning in Chinese."""
