@@ -19,7 +19,6 @@ from llmasos_conformance.board.page import (
     verdict,
     whole,
 )  # fmt: skip
-from llmasos_conformance.board.reading import Read
 from llmasos_conformance.board.views import Chapter, View
 from llmasos_conformance.board.words import MARKS, TEXTS
 from llmasos_conformance.canonical import clean
@@ -27,6 +26,7 @@ from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el
 from llmasos_conformance.pages.order import in_order
 from llmasos_conformance.pages.words import LANGUAGES
+from llmasos_conformance.reading import Read
 from llmasos_conformance.verdict import State
 
 NAME = 60

@@ -100,6 +100,7 @@ for _command in (
     showing.board,
     releasing.diff,
     releasing.gate,
+    releasing.publish,
     explaining.list_,
     explaining.explain,
     explaining.standard,
