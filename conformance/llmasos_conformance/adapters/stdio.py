@@ -21,7 +21,7 @@ from llmasos_conformance.errors import Died, ProtocolBroken, TimedOut
 
 TAIL = 64 * 1024
 """Bytes of standard error that are kept."""
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 """Bytes per read of a line: a pipe's whole buffer even where it has been made larger than usual."""
 PIPE = 1 << 20
 """Bytes that a pipe for answers is asked to hold, so that bulk goes over in few turns; Linux lets anybody have them."""
