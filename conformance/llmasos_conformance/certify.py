@@ -283,6 +283,7 @@ def _finish(
             "id": secrets.token_hex(16),
             "startedAt": started.strftime(TIME_FORMAT),
             "finishedAt": clock().strftime(TIME_FORMAT),
+            "asked": loop.asked(),
             "seed": loop.bench.seed,
             "mode": "certified" if order.out_of_process and sys.flags.isolated else "self-test",
             "isolation": [*said, isolation.KEY_SENTENCE] if signed else said,
@@ -349,6 +350,12 @@ class _Loop:
         restart = getattr(connection, "restart", None)
         if restart is not None:
             bench.restart = lambda: self._bring_back(restart)
+
+    def asked(self) -> dict[str, Any]:
+        """How often the candidate was asked, and how long that took."""
+        link = self.bench.candidate.link
+        assert isinstance(link, Live)
+        return {"calls": link.calls, "seconds": f"{link.seconds:.1f}"}
 
     def run(self, cases: Sequence[Case], progress: Progress) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -286,7 +286,7 @@ def markdown(
         "",
         f"Profile `{suite['profile']}`, suite {cell(suite['version'])} `{suite['digest'][:16]}`, "
         f"seed `{run['seed']}`, {run['mode']}, claimed {claims}.",
-        f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}.",
+        f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}{_asked(run)}.",
         "",
         *([f"{measured.sentence[0].upper()}{measured.sentence[1:]}.", ""] if (measured := precision(content)) else []),
         *_given(predicate.get("bundle")),
@@ -317,6 +317,11 @@ def markdown(
             f"| `{made['id']}` | {made['requirement']} | {made['level']} | {made['outcome']}{mark} | {figures} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _asked(run: Mapping[str, Any]) -> str:
+    asked = run.get("asked")
+    return f"; asked {asked['calls']} times, {asked['seconds']} s until the answers were there" if asked else ""
 
 
 def _given(bundle: Mapping[str, Any] | None) -> list[str]:

@@ -676,6 +676,16 @@ def test_evidence_that_was_changed_refuses_a_report(world: Any, by: board.Verifi
     assert found.reasons[-1].code.startswith("E_EVIDENCE")
 
 
+def test_how_long_answers_took_stands_on_the_page_and_in_the_row_of_the_board(
+    world: Any, by: board.Verifier, looked: tuple[Read, views.View]
+) -> None:
+    found, shown = looked
+    asked = found.predicate["run"]["asked"]
+    assert f"asked {asked['calls']} times, {asked['seconds']} s until" in board.one(found, shown, "en", "x")
+    made = board.board(world.root / "reports", by, ["zh"]).pages["zh/index.html"]
+    assert f"<td>{asked['seconds']} 秒</td>" in made
+
+
 def test_a_report_whose_evidence_was_left_behind_is_shown_and_says_what_was_not_checked(
     world: Any, by: board.Verifier, tmp_path: Path
 ) -> None:

@@ -207,6 +207,7 @@ def _head(view: View, speech: Speech) -> Html:
     read, predicate = view.read, view.read.predicate
     name, version = view.who
     candidate, run, given = predicate["candidate"], predicate["run"], predicate.get("bundle")
+    asked = run.get("asked")
     counts = [[state(speech, which, count), " "] for which, count in view.counts.items()]
     emulated = el("small", speech["of which emulated"].format(predicate["emulated"])) if predicate["emulated"] else None
     precision = None
@@ -231,6 +232,7 @@ def _head(view: View, speech: Speech) -> Html:
             (speech["checked"], _rungs(speech, read.checked)),
             (speech["unchecked"], _rungs(speech, [rung for rung in verify.RUNGS if rung not in read.checked])),
             (speech["run"], speech["run said"].format(run["startedAt"], run["finishedAt"], view.took)),
+            (speech["answers"], speech["asked said"].format(asked["calls"], asked["seconds"]) if asked else None),
             (speech["notes"], el("ul", notes) if notes else None),
         ]),
         id="verdict", aria_labelledby="verdict.h",
