@@ -82,15 +82,18 @@ class Direct:
 
     Args:
         connection: whom to ask.
+        most: models that are kept; the one that was loaded or asked longest ago is let go of, and loaded again when it
+            is asked. A candidate under test keeps all.
 
     Attributes:
         calls, seconds: how often was asked, and how long answers took, the way there and back included.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, most: float = float("inf")) -> None:
+        self.connection, self.most = connection, most
         self.calls, self.seconds = 0, 0.0
         self._models: dict[str, str] = {}
+        self._paths: dict[str, str] = {}
         self._sessions: dict[str, str] = {}
         self._samples: list[Answer] = []
         self._opened = 0
@@ -116,7 +119,7 @@ class Direct:
             return self._load(str(params["bundle"]), path)
         actual = dict(params)
         if "model" in params:
-            actual["model"] = self._models[params["model"]]
+            actual["model"] = self._held(params["model"])
         if "session" in params:
             actual["session"] = self._sessions[params["session"]]
         answer = self._call(method, actual)
@@ -149,7 +152,18 @@ class Direct:
     def _load(self, bundle: str, path: str) -> Answer:
         if bundle not in self._models:
             self._models[bundle] = str(self._call("load_model", {"path": path})["model"])
+            self._paths[bundle] = path
+            if len(self._models) > self.most:
+                oldest = next(name for name in self._models if name in self._paths)
+                self._call("unload_model", {"model": self._models.pop(oldest)})
         return {}
+
+    def _held(self, name: str) -> str:
+        """Handle of a model that was loaded, whether or not it was let go of since."""
+        if name not in self._models:
+            self._load(name, self._paths[name])
+        self._models[name] = handle = self._models.pop(name)  # asked last
+        return handle
 
     def forget(self) -> None:
         """Drop every handle, because the process behind them is gone."""
