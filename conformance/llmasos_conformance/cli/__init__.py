@@ -94,6 +94,8 @@ def selftest(arguments: tuple[str, ...]) -> int:
 
 for _command in (
     beginning.init,
+    beginning.smoke,
+    beginning.try_,
     certifying.certify,
     certifying.verify,
     certifying.keygen,
