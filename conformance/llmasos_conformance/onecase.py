@@ -14,17 +14,10 @@ from typing import Any
 from llmasos_conformance import engine, report, seating
 from llmasos_conformance import suite as suites
 from llmasos_conformance.candidate import Connection, Live
-from llmasos_conformance.errors import HarnessError, did_you_mean
 from llmasos_conformance.overheard import Overheard, Tap, Turn
 from llmasos_conformance.protocol import Description
 from llmasos_conformance.suite import Case, Suite
 from llmasos_conformance.verdict import EXIT_ADAPTER, Outcome, State
-
-TELLING = (
-    "numerics.plain", "llama.numbers.plain", "transformer.plain", "bert.plain", "api.max-length.counts-new-tokens",
-    "api.temperature.zero",
-)  # fmt: skip
-"""Cases for who named none: the first whose needs are declared. Logits tell more than text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,33 +77,6 @@ class Tried:
         }  # fmt: skip
 
 
-def chosen(suite: Suite, named: str | None, said: Description) -> Case:
-    """The case that was named, or one that tells something of such a candidate.
-
-    Args:
-        named: id, also as pytest prints it; None for none.
-
-    Raises:
-        HarnessError: there is no such case, or none for such a candidate.
-    """
-    if named is not None:
-        name = bare(named)
-        if name not in suite.cases:
-            near = did_you_mean(name, suite.cases)
-            raise HarnessError(f"there is no case {name!r:.100}{near}", hint="llmasos list --cases")
-        return suite.cases[name]
-    fits = [case for case in (*TELLING, *suite.cases) if suite.cases[case].needs <= said.offers]
-    if not fits:
-        declared = ", ".join(sorted(said.offers)) or "nothing"
-        raise HarnessError(f"no case can be asked of a candidate that declares {declared}", hint="declare load_model")
-    return suite.cases[fits[0]]
-
-
-def bare(name: str) -> str:
-    """A case's id as the suites have it, without what pytest prints before it."""
-    return name.rpartition("::")[2]
-
-
 def run(
     address: str, named: str | None = None, *, seed: str = "0", directory: Path = Path(), in_process: bool = False,
     timeout_s: float = 30.0, suite: Suite | None = None,
@@ -118,7 +84,7 @@ def run(
     """Ask one case and listen.
 
     Args:
-        address: see `adapters`. named: see `chosen`. seed: of the inputs.
+        address: see `adapters`. named: see `seating.chosen`. seed: of the inputs.
         directory: where relative addresses start. in_process: an object of Python stays in this process.
         timeout_s: per call. suite: None for the installed one.
 
@@ -126,8 +92,8 @@ def run(
         HarnessError: the address leads nowhere, there is no such case, or a candidate that was lost does not come back.
     """
     suite = suite or suites.load()
-    if named is not None and bare(named) not in suite.cases:
-        chosen(suite, named, Description(name="nobody", version="0"))
+    if named is not None and seating.bare(named) not in suite.cases:
+        seating.chosen(suite, named, Description(name="nobody", version="0"))
     heard: list[Turn] = []
     begun: list[int] = []
     connection = seating.opened(
@@ -136,7 +102,7 @@ def run(
     try:
         if not heard:  # an object in this process has no channel
             connection = Overheard(connection, heard)
-        case = chosen(suite, named, connection.description)
+        case = seating.chosen(suite, named, connection.description)
         with seating.bench(suite, connection, seed, _marked(lambda: begun.append(len(heard)))) as bench:
             trial = engine.run_case(bench, case)
     finally:

@@ -18,9 +18,43 @@ from llmasos_conformance.adapters.remote import Channel, unwatched
 from llmasos_conformance.adapters.stdio import LOG_TO_STDERR
 from llmasos_conformance.candidate import Candidate, Connection, Live
 from llmasos_conformance.engine import Bench
-from llmasos_conformance.errors import HarnessError
+from llmasos_conformance.errors import HarnessError, did_you_mean
 from llmasos_conformance.probes import Library
-from llmasos_conformance.suite import Suite
+from llmasos_conformance.protocol import Description
+from llmasos_conformance.suite import Case, Suite
+
+TELLING = (
+    "numerics.plain", "llama.numbers.plain", "transformer.plain", "bert.plain", "api.max-length.counts-new-tokens",
+    "api.temperature.zero",
+)  # fmt: skip
+"""Cases for who named none: the first whose needs are declared. Logits tell more than text."""
+
+
+def chosen(suite: Suite, named: str | None, said: Description) -> Case:
+    """The case that was named, or one that tells something of such a candidate.
+
+    Args:
+        named: id, also as pytest prints it; None for none.
+
+    Raises:
+        HarnessError: there is no such case, or none for such a candidate.
+    """
+    if named is not None:
+        name = bare(named)
+        if name not in suite.cases:
+            near = did_you_mean(name, suite.cases)
+            raise HarnessError(f"there is no case {name!r:.100}{near}", hint="llmasos list --cases")
+        return suite.cases[name]
+    fits = [case for case in (*TELLING, *suite.cases) if suite.cases[case].needs <= said.offers]
+    if not fits:
+        declared = ", ".join(sorted(said.offers)) or "nothing"
+        raise HarnessError(f"no case can be asked of a candidate that declares {declared}", hint="declare load_model")
+    return suite.cases[fits[0]]
+
+
+def bare(name: str) -> str:
+    """A case's id as the suites have it, without what pytest prints before it."""
+    return name.rpartition("::")[2]
 
 
 def opened(

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from llmasos_conformance import cli, onecase, overheard, suite, wire
+from llmasos_conformance import cli, onecase, overheard, seating, suite, wire
 from llmasos_conformance.cli import beginning
 from llmasos_conformance.errors import HarnessError, Malformed
 from llmasos_conformance.overheard import Overheard, Tap, Turn, shortened
@@ -132,12 +132,12 @@ def described(*capabilities, architectures=("GPT-3",)):
     ],
 )
 def test_the_case_for_who_named_none_is_one_that_can_be_asked(said, case):
-    assert onecase.chosen(SUITE, None, said).id == case
+    assert seating.chosen(SUITE, None, said).id == case
 
 
 def test_where_no_case_can_be_asked_that_is_said():
     with pytest.raises(HarnessError, match="no case can be asked of a candidate that declares nothing"):
-        onecase.chosen(SUITE, None, Description(name="x", version="1", architectures=()))
+        seating.chosen(SUITE, None, Description(name="x", version="1", architectures=()))
 
 
 RUDE = """

@@ -159,10 +159,10 @@ def try_(
     Without CASE it is one that tells much. Without ADDRESS it is the default profile of llmasos.toml, or the only one
     there; what is a case and no address is taken for a CASE.
     """
-    from llmasos_conformance import adapters, onecase, suite
+    from llmasos_conformance import adapters, onecase, seating, suite
 
     loaded = suite.load()
-    if address is not None and case is None and onecase.bare(address) in loaded.cases:
+    if address is not None and case is None and seating.bare(address) in loaded.cases:
         address, case = None, address
     address = address or adapters.default_address()
     tried = onecase.run(address, case, seed=seed, in_process=in_process, timeout_s=timeout_s, suite=loaded)
