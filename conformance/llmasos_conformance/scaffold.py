@@ -6,7 +6,7 @@
     here                   llmasos.toml and a section of the README
 
 A template is an example and works as it lies there. What changes from vendor to vendor is the name, which stands in the
-files as `my-engine`.
+files as "mine", in quotation marks.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any
 from llmasos_conformance.errors import HarnessError
 
 LANGUAGES = ("python", "node", "cpp", "http")
-MARK = "my-engine"
-"""What stands in the files of a template where the vendor's name goes."""
+MARK = '"mine"'
+"""What stands in the files of a template where the vendor's name goes, in the same quotation marks."""
 PROFILE = "core/gpt/logits"
 CONFIG, README, KNOWN, WORKFLOW = "llmasos.toml", "README.md", "ci/known-failures.yaml", ".github/workflows/llmasos.yml"
 POLICIES = ("gate.yaml", "gate-unsigned.yaml")
@@ -34,7 +34,9 @@ BEGIN, END = "<!-- llmasos: begin -->", "<!-- llmasos: end -->"
 """Around our section of a README, so that it can be found again."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OPTIONAL: Mapping[str, Any] = {"prepare": [], "serve": "", "profile": PROFILE, "needs": {}}
+_OPTIONAL: Mapping[str, Any] = {"prepare": [], "serve": "", "profile": PROFILE, "needs": []}
+_NEED = ({"program", "get"}, {"program", "get", "version"})
+"""Least and most that is told of a program."""
 
 
 class ScaffoldError(HarnessError):
@@ -120,7 +122,10 @@ def _template(language: str, document: Mapping[str, Any], path: Path) -> Templat
     must(texts(told["prepare"]), "prepare is no list of commands")
     must(all(isinstance(told[name], str) for name in ("address", "serve", "profile")), "a text was due")
     needs = told["needs"]
-    must(isinstance(needs, dict) and all(isinstance(how, str) for how in needs.values()), "needs is no table of texts")
+    must(isinstance(needs, list), "needs is no list of programs")
+    for need in needs:
+        fits = isinstance(need, dict) and _NEED[0] <= need.keys() <= _NEED[1]
+        must(fits and all(isinstance(text, str) for text in need.values()), "a program has program, get and version")
     files = {}
     for name in told["files"]:
         # What two templates share lies in one of them; in the vendor's directory it lies beside the rest.
@@ -131,7 +136,8 @@ def _template(language: str, document: Mapping[str, Any], path: Path) -> Templat
         must(files[str(target)].is_file(), f"{name} is missing")
     return Template(
         language=language, files=files, address=told["address"], prepare=tuple(told["prepare"]), serve=told["serve"],
-        profile=told["profile"], needs=needs,
+        profile=told["profile"],
+        needs={each["program"]: "; ".join(each[key] for key in ("version", "get") if key in each) for each in needs},
     )  # fmt: skip
 
 
@@ -149,7 +155,7 @@ def check_name(name: str) -> str:
 
 def name_of(directory: Path) -> str:
     """A name made of a directory's."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", directory.name).strip("._-")[:64] or MARK
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", directory.name).strip("._-")[:64] or "mine"
 
 
 def plan(template: Template, pipeline: Path, name: str, readme: str | None = None) -> dict[str, bytes]:
@@ -159,9 +165,8 @@ def plan(template: Template, pipeline: Path, name: str, readme: str | None = Non
         pipeline: directory of workflow and policies. name: of the candidate.
         readme: the README that is there, whose text stays around our section; None where there is none.
     """
-    made = {
-        target: source.read_bytes().replace(MARK.encode(), name.encode()) for target, source in template.files.items()
-    }
+    mark, said = MARK.encode(), f'"{name}"'.encode()
+    made = {target: source.read_bytes().replace(mark, said) for target, source in template.files.items()}
     made[CONFIG] = _config(template, name).encode()
     made[KNOWN] = (pipeline / "known-failures.yaml").read_bytes()
     for policy in POLICIES:
@@ -173,9 +178,10 @@ def plan(template: Template, pipeline: Path, name: str, readme: str | None = Non
 
 
 def _config(template: Template, name: str) -> str:
+    first = f"# It has to run before it is asked: {template.serve}\n" if template.serve else ""
     return (
         f"# Where LLMasOS finds {name}: `llmasos smoke` and `llmasos try` look here, other commands take @default.\n"
-        f"[profiles.default]\nadapter = {json.dumps(template.address)}\n"
+        f"{first}[profiles.default]\nadapter = {json.dumps(template.address)}\n"
     )
 
 
@@ -222,15 +228,15 @@ def _section(template: Template, name: str) -> str:
         f"llmasos certify --adapter @default --profile {template.profile} --out report": "a report for others",
     }
     width = max(map(len, commands))
-    needs = [f"It needs {', '.join(f'{program} ({how})' for program, how in template.needs.items())}.", ""]
+    needs = [f"- {program} is needed: {how}" for program, how in template.needs.items()]
     return "\n".join(
         [
             "## Conformance",
             "",
-            f"{name} is held to the LLMasOS standard. Its adapter is {_listed(template.files)}, found at",
-            f"`{template.address}`, as `{CONFIG}` says.",
+            f"{name} is held to the LLMasOS standard. Its adapter is found at `{template.address}`,",
+            f"as `{CONFIG}` says.",
             "",
-            *(needs if template.needs else []),
+            *([*needs, ""] if needs else []),
             "```sh",
             *(f"{command:<{width}}  # {why}" if why else command for command, why in commands.items()),
             "```",
@@ -240,10 +246,6 @@ def _section(template: Template, name: str) -> str:
             "holds the report against the policies in `ci/`.",
         ]
     )
-
-
-def _listed(names: Mapping[str, Path]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
 
 
 def _with_section(text: str, section: str) -> str:

@@ -60,7 +60,7 @@ def test_every_template_is_whole_and_takes_a_name(language):
     files = scaffold.plan(template, scaffold.pipelines(), "Acme-7")
     own = {name: files[name] for name in template.files}
     assert any(b"Acme-7" in content for content in own.values())
-    assert not any(scaffold.MARK.encode() in content for content in files.values())
+    assert not any(scaffold.MARK.encode() in content for content in own.values())
     assert template.profile in installed.profile_names(installed.suites())
 
 
@@ -122,13 +122,22 @@ def test_the_json_form_says_what_was_written_and_what_comes_next(here, llmasos):
     assert said["next"][-1] == "llmasos smoke"
 
 
+def test_what_has_to_be_run_first_is_one_command(here, llmasos, monkeypatch):
+    template = scaffold.Template(language="cpp", files={}, address="cmd:build/a", prepare=("cmake .", "make"))
+    monkeypatch.setattr(scaffold, "read", lambda root, language: template)
+    code, out, _ = llmasos("init", "--lang", "cpp")
+    assert code == 0
+    assert "next: cmake . && make\n      llmasos smoke\n" in out
+    assert "cmake .\nmake\n" in (here / "README.md").read_text()
+
+
 def test_a_program_that_is_missing_is_told_with_how_to_get_it(here, llmasos, monkeypatch):
     template = scaffold.Template(language="python", files={}, address="cmd:zig run", needs={"zig-zag": "https://zig"})
     monkeypatch.setattr(scaffold, "read", lambda root, language: template)
     code, out, _ = llmasos("init", "--lang", "python")
     assert code == 0
     assert "zig-zag is not on PATH: https://zig" in out
-    assert "It needs zig-zag (https://zig)." in (here / "README.md").read_text()
+    assert "- zig-zag is needed: https://zig\n" in (here / "README.md").read_text()
 
 
 # ── all of it or nothing ──
@@ -192,7 +201,7 @@ def test_a_name_that_could_not_stand_in_code_is_refused(here, llmasos, name):
     assert "is no name" in err
 
 
-@pytest.mark.parametrize(("folder", "name"), [("my engine", "my-engine"), ("引擎", "my-engine"), ("a.b_c", "a.b_c")])
+@pytest.mark.parametrize(("folder", "name"), [("my engine", "my-engine"), ("引擎", "mine"), ("a.b_c", "a.b_c")])
 def test_a_directory_gives_its_name(folder, name):
     assert scaffold.name_of(Path("/x") / folder) == name
     assert scaffold.check_name(name) == name
@@ -238,7 +247,10 @@ def test_an_interruption_half_way_leaves_everything_as_it_was(tmp_path, monkeypa
         ("files = 'a'\naddress = 'x'", "files is no list"),
         ("files = ['a']\naddress = 1", "a text was due"),
         ("files = ['a']\naddress = 'x'\nprepare = 'make'", "prepare is no list"),
-        ("files = ['a']\naddress = 'x'\nneeds = ['node']", "needs is no table"),
+        ("files = ['a']\naddress = 'x'\nneeds = 'node'", "needs is no list"),
+        ("files = ['a']\naddress = 'x'\nneeds = ['node']", "a program has"),
+        ("files = ['a']\naddress = 'x'\nneeds = [{program = 'node'}]", "a program has"),
+        ("files = ['a']\naddress = 'x'\nneeds = [{program = 'node', get = 1}]", "a program has"),
         ("files = ['absent']\naddress = 'x'", "absent is missing"),
         ("files = ['/etc/hostname']\naddress = 'x'", "leads elsewhere"),
         ("files = ['b/../../a']\naddress = 'x'", "leads elsewhere"),
@@ -284,7 +296,7 @@ def made(tmp_path, monkeypatch):
         scaffold.write(place, scaffold.plan(template, scaffold.pipelines(), "acme"))
         monkeypatch.chdir(place)
         for command in template.prepare:
-            done = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, check=False)
+            done = subprocess.run(shlex.split(command), cwd=place, capture_output=True, text=True, check=False)
             if done.returncode:
                 pytest.skip(f"{command}: {done.stderr[-300:]}")
         if template.serve:

@@ -1,4 +1,4 @@
-"""my-engine as a candidate that is reached over HTTP, without a line of LLMasOS: `python server.py [PORT]`.
+"""An engine as a candidate that is reached over HTTP, without a line of LLMasOS: `python server.py [PORT]`.
 
 Each question is a POST of one JSON object, its response the answer; docs/wire.md and docs/protocol.md of LLMasOS say
 what they hold. `METHODS` at the end is what this candidate can do: put your engine behind it, call by call.
@@ -25,7 +25,7 @@ MODELS, LOCK = {}, threading.Lock()
 
 
 def describe():
-    return {"protocol": "0.1-draft", "name": "my-engine", "version": "0.1", "architectures": ["GPT-3"],
+    return {"protocol": "0.1-draft", "name": "mine", "version": "0.1", "architectures": ["GPT-3"],
             "capabilities": ["load_model", "forward", "generate_ids"],
             "claims": {"dtype": "float32", "determinism": "D1"}, "emulated": {}, "runtime": {}}  # fmt: skip
 
@@ -164,5 +164,5 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    print(f"my-engine at http://127.0.0.1:{server.server_port}", flush=True)
+    print(f"serving at http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()

@@ -1,4 +1,4 @@
-"""my-engine as a candidate: the engine's own calls stand here, the rest is the adapter kit's and declared as emulated.
+"""An engine as a candidate: the engine's own calls stand here, the rest is the adapter kit's and declared as emulated.
 
 Put your engine behind `Model` and `Session`. Where it brings more of its own (a generation loop, batches, scores, …:
 the table in `python -m pydoc llmasos_conformance.protocol`), override the method and name it in `OWN`.
@@ -50,7 +50,7 @@ class Session:
 class Adapter:
     def describe(self):
         capabilities = ["load_model", "tokenize", "forward", "generate_ids", "session"]
-        return {"name": "my-engine", "version": "0.1", "architectures": ["GPT-3"], "capabilities": capabilities,
+        return {"name": "mine", "version": "0.1", "architectures": ["GPT-3"], "capabilities": capabilities,
                 "claims": {"dtype": "float32", "determinism": "D1"}, "emulated": kit.emulated(*OWN)}  # fmt: skip
 
     def load_model(self, path):

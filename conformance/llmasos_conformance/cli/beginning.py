@@ -66,7 +66,8 @@ def init(language: str, directory: Path, name: str | None, force: bool, as_json:
 def _after_init(template: Template, directory: Path) -> list[str]:
     """The commands that follow, in their order."""
     steps = [] if directory == Path() else [f"cd {shlex.quote(str(directory))}"]
-    steps += template.prepare
+    if template.prepare:
+        steps.append(" && ".join(template.prepare))
     if template.serve:
         steps.append(f"{template.serve}   (leave it running; go on in another terminal)")
     return [*steps, "llmasos smoke"]
@@ -122,7 +123,9 @@ def smoke(address: str | None, timeout_s: float, as_json: bool) -> int:
 
 def _first_verdict(address: str, profile: str) -> str:
     """The command that gives a person a verdict of his own."""
-    return f"pytest --adapter={shlex.quote(address)} --llmasos-profile={profile}"
+    from llmasos_conformance import installed
+
+    return f"{installed.pytest_command()} --adapter={shlex.quote(address)} --llmasos-profile={profile}"
 
 
 def _say_step(step: Step) -> None:

@@ -385,12 +385,14 @@ def doctor(adapter: str | None, as_json: bool) -> int:
     if bad:
         next_step(bad[0].hint or "see above")
     else:
-        next_step(_after_doctor() if adapter is None else f"pytest --adapter={shlex.quote(adapter)}")
+        next_step(_after_doctor(adapter))
     return code
 
 
-def _after_doctor() -> str:
-    """What to do where the installation is right: look at the adapter, where this directory has one."""
-    from llmasos_conformance import adapters
+def _after_doctor(adapter: str | None) -> str:
+    """What to do where nothing is wrong: ask the adapter; look at it first, where this directory has one."""
+    from llmasos_conformance import adapters, installed
 
+    if adapter is not None:
+        return f"{installed.pytest_command()} --adapter={shlex.quote(adapter)}"
     return f"llmasos doctor --adapter {adapters.default_address()}" if adapters.profiles_in() else "llmasos demo"
