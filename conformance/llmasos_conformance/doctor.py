@@ -120,6 +120,10 @@ def thread_row(environment: Mapping[str, str], processors: int) -> Row:
 
 def _pytest() -> Iterator[Row]:
     """Who owns --adapter in this directory: ours is registered only when nobody else has it."""
+    if (start := installed.pytest_command()) != "pytest":
+        other = shutil.which("pytest")
+        where = f"{other} is of another environment" if other else "there is none on PATH"
+        yield Row("pytest on PATH", "warn", f"`pytest` is not that of this Python: {where}", f"{start} …")
     command = [sys.executable, "-m", "pytest", "--help", "-p", "no:cacheprovider"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     groups = _option_groups(done.stdout)

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shlex
 import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import cli, doctor, isolation, suite
+from llmasos_conformance import cli, doctor, installed, isolation, suite
 from llmasos_conformance.doctor import Row, plugin_rows, thread_row
 from llmasos_conformance.engine import Trial
 from llmasos_conformance.verdict import Outcome, State
@@ -75,7 +76,23 @@ def test_threads_that_libraries_would_read_in_different_ways_are_told(environmen
 # ── pytest ──
 
 
-def test_a_case_of_the_reference_passes_in_an_empty_directory(here):
+def test_the_pytest_that_is_named_is_the_one_of_this_interpreter():
+    here = Path(sys.executable)
+    beside = {"pytest": str(here.with_name("pytest")), "python": str(here.with_name("python"))}
+    assert installed.pytest_command(beside.get) == "pytest"
+    assert installed.pytest_command({**beside, "pytest": "/elsewhere/pytest"}.get) == "python -m pytest"
+    assert installed.pytest_command({"python": beside["python"]}.get) == "python -m pytest"
+    assert installed.pytest_command({"pytest": "/elsewhere/pytest"}.get) == f"{shlex.quote(str(here))} -m pytest"
+
+
+def test_a_pytest_of_another_environment_is_told(here, monkeypatch):
+    monkeypatch.setattr(installed, "pytest_command", lambda: "python -m pytest")
+    row, *_ = doctor._pytest()
+    assert (row.name, row.state, row.hint) == ("pytest on PATH", "warn", "python -m pytest …")
+
+
+def test_a_case_of_the_reference_passes_in_an_empty_directory(here, monkeypatch):
+    monkeypatch.setattr(installed, "pytest_command", lambda: "pytest")
     assert rows_of(doctor._pytest) == [("pytest", "ok"), ("pytest plugins", "ok"), ("pytest run", "ok")]
 
 
@@ -98,7 +115,7 @@ def test_what_keeps_a_case_from_passing_is_shown_with_where_to_look(here, file, 
 def test_a_plugin_that_is_switched_off_is_told_how_to_come_back(here, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_ADDOPTS", "")
-    (row,) = doctor._pytest()
+    *_, row = doctor._pytest()
     assert (row.name, row.state) == ("pytest", "warn")
     assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD" in row.hint
     assert "-p llmasos_conformance.plugin" in row.hint

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from llmasos_conformance import cli, onecase, overheard, seating, suite, wire
+from llmasos_conformance import cli, installed, onecase, overheard, seating, suite, wire
 from llmasos_conformance.cli import beginning
 from llmasos_conformance.errors import HarnessError, Malformed
 from llmasos_conformance.overheard import Overheard, Tap, Turn, shortened
@@ -70,7 +70,7 @@ def test_a_case_that_fails_shows_the_example_that_decides_and_how_to_read_it(llm
 def test_a_case_that_passed_leads_on_to_a_whole_profile(llmasos):
     code, out, _ = llmasos("try", "honest:plain", "--lang", "zh")
     assert code == 0
-    assert "next: pytest --adapter=honest:plain --llmasos-profile=core/gpt/logits" in out
+    assert f"next: {installed.pytest_command()} --adapter=honest:plain --llmasos-profile=core/gpt/logits" in out
     assert "通过" in out
 
 
@@ -106,7 +106,7 @@ def test_what_is_a_case_and_no_address_is_taken_for_a_case(llmasos, tmp_path, mo
         code, out, _ = llmasos("try", name)
         assert code == 0
         assert "pass api.temperature.zero" in out
-        assert "next: pytest --adapter=@default" in out
+        assert f"next: {installed.pytest_command()} --adapter=@default" in out
 
 
 def test_what_is_not_declared_is_not_asked_and_says_so(llmasos):

@@ -1,13 +1,12 @@
 """`llmasos smoke`: which step sees what is wrong, what it advises, and that it is no verdict."""
 
 import json
-import re
 import sys
 import textwrap
 
 import pytest
 
-from llmasos_conformance import cli, seating, smoke
+from llmasos_conformance import cli, installed, seating, smoke
 from llmasos_conformance.protocol import CAPABILITIES, Description
 from llmasos_conformance.smoke import calls
 
@@ -74,7 +73,7 @@ def test_it_says_that_it_is_no_verdict_and_what_comes_next(llmasos):
     code, out, _ = llmasos("smoke", "honest:plain")
     assert code == 0
     assert "This is no verdict" in out
-    assert re.search(r"^next: pytest --adapter=honest:plain --llmasos-profile=core/gpt/logits$", out, re.MULTILINE)
+    assert f"next: {installed.pytest_command()} --adapter=honest:plain --llmasos-profile=core/gpt/logits\n" in out
 
 
 def test_numbers_that_are_wrong_are_not_its_business():
