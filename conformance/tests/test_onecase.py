@@ -54,6 +54,12 @@ def test_in_this_process_the_same_messages_are_shown_as_on_the_wire():
     assert "frame" in there.turns[0].answer["result"]["logits"][0]
 
 
+def test_a_server_is_overheard_as_a_process_is(serve):
+    tried = onecase.run(serve("llmasos_conformance.adapters.reference:ReferenceAdapter"), suite=SUITE)
+    assert (tried.exit_code, {turn.method for turn in tried.turns}) == (0, {"forward"})
+    assert tried.opening[0].method == "describe"
+
+
 def test_a_case_that_fails_shows_the_example_that_decides_and_how_to_read_it(llmasos):
     code, out, _ = llmasos("try", "mutant:epsilon-doubled", "numerics.small-embedding")
     assert code == 1

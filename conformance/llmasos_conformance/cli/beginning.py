@@ -172,7 +172,7 @@ def try_(
     if as_json:
         print_json(tried.as_json(lang))
         return tried.exit_code
-    _say_conversation(tried, whole=whole)
+    _say_conversation(tried, lang, whole=whole)
     colour = {0: "green", 1: "red"}.get(tried.exit_code, "yellow")
     first, *rest = tried.told(lang).splitlines()
     say(first, bold=True, fg=colour)
@@ -184,11 +184,12 @@ def try_(
     return tried.exit_code
 
 
-def _say_conversation(tried: Tried, *, whole: bool) -> None:
-    say(f"{tried.case.id}: {tried.suite.requirements[tried.case.requirement].sentence['en']}", bold=True)
+def _say_conversation(tried: Tried, lang: str, *, whole: bool) -> None:
+    say(f"{tried.case.id}: {tried.suite.requirements[tried.case.requirement].sentence[lang]}", bold=True)
     _say_turns(tried.opening, whole=whole)
     if tried.case.examples > 1:
-        say(f"  example {tried.example + 1} of {tried.case.examples}")
+        number, all_of_them = tried.example + 1, tried.case.examples
+        say({"en": f"  example {number} of {all_of_them}", "zh": f"  第 {number} 个示例，共 {all_of_them} 个"}[lang])
     _say_turns(tried.turns, whole=whole)
 
 

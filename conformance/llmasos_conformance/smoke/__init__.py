@@ -274,7 +274,7 @@ class _Asker:
             return Step(name=name, state="ok", text=action(), seconds=time.monotonic() - started)
         except Odd as odd:
             text, broken = str(odd), False
-            hint = hint or f"see what travels: `llmasos try`, and {name} in docs/protocol.md"
+            hint = hint or f"see what travels: `llmasos try`; what is due of {name}: {PAGE}"
         except Refusal as refusal:
             text, broken = f"a valid request was refused: {refusal.code}: {clean(refusal.message)}", False
             hint = f"answer it, or do not declare {name}"
@@ -286,9 +286,12 @@ class _Asker:
         return Step(name=name, state="bad", text=text, hint=hint, seconds=time.monotonic() - started, broken=broken)
 
 
+PAGE = "docs/protocol.md, or python -m pydoc llmasos_conformance.protocol"
+"""Where it is said what every method answers; the latter is at hand wherever this program is."""
+
 _REMEDIES: Mapping[type[CandidateFault], str] = {
     Raised: "mend {name} where the trace ends; `llmasos try` shows what was asked",
-    Malformed: "answer {name} as docs/protocol.md has it; `llmasos try` shows what came",
+    Malformed: f"`llmasos try` shows what came; what is due of {{name}}: {PAGE}",
     Died: "its last words are above; start it by hand and ask it {name}",
     TimedOut: "let {name} answer within {timeout:g} s, or give it more with --timeout",
     ProtocolBroken: LOG_TO_STDERR + "; one line of JSON for each question, and nothing else",
