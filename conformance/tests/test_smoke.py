@@ -127,6 +127,24 @@ def test_nothing_can_be_asked_of_who_loads_nothing(smoked):
     assert tried.exit_code == 1
 
 
+SCORER = """
+class Mine(ReferenceAdapter):
+    def describe(self):
+        from dataclasses import replace
+        return replace(super().describe(), capabilities=frozenset(["bleu", "rouge"]), architectures=())
+"""
+
+
+def test_scores_of_texts_need_no_bundle(smoked):
+    tried = smoked(SCORER)
+    assert {step.state for step in tried.steps} == {"ok"}
+    told = {step.name: step.text for step in tried.steps}
+    assert told["refusal"] == "an option that there is not: unknown_parameter"
+    assert "rouge1 1" in told["rouge"]
+    tried = smoked(f"{SCORER}    def bleu(self, *a, **o): return 1.0\n")
+    assert bad(tried) == [("refusal", "an option that there is not was taken")]
+
+
 def test_an_architecture_that_nobody_knows_is_told(smoked):
     tried = smoked(DESCRIBED % '"capabilities": ["load_model"], "architectures": ["RWKV"]')
     assert ("load_model", "no architecture is declared that the format has") in bad(tried)
@@ -239,7 +257,7 @@ ADAPTER = {
         "def load_model(self, path):\n"
         "        from pathlib import Path\n"
         "        return super().load_model(path) if Path(path).exists() else self",
-        "a bundle that is not there was loaded",
+        "a bundle that is not there was taken",
     ),
     "refusal  ": (
         "def load_model(self, path):\n        open(path + '/model.json')\n        return super().load_model(path)",

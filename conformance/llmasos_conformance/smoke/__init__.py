@@ -167,8 +167,10 @@ class _Asker:
 
     def steps(self) -> Iterator[Step]:
         known = [name for name in ARCHITECTURES if name in self.said.architectures]
-        if "load_model" not in self.said.capabilities:
-            hint = "declare load_model: a bundle is what every case is asked on"
+        if self._scores:
+            yield Step(name="load_model", state="ok", text="is not declared; scores of texts need no model")
+        elif "load_model" not in self.said.capabilities:
+            hint = "declare load_model: a bundle is what every case is asked on, but for scores of texts"
             yield Step(name="load_model", state="bad", text="is not declared", hint=hint)
         elif not known:
             yield Step(name="load_model", state="bad", text="no architecture is declared that the format has",
@@ -249,18 +251,30 @@ class _Asker:
         files = making.files(architecture, config, parts.weights, dtype=dtype)
         return self.library.write(parts.document, None, files=files).path
 
-    def _refusal(self) -> Step:
-        """A bundle that is not there: everybody has to say so, and nobody may die of it."""
+    @property
+    def _scores(self) -> list[str]:
+        """What it declares that needs no model, where it declares nothing else."""
+        return [name for name in OF_ADAPTER if {name} <= self.said.capabilities <= {*OF_ADAPTER}]
 
+    def _refusal(self) -> Step:
+        """A bundle that is not there, or an option that there is not: everybody has to say so, and nobody may die of
+        it."""
+        if self._scores:
+            params = {"hypotheses": ["a"], "references": [["a"]], "nonsense": 1}
+            return self._refused(self._scores[0], params, "an option that there is not", "unknown_parameter")
+        params = {"path": str(self.library.root / "nothing-here")}
+        return self._refused("load_model", params, "a bundle that is not there", "not_found")
+
+    def _refused(self, method: str, params: Mapping[str, Any], what: str, due: str) -> Step:
         def refused() -> str:
             try:
-                self._ask("load_model", {"path": str(self.library.root / "nothing-here")})
+                self._ask(method, params)
             except Refusal as refusal:
-                calls.must(refusal.code == "not_found", f"a bundle that is not there was refused as {refusal.code}")
-                return "a bundle that is not there: not_found"
-            raise Odd("a bundle that is not there was loaded")
+                calls.must(refusal.code == due, f"{what} was refused as {refusal.code}")
+                return f"{what}: {due}"
+            raise Odd(f"{what} was taken")
 
-        return self._try("refusal", refused, 'refuse it with not_found: error -32000, data {"refusal": "not_found"}')
+        return self._try("refusal", refused, f'refuse it with {due}: error -32000, data {{"refusal": "{due}"}}')
 
     def _unloaded(self, subject: Subject) -> str:
         self._ask("unload_model", {"model": subject.handle})
