@@ -164,11 +164,15 @@ def digest_files(files: Iterable[tuple[str, Path]]) -> str:
     return sha256("".join(lines).encode())
 
 
-def package_files(root: Path, skip: tuple[str, ...] = ("__pycache__", "suites")) -> list[tuple[str, Path]]:
+BESIDE = ("suites", "reports", "examples", "ci")
+"""What a wheel carries inside the package, and a checkout beside it."""
+
+
+def package_files(root: Path, skip: tuple[str, ...] = ("__pycache__", *BESIDE)) -> list[tuple[str, Path]]:
     """Source and data files of a package, in a stable order.
 
-    Compiled files are left out because they differ by interpreter, `suites` because a wheel carries them inside the
-    package and a checkout does not; they have a digest of their own.
+    Compiled files are left out because they differ by interpreter, and what a checkout has elsewhere (BESIDE), so that
+    a wheel has the digest of the checkout it was built from. Suites have a digest of their own.
     """
     return [
         (path.relative_to(root).as_posix(), path)

@@ -409,7 +409,7 @@ def explain_outcome(
     sentence = (
         suite.requirements[outcome.requirement].sentence[lang] if outcome.requirement in suite.requirements else ""
     )
-    state = STATES_ZH[outcome.state] if lang == "zh" else str(outcome.state)
+    state = state_in(outcome.state, lang)
     example = "" if outcome.example is None else f" [{outcome.example}]"
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
@@ -421,11 +421,16 @@ def explain_outcome(
         (got, outcome.got),
         (where, case.where if case else ""),
         (effect, case.effect.get(lang, "") if case and fits else ""),
-        (like, "\n    ".join(bugs)),
+        (like, "\n".join(bugs)),
         (reproduce, reproduce_command(case, adapter, seed, bundle) if case else ""),
     ]
     lines += [f"  {label}: {clean(text, 1000)}" for label, text in rows if text]
     return "\n".join(lines)
+
+
+def state_in(state: State, lang: str) -> str:
+    """The name of a state in a language."""
+    return STATES_ZH[state] if lang == "zh" else str(state)
 
 
 def reproduce_command(case: Case, adapter: str, seed: str | None = None, bundle: str = "") -> str:

@@ -12,11 +12,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from llmasos_conformance import wire
 from llmasos_conformance.adapters import pipes
-from llmasos_conformance.adapters.remote import Remote
+from llmasos_conformance.adapters.remote import Channel, Remote, unwatched
 from llmasos_conformance.errors import Died, ProtocolBroken, TimedOut
 
 TAIL = 64 * 1024
@@ -36,6 +36,7 @@ def start(
     env: Mapping[str, str] | None = None,
     hosted: bool = False,
     frames: bool = True,
+    watch: Callable[[Channel], Channel] = unwatched,
 ) -> Remote:
     """Start a process and let it describe itself.
 
@@ -44,6 +45,7 @@ def start(
         timeout_s: per call. start_timeout_s: until it has described itself.
         cwd: its working directory. env: its whole environment; None for this process's.
         hosted: the command is our host with a Python adapter; for errors. frames: False leaves them unused.
+        watch: see `connect`.
 
     Raises:
         AddressError: it does not start.
@@ -53,7 +55,7 @@ def start(
     if hosted:
         remedy = "let describe() return a Description of llmasos_conformance.protocol; the process must outlive it"
     return Remote(
-        lambda: Process(tuple(command), cwd, None if env is None else dict(env)),
+        lambda: watch(Process(tuple(command), cwd, None if env is None else dict(env))),
         address=address or " ".join(command),
         timeout_s=timeout_s,
         start_timeout_s=start_timeout_s,
@@ -66,7 +68,13 @@ def start(
 
 
 class Process:
-    """A child with pipes: one message out, one message in, and an end that is certain."""
+    """A child with pipes: one message out, one message in, and an end that is certain.
+
+    Attributes:
+        obeyed: whether it ended itself within its grace, once its input was closed; None until then, and without one.
+    """
+
+    obeyed: bool | None = None
 
     def __init__(self, command: Sequence[str], cwd: str | None, env: Mapping[str, str] | None) -> None:
         self.popen = subprocess.Popen(
@@ -197,7 +205,7 @@ class Process:
         with contextlib.suppress(OSError):
             asked.close()
         if grace_s:
-            self._awaited(grace_s)
+            self.obeyed = self._awaited(grace_s)
         self._kill_group()
         self.popen.wait()
         self._drain.join(1.0)  # a stranger outside the group may hold the pipe open; the thread then ends with it
