@@ -210,14 +210,15 @@ class Decoder(graphed.Decoder):
         if not _own(request):
             return super().generate_ids(ids, max_length, temperature, **options)
         prompt = self.prompt(ids)
-        return self.generation(prompt, self._generated([prompt], request)[0])
+        return self.generation(prompt, self._generated([prompt], self.limit(prompt, request), request)[0])
 
     def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
         request = kit.check_request(self.config, max_length, temperature, options)
         if not _own(request):
             return super().generate_text(prompt, max_length, temperature, **options)
         given = self.prompt(self._text().encode(prompt, request.allow_special))
-        return self.generation(given, self._generated([given], request, self.allowed())[0])
+        made = self._generated([given], self.limit(given, request), request, self.allowed())
+        return self.generation(given, made[0])
 
     def generate_batch(
         self, batch: Rows, max_length: int = 100, temperature: float = 0.0, **options: Any
@@ -227,17 +228,23 @@ class Decoder(graphed.Decoder):
         if not request.greedy or request.shapes:
             return super().generate_batch(batch, max_length, temperature, **options)
         prompts = [self.prompt(ids) for ids in batch]
-        made = self._generated(prompts, request) if prompts else []
-        return [self.generation(prompt, ids) for prompt, ids in zip(prompts, made, strict=True)]
-
-    def _generated(self, prompts: Rows, request: kit.Request, allowed: Array | None = None) -> list[list[int]]:
-        """New ids of every row. All rows go on until each has ended, and what comes behind an end is cut off."""
         limits = [self.limit(prompt, request) for prompt in prompts]
-        if max(limits) == 0:
+        made: dict[int, list[int]] = {}
+        # All rows of a call go on until each has ended, so that those with less room in the context have another call.
+        for limit in set(limits):
+            places = [i for i, each in enumerate(limits) if each == limit]
+            made |= zip(places, self._generated([prompts[i] for i in places], limit, request), strict=True)
+        return [self.generation(prompt, made[i]) for i, prompt in enumerate(prompts)]
+
+    def _generated(
+        self, prompts: Rows, limit: int, request: kit.Request, allowed: Array | None = None
+    ) -> list[list[int]]:
+        """At most `limit` new ids for every row; what comes behind an end is cut off."""
+        if limit == 0:
             return [[] for _ in prompts]
         eos = list(self.config["eos_token_ids"])
         options = {
-            "max_new_tokens": max(limits),
+            "max_new_tokens": limit,
             "do_sample": request.temperature > 0,
             "temperature": request.temperature,
             "top_k": request.top_k,
@@ -248,7 +255,7 @@ class Decoder(graphed.Decoder):
         ids, mask = graphed.padded(prompts, "left")
         asked = {"feed": {"input_ids": ids, "attention_mask": mask}, "options": options, "seed": request.seed}
         rows = self._graphs.node.ask("generate", kept=self._graphs.model, **asked)["rows"]
-        return [_cut(row[ids.shape[1] :][:limit], eos) for row, limit in zip(rows, limits, strict=True)]
+        return [_cut(row[ids.shape[1] :], eos) for row in rows]
 
 
 def _own(request: kit.Request) -> bool:
