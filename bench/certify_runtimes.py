@@ -5,6 +5,9 @@ python bench/certify_runtimes.py openvino                 one of them
 python bench/certify_runtimes.py openvino --only core     profiles whose names begin so
 python bench/certify_runtimes.py openvino --out reports/runtimes    keep the reports, unsigned
 
+Runtimes of Node are found in the directory node_modules that LLMASOS_NODE_MODULES names, or where `npm install -g` puts
+them; without Node, or without a package of it, its addresses are left out and told.
+
 A line for each run: runtime and its version, profile, verdict, cases that passed and cases in all, seconds, and the
 cases that did not pass. The exit code is 1 where a case fails that is not known to, or where what computes in less than
 it claims is not found out. Causes of what is known are told in reports/findings.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,11 +28,16 @@ from pathlib import Path
 from typing import Any
 
 from llmasos_conformance.adapters import connect
+from llmasos_conformance.adapters.node import process
+from llmasos_conformance.errors import AddressError
 
 ADDRESSES = (
     "openvino", "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "onnxruntime-genai", "mlx", "mlx:bfloat16",
-    "mlx:float16", "mlx:float64",
+    "mlx:float16", "mlx:float64", "onnxruntime-node", "onnxruntime-node:float64", "onnxruntime-web",
+    "onnxruntime-web:float64", "transformers.js",
 )  # fmt: skip
+NODE = ("onnxruntime-node", "onnxruntime-web", "transformers.js")
+"""Names of those that run in Node."""
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "openvino": ("onnx.presentation", "onnx.refused.serves-on"),
     "openvino:bfloat16": ("onnx.presentation", "onnx.refused.serves-on"),
@@ -38,7 +47,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "onnxruntime-genai": ("*greedy.*", "*state.*", "*generation.*", "api.*", "batch.*", "cache.*"),
 }
 """Cases that a runtime is known to fail, by address; * stands for anything."""
-LESS = frozenset({"ctranslate2:int8", "mlx:float64"})
+LESS = frozenset({"ctranslate2:int8", "mlx:float64", "onnxruntime-node:float64", "onnxruntime-web:float64"})
 """Addresses that compute in less than they claim: not conformant in any profile core/…/logits that they declare."""
 COMMAND = (sys.executable, "-m", "llmasos_conformance.cli")
 
@@ -58,6 +67,8 @@ def profiles(address: str, only: str) -> list[str]:
 def certified(address: str, profile: str, out: Path) -> dict[str, Any]:
     """What `llmasos certify` says of a run."""
     command = [*COMMAND, "certify", "--adapter", address, "--profile", profile, "--out", str(out)]
+    if address.startswith(NODE) and process.VARIABLE in os.environ:
+        command += ["--pass-env", process.VARIABLE]
     run = subprocess.run([*command, "--timeout", "120", "--json"], capture_output=True, text=True)
     try:
         said: dict[str, Any] = json.loads(run.stdout)
@@ -84,7 +95,13 @@ def main() -> int:
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         for address in given.addresses:
-            version = connect(address).description.version
+            try:
+                version = connect(address).description.version
+            except AddressError as error:
+                if given.addresses is not ADDRESSES or not address.startswith(NODE):
+                    raise
+                print(f"{address:18} left out: {error.render()}", flush=True)
+                continue
             for profile in profiles(address, given.only):
                 start = time.perf_counter()
                 out = (given.out or Path(folder)) / address.replace(":", "-") / profile.replace("/", "-")

@@ -234,6 +234,22 @@ def test_a_bench_without_edges_draws_what_a_certified_run_draws(tmp_path):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("biased", "numerics.overflow"),
+        ("bert-biased", "bert.overflow"),
+        ("trf-biased", "transformer.overflow"),
+    ],
+)
+def test_who_adds_onto_a_large_bias_is_right(tmp_path, name, case):
+    """Keys whose bias is 2000 are rounded at its size once for each term, which is honest: seeds where it cost most."""
+    for seed in ("2", "3", "5"):
+        row = table.Workshop(tmp_path / seed, [case], seed=seed).row("honest", name)
+        assert (row.asked, row.failed) == ((case,), {})
+        assert row.share < killmatrix.HONEST_SHARE
+
+
 def test_a_share_of_edges_beyond_one_is_a_wrong_command_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         table.main(["--edges", "7"])
