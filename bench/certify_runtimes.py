@@ -3,7 +3,9 @@
 python bench/certify_runtimes.py                          all of ADDRESSES
 python bench/certify_runtimes.py openvino                 one of them
 python bench/certify_runtimes.py openvino --only core     profiles whose names begin so
-python bench/certify_runtimes.py openvino --out reports/runtimes    keep the reports, unsigned
+python bench/certify_runtimes.py openvino --out runs      keep the reports, unsigned
+python bench/certify_runtimes.py --only quick core --key key.pem --trust trust.json --publish reports/runtimes
+                                                          sign them, and put them there as `llmasos publish` does
 
 Runtimes of Node are found in the directory node_modules that LLMASOS_NODE_MODULES names, or where `npm install -g` puts
 them; without Node, or without a package of it, its addresses are left out and told.
@@ -22,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,8 @@ from llmasos_conformance.adapters.node import process
 from llmasos_conformance.errors import AddressError
 
 ADDRESSES = (
-    "openvino", "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "onnxruntime-genai", "mlx", "mlx:bfloat16",
-    "mlx:float16", "mlx:float64", "onnxruntime-node", "onnxruntime-node:float64", "onnxruntime-web",
+    "transformers", "transformers:float32/eager", "transformers:bfloat16", "onnxruntime", "openvino",
+    "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "onnxruntime-genai", "mlx", "mlx:bfloat16", "mlx:float16", "mlx:float64", "onnxruntime-node", "onnxruntime-node:float64", "onnxruntime-web",
     "onnxruntime-web:float64", "transformers.js",
 )  # fmt: skip
 NODE = ("onnxruntime-node", "onnxruntime-web", "transformers.js")
@@ -49,10 +51,13 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 """Cases that a runtime is known to fail, by address; * stands for anything."""
 LESS = frozenset({"ctranslate2:int8", "mlx:float64", "onnxruntime-node:float64", "onnxruntime-web:float64"})
 """Addresses that compute in less than they claim: not conformant in any profile core/…/logits that they declare."""
+MOST = 1.5
+"""Megabytes of packed evidence that are published with a report: those of the profiles `quick` and of text. What is
+larger is made again by the same command with --out."""
 COMMAND = (sys.executable, "-m", "llmasos_conformance.cli")
 
 
-def profiles(address: str, only: str) -> list[str]:
+def profiles(address: str, only: Sequence[str]) -> list[str]:
     """Frozen profiles that an adapter declares all of, but those of a bundle of one's own."""
     offers = connect(address).description.offers
     listed = json.loads(subprocess.check_output([*COMMAND, "list", "--profiles", "--json"]))
@@ -60,13 +65,14 @@ def profiles(address: str, only: str) -> list[str]:
         each["name"]
         for each in listed
         if set(each["requires"].split(",")) <= offers and not each["name"].startswith("bundle/")
-        and each["name"].startswith(only)
+        and each["name"].startswith(tuple(only))
     ]  # fmt: skip
 
 
-def certified(address: str, profile: str, out: Path) -> dict[str, Any]:
+def certified(address: str, profile: str, out: Path, key: Path | None) -> dict[str, Any]:
     """What `llmasos certify` says of a run."""
     command = [*COMMAND, "certify", "--adapter", address, "--profile", profile, "--out", str(out)]
+    command += ["--key", str(key)] if key else []
     if address.startswith(NODE) and process.VARIABLE in os.environ:
         command += ["--pass-env", process.VARIABLE]
     run = subprocess.run([*command, "--timeout", "120", "--json"], capture_output=True, text=True)
@@ -75,6 +81,17 @@ def certified(address: str, profile: str, out: Path) -> dict[str, Any]:
     except json.JSONDecodeError:
         raise SystemExit(f"{address} {profile}: exit code {run.returncode}\n{run.stderr[-2000:]}") from None
     return said
+
+
+def published(address: str, out: Path, root: Path, trust: Path) -> str:
+    """Put a signed report where strangers find it, and say where that is."""
+    command = [*COMMAND, "publish", str(out), "--to", str(root), "--trust", str(trust), "--name", address, "--replace"]
+    run = subprocess.run([*command, "--max-evidence", f"{MOST}", "--json"], capture_output=True, text=True)
+    if run.returncode:
+        raise SystemExit(f"{out}: exit code {run.returncode}\n{run.stderr[-2000:]}")
+    (made,) = json.loads(run.stdout)["published"]
+    left = f", without its evidence of {made['left'] / 1e6:.1f} MB" if made["left"] else ""
+    return f"{made['path']}, checked: {', '.join(made['report']['checked'])}{left}"
 
 
 def surprising(address: str, profile: str, said: Mapping[str, Any]) -> list[str]:
@@ -89,9 +106,14 @@ def surprising(address: str, profile: str, said: Mapping[str, Any]) -> list[str]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("addresses", nargs="*", default=ADDRESSES, metavar="ADDRESS")
-    parser.add_argument("--only", default="", help="beginning of the profiles' names")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="beginnings of the profiles' names")
     parser.add_argument("--out", type=Path, help="where the reports go; default nowhere")
+    parser.add_argument("--key", type=Path, help="signs the reports")
+    parser.add_argument("--trust", type=Path, help="names the key")
+    parser.add_argument("--publish", type=Path, help="where signed reports are published")
     given = parser.parse_args()
+    if given.publish and not (given.key and given.trust):
+        parser.error("--publish needs --key and --trust")
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         for address in given.addresses:
@@ -104,15 +126,21 @@ def main() -> int:
                 continue
             for profile in profiles(address, given.only):
                 start = time.perf_counter()
-                out = (given.out or Path(folder)) / address.replace(":", "-") / profile.replace("/", "-")
+                out = (
+                    (given.out or Path(folder))
+                    / address.replace(":", "-").replace("/", "-")
+                    / profile.replace("/", "-")
+                )
                 out.parent.mkdir(parents=True, exist_ok=True)
-                said = certified(address, profile, out)
+                said = certified(address, profile, out, given.key)
                 spent, counts = time.perf_counter() - start, said["summary"]
                 odd = surprising(address, profile, said)
                 wrong += bool(odd)
                 failed = [each["id"] for each in said["notRight"] if each["outcome"] != "not_declared"]
                 line = f"{address:18} {version:12.12} {profile:28} {said['verdict']:15}"
                 print(f"{line} {counts['pass']:4} of {sum(counts.values()):4} {spent:6.1f} s", *failed, flush=True)
+                if given.publish:
+                    print(f"    {published(address, out, given.publish, given.trust)}", flush=True)
                 if odd:
                     print(f"    not known: {', '.join(odd)}", flush=True)
     return int(wrong > 0)
