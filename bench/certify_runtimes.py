@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,8 +36,9 @@ from llmasos_conformance.errors import AddressError
 
 ADDRESSES = (
     "transformers", "transformers:float32/eager", "transformers:bfloat16", "onnxruntime", "openvino",
-    "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "onnxruntime-genai", "mlx", "mlx:bfloat16", "mlx:float16", "mlx:float64", "onnxruntime-node", "onnxruntime-node:float64", "onnxruntime-web",
-    "onnxruntime-web:float64", "transformers.js",
+    "openvino:bfloat16", "ctranslate2", "ctranslate2:int8", "onnxruntime-genai", "mlx", "mlx:bfloat16", "mlx:float16",
+    "mlx:float64", "onnxruntime-node", "onnxruntime-node:float64", "onnxruntime-web", "onnxruntime-web:float64",
+    "transformers.js",
 )  # fmt: skip
 NODE = ("onnxruntime-node", "onnxruntime-web", "transformers.js")
 """Names of those that run in Node."""
