@@ -128,11 +128,8 @@ def main() -> int:
                 continue
             for profile in profiles(address, given.only):
                 start = time.perf_counter()
-                out = (
-                    (given.out or Path(folder))
-                    / address.replace(":", "-").replace("/", "-")
-                    / profile.replace("/", "-")
-                )
+                name, what = (re.sub("[:/]", "-", each) for each in (address, profile))
+                out = (given.out or Path(folder)) / name / what
                 out.parent.mkdir(parents=True, exist_ok=True)
                 said = certified(address, profile, out, given.key)
                 spent, counts = time.perf_counter() - start, said["summary"]
