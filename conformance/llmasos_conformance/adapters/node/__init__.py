@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class TransformersJsAdapter:
             emulated={
                 **{name: said for name, said in kit.emulated(*_NATIVE).items() if name != "gumbel"},
                 "generate_ids with other options": "with top_p, min_p, bias, penalties on frequency and presence, "
-                "stop, logprobs or beams, the adapter kit samples from the runtime's logits",
+                "logprobs or beams, the adapter kit chooses by the runtime's logits",
                 "repetition_penalty in a batch": "the adapter asks rows one by one",
                 "graph": "the harness writes a bundle as a graph",
             },
@@ -203,22 +203,14 @@ class Decoder(graphed.Decoder):
 
     _graphs: Any
 
-    def generate_ids(
-        self, ids: Sequence[int], max_length: int = 100, temperature: float = 1.0, **options: Any
-    ) -> Generation:
-        request = kit.check_request(self.config, max_length, temperature, options)
-        if not _own(request):
-            return super().generate_ids(ids, max_length, temperature, **options)
-        prompt = self.prompt(ids)
-        return self.generation(prompt, self._generated([prompt], self.limit(prompt, request), request)[0])
-
-    def generate_text(self, prompt: str, max_length: int = 100, temperature: float = 1.0, **options: Any) -> Generation:
-        request = kit.check_request(self.config, max_length, temperature, options)
-        if not _own(request):
-            return super().generate_text(prompt, max_length, temperature, **options)
-        given = self.prompt(self._text().encode(prompt, request.allow_special))
-        made = self._generated([given], self.limit(given, request), request, self.allowed())
-        return self.generation(given, made[0])
+    def chosen(
+        self, prompt: Sequence[int], request: kit.Request, allowed: Array | None, limit: int, laws: list[Any]
+    ) -> Generator[int, None, None]:
+        """The runtime's ids where it has all that is asked for; the pieces and ends of a text are found in them."""
+        if _own(request):
+            yield from self._generated([prompt], limit, request, allowed)[0]
+        else:
+            yield from super().chosen(prompt, request, allowed, limit, laws)
 
     def generate_batch(
         self, batch: Rows, max_length: int = 100, temperature: float = 0.0, **options: Any
@@ -259,9 +251,9 @@ class Decoder(graphed.Decoder):
 
 
 def _own(request: kit.Request) -> bool:
-    """Whether the runtime has all that is asked for."""
+    """Whether the runtime chooses ids with all that is asked for; beams are not followed one id after the other."""
     neutral = kit.Request(max_length=request.max_length, temperature=request.temperature)
-    beyond = ("top_p", "min_p", "logit_bias", "frequency_penalty", "presence_penalty", "stop", "logprobs", "beams")
+    beyond = ("top_p", "min_p", "logit_bias", "frequency_penalty", "presence_penalty", "logprobs")
     return all(getattr(request, name) == getattr(neutral, name) for name in beyond)
 
 
