@@ -16,7 +16,8 @@ reference, so that passing them all is more than passing one of them many times 
     reciprocal  as the library does it      times 1/Σ          times 1/sqrt     one tensor
 
 Metrics are another matter: `reversed`, `online`, `chunked` and `reciprocal` have the formulas of OtherScores, and the
-perplexity of `sequential` and `online` is computed in float32 to its end, by the exponential of nats.
+perplexity of `sequential` and `online` is computed in float32 to its end, by the exponential of nats. So is chance:
+`halved` has numbers of its own (drawing.Ranked), the others the standard's noise.
 """
 
 from __future__ import annotations
