@@ -18,7 +18,8 @@ reference, so that passing them all is more than passing one of them many times 
                 after the other
 
 Metrics are another matter: `reversed`, `online`, `chunked` and `reciprocal` have the formulas of OtherScores, and the
-perplexity of `sequential` and `online` is computed in float32 to its end, by the exponential of nats.
+perplexity of `sequential` and `online` is computed in float32 to its end, by the exponential of nats. So is chance:
+`halved` has numbers of its own (drawing.Ranked), the others the standard's noise.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Bundles as files of llama.cpp: `converting`."""
