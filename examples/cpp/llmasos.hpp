@@ -632,6 +632,7 @@ inline std::pair<std::FILE*, std::FILE*> claim_streams() {
 #if defined(_WIN32)
     const int asked = _dup(0), answered = _dup(1), null = _open("NUL", _O_RDONLY);
     _dup2(null, 0);
+    _close(null);
     _dup2(2, 1);
     _setmode(asked, _O_BINARY);  // no end of a line becomes two bytes, and no byte the end of the file
     _setmode(answered, _O_BINARY);
