@@ -16,7 +16,7 @@ from llmasos_conformance.candidate import Exchange
 from llmasos_conformance.errors import AddressError, SuiteError
 from llmasos_conformance.mutants import table
 from llmasos_conformance.mutants.catalogue import GROUPS, mutants
-from llmasos_conformance.mutants.variants import HONEST, NULL
+from llmasos_conformance.mutants.variants import HONEST, NULL, OWN_CHANCE
 
 SLICE = (
     "epsilon-too-small",
@@ -83,6 +83,17 @@ def test_an_honest_variant_fails_nothing_and_stays_within_half_of_every_bound(wo
     row = workshop.row("honest", name, numeric)
     assert numeric
     assert row.trouble == ""
+
+
+def test_honest_variants_draw_with_the_standard_s_noise_or_otherwise_and_some_do_each(workshop):
+    """Whoever has chance of his own is asked everything but the noise: filters, laws, seeds."""
+    speaking = [name for name in HONEST if not name.startswith("bert")]
+    own = {name for name in speaking if "gumbel" not in workshop.candidate(f"honest:{name}").description.offers}
+    assert own == set(OWN_CHANCE) < set(speaking)
+    neutral = [case for case in workshop.cases if case.id.startswith(("api.neutral", "api.top-k", "sampling.filters"))]
+    for name in ("halved", "plain"):
+        assert len(neutral) > 5
+        assert workshop.row("honest", name, neutral).trouble == ""
 
 
 @pytest.mark.parametrize("name", SLICE)

@@ -63,9 +63,10 @@ OTHERS = frozenset(ARCHITECTURES) | {
     "gradients",
     "train_step",
     "tokenize",
+    "gumbel",
 }
 """What a candidate may lack without being less honest or less of a null: other architectures, files of graphs, a look
-inside, and a tokenizer where the architecture's requirements have none."""
+inside, a tokenizer where the architecture's requirements have none, and the standard's noise where it has its own."""
 
 SIZED: Mapping[str, Sequence[str]] = {
     "GPT-3": ("plain", "small-embedding", "hot-attention", "asymmetric"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import secrets
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,6 +26,9 @@ from llmasos_conformance.adapters.kit.requests import (
 )
 from llmasos_conformance.adapters.kit.text import KitTokenizer
 from llmasos_conformance.protocol import Array, Encoding, Generation, Refusal
+
+Chooser = Callable[[Array, Sequence[int]], int]
+"""The next id, by the logits [V] for it and the ids that were chosen before it."""
 
 
 class _Texts:
@@ -216,15 +219,14 @@ class KitModel(_Texts):
         Args:
             laws: gets the raw log-probabilities of each, where they are asked for.
         """
-        seed = secrets.randbits(64) if request.seed is None else int(request.seed)
+        next_id = self.chooser(request, self.fed(prompt), allowed)
         ids: list[int] = []
         session: Any = None
         try:
             while len(ids) < limit:
                 session = self._advanced(session, prompt if session is None else ids[-1:])
                 logits = session.logits[-1]
-                noise = gumbel.noise(seed, len(ids), self.config["vocab_size"])
-                ids.append(choose(self.shaped(logits, request, self.fed(prompt), ids), request, allowed, noise))
+                ids.append(next_id(logits, ids))
                 if request.logprobs is not None:
                     laws.append(top_logprobs(logits, ids[-1], request.logprobs))
                 yield ids[-1]
@@ -235,6 +237,21 @@ class KitModel(_Texts):
     def fed(self, prompt: Sequence[int]) -> Sequence[int]:
         """What the ids that are generated stand behind."""
         return prompt
+
+    def chooser(self, request: Request, given: Sequence[int], allowed: Array | None) -> Chooser:
+        """What chooses the ids of one generation. A runtime that samples itself overrides it.
+
+        Args:
+            given: ids that the model is fed before the first choice.
+            allowed: [V] True for ids that may be chosen; None allows all.
+        """
+        seed = secrets.randbits(64) if request.seed is None else int(request.seed)
+
+        def chosen(logits: Array, ids: Sequence[int]) -> int:
+            noise = gumbel.noise(seed, len(ids), self.config["vocab_size"])
+            return choose(self.shaped(logits, request, given, ids), request, allowed, noise)
+
+        return chosen
 
     def shaped(self, logits: Array, request: Request, given: Sequence[int], chosen: Sequence[int]) -> Array:
         """Logits [V] with bias and penalties, as `choosing.shaped`. A runtime that has them itself overrides it."""
