@@ -2,9 +2,9 @@
 
 python bench/certify_runtimes.py                          all of ADDRESSES
 python bench/certify_runtimes.py openvino                 one of them
-python bench/certify_runtimes.py openvino --only core     profiles whose names begin so
+python bench/certify_runtimes.py openvino --only 'core/*' profiles of such names
 python bench/certify_runtimes.py openvino --out runs      keep the reports, unsigned
-python bench/certify_runtimes.py --only quick core --key key.pem --trust trust.json --publish reports/runtimes
+python bench/certify_runtimes.py --only quick 'core/*' --key key.pem --trust trust.json --publish reports/runtimes
                                                           sign them, and put them there as `llmasos publish` does
 
 Runtimes of Node are found in the directory node_modules that LLMASOS_NODE_MODULES names, or where `npm install -g` puts
@@ -74,7 +74,7 @@ def profiles(address: str, only: Sequence[str]) -> list[str]:
         each["name"]
         for each in listed
         if set(each["requires"].split(",")) <= offers and not each["name"].startswith("bundle/")
-        and each["name"].startswith(tuple(only))
+        and any(fnmatch(each["name"], name) for name in only)
     ]  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def surprising(address: str, profile: str, said: Mapping[str, Any]) -> list[str]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("addresses", nargs="*", default=ADDRESSES, metavar="ADDRESS")
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="beginnings of the profiles' names")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="GLOB", help="names of profiles")
     parser.add_argument("--out", type=Path, help="where the reports go; default nowhere")
     parser.add_argument("--key", type=Path, help="signs the reports")
     parser.add_argument("--trust", type=Path, help="names the key")
