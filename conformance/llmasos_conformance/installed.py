@@ -68,6 +68,21 @@ def frozen_profile(directory: Path, name: str, digest: str = "") -> Mapping[str,
     return profiles.read(known[name])
 
 
+FIRST = (
+    "core/gpt/logits", "core/gpt/text", "core/llama/logits", "core/transformer/logits", "core/bert/logits",
+    "inference/bert/encodings", "metrics/text",
+)  # fmt: skip
+"""Profiles that a newcomer begins with, the one that asks most of an architecture first."""
+
+
+def profile_for(offers: frozenset[str]) -> str:
+    """The first profile whose requirements a candidate declares; `quick` if there is none."""
+    directory = suites()
+    names = profile_names(directory)
+    return next((name for name in FIRST if name in names
+                 and {*frozen_profile(directory, name)["requires"]} <= offers), "quick")  # fmt: skip
+
+
 def profile_digest(profile: Mapping[str, Any]) -> str:
     """Over canonical bytes, so that indentation does not matter."""
     return profiles.digest(profile)

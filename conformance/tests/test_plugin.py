@@ -373,7 +373,7 @@ def test_a_failure_reads_from_verdict_to_place(vendor, wrong):
     places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in order]
     assert places == sorted(places)
     assert "FAILED llmasos:demo::demo.dotted.again" in wrong.out
-    assert re.search(r"example +\d+ of 20 failed; all that is said here is of the minimal one below", wrong.out)
+    assert re.search(r"example +number \d+ of 20 failed; all that is said here is of the minimal one below", wrong.out)
     assert re.search(r"expected +\[97, 97, 98\]$", wrong.out, re.MULTILINE)
     assert re.search(r"figures +length 3$", wrong.out, re.MULTILINE)
     assert "drawn:" not in wrong.out

@@ -1066,3 +1066,28 @@ def test_the_command_tells_what_lies_where_and_what_to_do_next(world, tmp_path, 
     assert (code, "without its evidence" in text) == (0, True)
     code, _, err = llmasos("publish", tmp_path / "none", "--to", out)
     assert (code, "there is no report" in err) == (2, True)
+
+
+# ── what this repository publishes ──
+
+REPORTS = Path(__file__).parents[2] / "reports"
+PUBLISHED = [path for _, path in reading.find(REPORTS / "runtimes")]
+OTHER_SUITE = {"E_SUITE_DIGEST", "E_PROFILE"}
+"""What a report of an earlier state of the suites is told."""
+
+
+def test_nine_runtimes_and_more_are_published():
+    content = [parse(signing.open_envelope((path / report.ENVELOPE_NAME).read_bytes()).payload) for path in PUBLISHED]
+    names = {each["predicate"]["candidate"]["name"] for each in content}
+    assert len(names) >= 9, names
+    assert {path.suffix for path in (REPORTS / "runtimes").rglob("*") if path.is_file()} <= {".json", ".pem", ".xz"}
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_published_report_is_the_one_that_was_signed_and_verifies_unless_the_suites_have_changed(path):
+    trust = policy.read_trust(REPORTS / "trust.json")
+    found = reading.read(path, now=NOW, own=verify.Installed.here(), trust=trust)
+    assert {"integrity", "signer"} <= set(found.checked)
+    assert {each.code for each in found.reasons} <= OTHER_SUITE
+    if not found.reasons:
+        assert found.standing in (Standing.VERIFIED, Standing.NO_EVIDENCE)

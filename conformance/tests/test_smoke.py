@@ -364,4 +364,4 @@ def test_without_an_address_it_is_the_default_or_the_only_profile(llmasos, tmp_p
 )
 def test_the_first_profile_is_one_whose_requirements_are_declared(architectures, capabilities, profile):
     said = Description(name="x", version="1", architectures=architectures, capabilities=frozenset(capabilities))
-    assert smoke.profile_for(said) == profile
+    assert installed.profile_for(said.offers) == profile

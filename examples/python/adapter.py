@@ -41,7 +41,7 @@ class Session:
 
     def fork(self):
         kit.still_open(self.cache)
-        return copy.copy(self)
+        return copy.copy(self)  # enough as long as the engine makes a new cache and never writes into one
 
     def close(self):
         self.cache = None

@@ -13,6 +13,7 @@ from llmasos_conformance.cli.terminal import next_step, print_json, say
 if TYPE_CHECKING:
     from llmasos_conformance.onecase import Tried
     from llmasos_conformance.overheard import Turn
+    from llmasos_conformance.protocol import Description
     from llmasos_conformance.scaffold import Template
     from llmasos_conformance.smoke import Step
 
@@ -98,7 +99,7 @@ def smoke(address: str | None, timeout_s: float, as_json: bool) -> int:
     tried = rooms.run(address, timeout_s=timeout_s, tell=(lambda step: None) if as_json else _say_step)
     code, bad = tried.exit_code, sum(step.state == "bad" for step in tried.steps)
     if code == 0 and tried.description is not None:
-        steps = [_first_verdict(address, rooms.profile_for(tried.description)), f"llmasos try {shlex.quote(address)}"]
+        steps = [_first_verdict(address, tried.description), f"llmasos try {shlex.quote(address)}"]
     else:
         first = next(step for step in tried.steps if step.state == "bad")
         steps = [f"mend {first.name}, as said above, and then: llmasos smoke {shlex.quote(address)}"]
@@ -121,10 +122,11 @@ def smoke(address: str | None, timeout_s: float, as_json: bool) -> int:
     return code
 
 
-def _first_verdict(address: str, profile: str) -> str:
+def _first_verdict(address: str, said: Description) -> str:
     """The command that gives a person a verdict of his own."""
     from llmasos_conformance import installed
 
+    profile = installed.profile_for(said.offers)
     return f"{installed.pytest_command()} --adapter={shlex.quote(address)} --llmasos-profile={profile}"
 
 
@@ -205,8 +207,6 @@ def _say_turns(turns: tuple[Turn, ...], *, whole: bool) -> None:
 
 
 def _after_try(tried: Tried) -> list[str]:
-    from llmasos_conformance.smoke import profile_for
-
     if tried.exit_code == 0:
-        return [_first_verdict(tried.address, profile_for(tried.description)), f"llmasos explain {tried.case.id}"]
+        return [_first_verdict(tried.address, tried.description), f"llmasos explain {tried.case.id}"]
     return [tried.again, f"llmasos explain {tried.case.id}"]

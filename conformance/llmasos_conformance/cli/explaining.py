@@ -127,8 +127,8 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
         return "case", _told_of_case(loaded, {**loaded.cases, **loaded.withdrawn}[name], lang)
     if name.upper() in loaded.requirements:
         return "requirement", _told_of_requirement(loaded, name.upper(), lang)
-    if name in loaded.chapters:
-        return "chapter", _told_of_chapter(loaded, name, lang)
+    if name.lower() in loaded.chapters:
+        return "chapter", _told_of_chapter(loaded, name.lower(), lang)
     known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *REASONS]
     near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
     raise HarnessError(

@@ -92,7 +92,7 @@ def failure(
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
     if len(outcome.figures) > 1:
         figures += "; of each the largest of all rows"
-    example = "" if outcome.example is None else f"{outcome.example} of {case.examples}"
+    example = "" if outcome.example is None else f"number {outcome.example + 1} of {case.examples}"
     if outcome.minimal and example:
         example += " failed; all that is said here is of the minimal one below"
     rows = [
@@ -218,13 +218,13 @@ def first(records: Sequence[Record]) -> str:
 
 def next_step(
     verdict: str, planned: Sequence[str], records: Sequence[Record], *, again: str, everything: str, certify: str,
-    one: Callable[[str], str],
+    one: Callable[[str], str], fitting: str = "",
 ) -> str:  # fmt: skip
     """One thing to do now.
 
     Args:
         again, everything, certify: commands that repeat the failures, ask all that was planned, and certify.
-        one: the command that repeats one case.
+        one: the command that repeats one case. fitting: the one that asks a profile that the candidate declares.
     """
     states = {record["case"]: record["state"] for record in records}
     if begin := first(records):
@@ -238,6 +238,8 @@ def next_step(
         return f"judge the rest: {everything}"
     if verdict == "conformant":
         return certify
+    if fitting:
+        return fitting
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
 
 

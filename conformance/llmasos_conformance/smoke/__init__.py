@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import adapters, installed, seating
+from llmasos_conformance import adapters, seating
 from llmasos_conformance.adapters.address import Target
 from llmasos_conformance.adapters.remote import Channel
 from llmasos_conformance.adapters.stdio import GRACE_S, LOG_TO_STDERR, Process
@@ -330,19 +330,3 @@ def _ended(channel: Channel) -> Step:
     if status:
         return Step(name="end", state="warn", text=f"it ended with status {status}", hint="end with status 0")
     return Step(name="end", state="ok", text="it ended by itself, with status 0")
-
-
-FIRST = (
-    "core/gpt/logits", "core/gpt/text", "core/llama/logits", "core/transformer/logits", "core/bert/logits",
-    "inference/bert/encodings", "metrics/text",
-)  # fmt: skip
-"""Profiles that a newcomer begins with, the one that asks most of an architecture first."""
-
-
-def profile_for(said: Description) -> str:
-    """The first profile whose requirements a candidate declares; `quick` if there is none."""
-    directory = installed.suites()
-    names = installed.profile_names(directory)
-    fits = (name for name in FIRST if name in names
-            and {*installed.frozen_profile(directory, name)["requires"]} <= said.offers)  # fmt: skip
-    return next(fits, "quick")
