@@ -222,6 +222,20 @@ def clean(text: str, limit: int = 500) -> str:
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
+def telling(trace: str, most: int) -> list[str]:
+    """The lines of a trace that say what went wrong and where, each clean.
+
+    Python puts the cause last. JavaScript and Java put it first, and behind it frames that begin with `at`: the nearest
+    count, and those of Node itself say nothing of anybody's code.
+    """
+    lines = [line for line in trace.splitlines() if line.strip() and "node:internal" not in line]
+    lines = [line for line in lines if not line.startswith("Node.js v")]
+    first = next((i for i, line in enumerate(lines) if line.lstrip().startswith("at ")), None)
+    if first is not None:
+        lines = lines[: first + max(1, most - 2)]
+    return [clean(line) for line in lines[-most:]]
+
+
 @cache
 def schema(name: str) -> Mapping[str, Any]:
     """One of the JSON Schemas that are shipped with the harness, by the first part of its file name."""

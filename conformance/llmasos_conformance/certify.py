@@ -40,7 +40,7 @@ from llmasos_conformance import reference as references
 from llmasos_conformance import suite as suites
 from llmasos_conformance.adapters.reference import inspect_bundle
 from llmasos_conformance.candidate import Candidate, Connection, Live
-from llmasos_conformance.canonical import digest_files, encode, package_files, parse, sha256
+from llmasos_conformance.canonical import digest_files, encode, package_files, parse, schema, sha256, validate
 from llmasos_conformance.checks import registry
 from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.policy import TIME_FORMAT, obstacle
@@ -313,6 +313,7 @@ def _write(
 ) -> Mapping[str, Any]:
     """The files of a report beside its evidence. Projections are made from the very bytes that are signed."""
     content: Mapping[str, Any] = parse(payload, floats=False)
+    validate(content, schema("report"))  # what no verifier would read is not signed
     if order is None or order.key is None:
         (place / report.STATEMENT_NAME).write_bytes(payload)
     else:

@@ -66,7 +66,7 @@ def candidate_record(description: Description) -> dict[str, Any]:
 
     def texts(mapping: Mapping[str, str]) -> dict[str, str]:
         return {
-            re.sub(r"[^A-Za-z0-9 ._@/+-]", "-", str(key))[:120] or "-": clean(str(text)) or "-"
+            re.sub(r"[^A-Za-z0-9 ._@/+-]", "-", str(key)).lstrip(" ._@/+-")[:120] or "0": clean(str(text)) or "-"
             for key, text in mapping.items()
         }
 

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from llmasos_conformance import suite
+from llmasos_conformance.plugin import summary
+from llmasos_conformance.verdict import Outcome, State
+
 ROOTS = [Path(find_spec(name).origin).parents[1] for name in ("llmasos", "llmasos_conformance")]
 
 LEDGER = """
@@ -969,3 +973,16 @@ def test_many_failures_are_summed_up_and_the_loudest_is_to_be_read_first():
     assert told[1].startswith(f"failing: {names[-1]} (")
     assert told[-1] == "failing: and 4 more requirements"
     assert len(told) == 10
+
+
+def test_nothing_that_a_candidate_answers_steers_the_terminal_of_who_reads_a_failure():
+    loaded = suite.load()
+    case = loaded.cases["api.max-length.counts-new-tokens"]
+    bad = "\x1b[2J\x00\u202e"
+    outcome = Outcome(
+        case=case.id, requirement=case.requirement, level="MUST", state=State.FAIL, message=f"m {bad}\nmore {bad}",
+        expected=f"e {bad}", got=f"g {bad}", minimal=f"a {bad}\nb {bad}",
+    )  # fmt: skip
+    shown = summary.failure(outcome, case, loaded.requirements[case.requirement], "again")
+    assert not {*bad} - {"[", "2", "J"} & {*shown}
+    assert "g \ufffd[2J\ufffd\ufffd" in shown

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from llmasos_conformance import cli, installed, seating, smoke
+from llmasos_conformance.canonical import telling
 from llmasos_conformance.protocol import CAPABILITIES, Description
 from llmasos_conformance.smoke import calls
 
@@ -365,3 +366,27 @@ def test_without_an_address_it_is_the_default_or_the_only_profile(llmasos, tmp_p
 def test_the_first_profile_is_one_whose_requirements_are_declared(architectures, capabilities, profile):
     said = Description(name="x", version="1", architectures=architectures, capabilities=frozenset(capabilities))
     assert installed.profile_for(said.offers) == profile
+
+
+# ── what a trace says ──
+
+NODE = """file:///home/a/engine.mjs:86
+  const = 3
+        ^
+SyntaxError: Unexpected token '='
+    at compileSourceTextModule (node:internal/modules/esm/utils:346:16)
+    at ModuleLoader.moduleStrategy (node:internal/modules/esm/translators:107:18)
+
+Node.js v20.20.2
+"""
+CALLED = "TypeError: no data\n" + "".join(f"    at f{n} (file:///home/a/{n}.mjs:1:1)\n" for n in range(20))
+
+
+def test_of_a_trace_the_cause_is_kept_at_whichever_end_it_stands():
+    assert telling(NODE, 4)[0].startswith("file:///home/a/engine.mjs:86")
+    assert telling(NODE, 4)[-1] == "SyntaxError: Unexpected token '='"
+    assert [line.split("(")[0].strip() for line in telling(CALLED, 4)] == ["TypeError: no data", "at f0", "at f1"]
+    python = "Traceback (most recent call last):\n" + "  File\n" * 20 + "ValueError: no"
+    assert telling(python, 4)[-1] == "ValueError: no"
+    assert telling("bell \a", 4) == ["bell \ufffd"]
+    assert telling("", 4) == []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llmasos_conformance.canonical import telling
 from llmasos_conformance.cli.terminal import next_step, print_json, say
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def try_(
     say(first, bold=True, fg=colour)
     for line in rest:
         say(line)
-    for line in tried.detail.rstrip().splitlines()[-8:]:
+    for line in telling(tried.detail, 8):
         say(f"    {line}")
     next_step(*_after_try(tried))
     return tried.exit_code

@@ -176,7 +176,12 @@ class Run:
         return None
 
     def pytest_report_header(self) -> list[str]:
-        how = "in a process of its own" if self.config.getoption("--llmasos-out-of-process") else "in process"
+        target = adapters.check_address(self.request.address, self.request.directory)
+        how = "in a process of its own"
+        if target.host:
+            how = "over HTTP"
+        elif not target.command and not self.config.getoption("--llmasos-out-of-process"):
+            how = "in process"
         about = f", bundle {self.given.path} {self.given.digest[:12]}" if self.given else ""
         return [
             f"llmasos: adapter {self.request.address} (from {self.request.source}), {how}",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmasos_conformance import causes, knownfailures, verdict
+from llmasos_conformance.canonical import legible
 from llmasos_conformance.knownfailures import KnownFailure, Standing
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import Outcome, State, unanswered
@@ -85,7 +86,7 @@ def failure(
     """
     sentence = requirement.sentence.get("en", "")
     head = {"fail": "fail", "error": "could not be judged"}.get(outcome.state, "inconclusive, could not be judged")
-    message, *more = (outcome.message or "no reason was given").splitlines()
+    message, *more = map(legible, (outcome.message or "no reason was given").splitlines())
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
     bugs = causes.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits else []
@@ -114,7 +115,8 @@ def failure(
     lines = [f"{head}: {message} ({requirement.id})"]
     for name, text in rows:
         for number, line in enumerate(text.splitlines()):
-            lines.append(f"  {name if number == 0 else '':<{width}}{line}".rstrip())
+            # What a candidate answers may hold what steers a terminal.
+            lines.append(f"  {name if number == 0 else '':<{width}}{legible(line)}".rstrip())
     return "\n".join(lines)
 
 

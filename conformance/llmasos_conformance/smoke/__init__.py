@@ -25,7 +25,7 @@ from llmasos_conformance.adapters.address import Target
 from llmasos_conformance.adapters.remote import Channel
 from llmasos_conformance.adapters.stdio import GRACE_S, LOG_TO_STDERR, Process
 from llmasos_conformance.candidate import Answer, Connection
-from llmasos_conformance.canonical import clean
+from llmasos_conformance.canonical import clean, telling
 from llmasos_conformance.errors import (
     ENDING,
     CandidateFault,
@@ -304,7 +304,7 @@ PAGE = "docs/protocol.md, or python -m pydoc llmasos_conformance.protocol"
 """Where it is said what every method answers; the latter is at hand wherever this program is."""
 
 _REMEDIES: Mapping[type[CandidateFault], str] = {
-    Raised: "mend {name} where the trace ends; `llmasos try` shows what was asked",
+    Raised: "mend {name} where the trace says; `llmasos try` shows what was asked",
     Malformed: f"`llmasos try` shows what came; what is due of {{name}}: {PAGE}",
     Died: "its last words are above; start it by hand and ask it {name}",
     TimedOut: "let {name} answer within {timeout:g} s, or give it more with --timeout",
@@ -314,7 +314,7 @@ _REMEDIES: Mapping[type[CandidateFault], str] = {
 
 
 def _tail(detail: str, lines: int = 4) -> list[str]:
-    return [clean(line) for line in detail.rstrip().splitlines()[-lines:]]
+    return telling(detail, lines)
 
 
 def _ended(channel: Channel) -> Step:
