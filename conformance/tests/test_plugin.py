@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -202,6 +203,7 @@ class Vendor:
 FREEZE = """
 import fakechecks, sys
 from pathlib import Path
+from types import SimpleNamespace
 from llmasos_conformance import suite
 
 listed = sys.argv[2:]
@@ -986,3 +988,16 @@ def test_nothing_that_a_candidate_answers_steers_the_terminal_of_who_reads_a_fai
     shown = summary.failure(outcome, case, loaded.requirements[case.requirement], "again")
     assert not {*bad} - {"[", "2", "J"} & {*shown}
     assert "g \ufffd[2J\ufffd\ufffd" in shown
+
+
+def test_a_plain_model_that_is_wrong_in_its_first_digits_comes_first_unless_its_cause_is_known(monkeypatch):
+    def failed(case, ratio):
+        about = {"requirement": "NUM-1", "level": "MUST", "missing": [], "place": "", "emulated": []}
+        return {"case": case, "state": "fail", "message": "logits are off", "figures": {"ratio": ratio}, **about}
+
+    monkeypatch.setattr(summary, "read", lambda records: SimpleNamespace(first=""))
+    loud, plain = failed("numerics.activations", 1e9), failed("numerics.plain", 1e6)
+    assert summary.first([loud, plain]) == "numerics.plain"
+    assert summary.first([loud, failed("numerics.plain", 1e3)]) == "numerics.activations"
+    monkeypatch.setattr(summary, "read", lambda records: SimpleNamespace(first="numerics.untied"))
+    assert summary.first([loud, plain]) == "numerics.untied"
