@@ -292,7 +292,7 @@ def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
     if plain := plainly_wrong(records):
         lines.append(
             f"{plain['case']} is off by {loudness(plain):.0e} honest errors, and its model has nothing special: look "
-            "first at how tensors are read (weights stand [in, out]; what is query, key, value; which columns are a head)"
+            "first at how tensors are read (weights stand [in, out]; what is query, key, value; which columns a head)"
         )
     numeric = [record for record in failing if loudness(record) is not None]
     somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
