@@ -1086,7 +1086,8 @@ def test_nine_runtimes_and_more_are_published():
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_published_report_is_the_one_that_was_signed_and_verifies_unless_the_suites_have_changed(path):
     trust = policy.read_trust(REPORTS / "trust.json")
-    found = reading.read(path, now=NOW, own=verify.Installed.here(), trust=trust)
+    level = "" if path.parent.name in ("mlx", "openvino") else "suite"  # evidence of all is a matter of minutes
+    found = reading.read(path, now=NOW, own=verify.Installed.here(), trust=trust, level=level)
     assert {"integrity", "signer"} <= set(found.checked)
     assert {each.code for each in found.reasons} <= OTHER_SUITE
     if not found.reasons:
