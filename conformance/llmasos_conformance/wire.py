@@ -361,7 +361,7 @@ def _tensor(value: Any, where: str, shape: tuple[int, int | None] | None) -> Arr
     if len(found) != 2 or found[1] == 0:
         raise Malformed(f"{where} has shape {found}, [{shape[0] if shape else 'T'}, V] was due")
     if shape is not None and (found[0] != shape[0] or shape[1] not in (None, found[1])):
-        raise Malformed(f"{where} has shape {found}, [{shape[0]}, {shape[1] or 'V'}] was due")
+        raise Malformed(f"{where} has shape {found}, [{shape[0]}, {shape[1] or found[1]}] was due")
     return array
 
 
