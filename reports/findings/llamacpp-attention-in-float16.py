@@ -79,8 +79,14 @@ def written(model: transformers.LlamaForCausalLM, path: str, half: bool) -> None
 
 def error(path: str, due: np.ndarray, cache: str, flash: bool) -> float:
     """The largest error of a logit."""
-    settings = {"type_k": KINDS[cache], "type_v": KINDS[cache], "flash_attn": flash}
-    runtime = llama_cpp.Llama(path, n_ctx=LENGTH, logits_all=True, verbose=False, n_threads=1, **settings)
+    settings = {
+        "type_k": KINDS[cache],
+        "type_v": KINDS[cache],
+        "flash_attn": flash,
+        "n_threads": 1,
+        "n_threads_batch": 1,
+    }
+    runtime = llama_cpp.Llama(path, n_ctx=LENGTH, logits_all=True, verbose=False, **settings)
     runtime.eval(IDS[0].tolist())
     got = np.array(runtime.scores[: IDS.shape[1]], np.float64)
     runtime.close()

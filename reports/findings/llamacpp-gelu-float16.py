@@ -61,7 +61,10 @@ with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
     writer.write_tensors_to_file()
     writer.close()
     exact = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32, "flash_attn": False}
-    runtime = llama_cpp.Llama(f"{folder}/m.gguf", n_ctx=LENGTH, logits_all=True, verbose=False, n_threads=1, **exact)
+    threads = {"n_threads": 1, "n_threads_batch": 1}
+    runtime = llama_cpp.Llama(
+        f"{folder}/m.gguf", n_ctx=LENGTH, logits_all=True, verbose=False, n_threads=1, n_threads_batch=1, **exact
+    )
     runtime.eval(IDS[0].tolist())
     got = np.array(runtime.scores[: IDS.shape[1]], np.float64)
     runtime.close()

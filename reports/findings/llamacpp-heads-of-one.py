@@ -23,7 +23,9 @@ V, D, LENGTH = 32, 8, 32
 IDS = [1, 5, 2, 30]
 ASKED = """
 import sys, llama_cpp, numpy
-runtime = llama_cpp.Llama(sys.argv[1], n_ctx=32, logits_all=True, verbose=False, flash_attn=sys.argv[2] == "on")
+threads = {"n_threads": 1, "n_threads_batch": 1}
+flash = sys.argv[2] == "on"
+runtime = llama_cpp.Llama(sys.argv[1], n_ctx=32, logits_all=True, verbose=False, flash_attn=flash, **threads)
 runtime.eval([int(token) for token in sys.argv[3:]])
 numpy.savetxt(sys.stdout, runtime.scores[: len(sys.argv) - 3])
 """
