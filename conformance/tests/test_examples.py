@@ -105,6 +105,10 @@ def needing(language):
     for program in PROGRAMS[language]:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+    if language == "node":
+        version = subprocess.check_output(["node", "--version"], text=True)
+        if int(version.removeprefix("v").partition(".")[0]) < 20:
+            pytest.skip(f"node is {version.strip()}, and 20 is needed")
 
 
 @pytest.fixture(scope="session", params=PROGRAMS)

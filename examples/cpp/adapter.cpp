@@ -12,7 +12,7 @@ struct Model : llmasos::Object {
         methods["forward"] = [this](const Json& params) {
             if (params.find("sources") || params.find("types")) throw llmasos::Refusal("invalid_argument", "ids alone");
             List logits;  // of every position, a tensor [T, V] for each row
-            for (const Json& row : *params.at("ids").as<List>()) {
+            for (const Json& row : params.list("ids")) {
                 const auto ids = llmasos::ids(row);
                 logits.push_back(llmasos::tensor(engine.logits(ids), {std::int64_t(ids.size()), engine.config.V}));
             }
@@ -22,7 +22,7 @@ struct Model : llmasos::Object {
             return generation(engine.generate(llmasos::ids(params.at("ids")), params, engine.all()));
         };
         methods["generate_text"] = [this](const Json& params) {
-            const auto prompt = engine.speaker().encode(*params.at("prompt").as<std::string>());
+            const auto prompt = engine.speaker().encode(params.text("prompt"));
             return generation(engine.generate(prompt, params, engine.speaking()));
         };
     }

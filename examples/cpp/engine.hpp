@@ -41,27 +41,21 @@ struct Request {
 
 // Options of a generation with their defaults; `params` has its prompt beside them.
 inline Request request(const Json& params) {
+    static const std::set<std::string> known = {"prompt", "ids", "max_length", "temperature", "seed"};
+    for (const auto& [name, value] : *params.as<Members>())
+        if (!known.count(name)) throw Refusal("unknown_parameter", "no option " + name);
+    const auto allow = [](bool condition, const char* name) {
+        if (!condition) throw Refusal("invalid_argument", std::string(name) + " is out of range");
+    };
     Request made;
-    for (const auto& [name, value] : *params.as<Members>()) {
-        const auto* whole = value.as<std::int64_t>();
-        const auto allow = [&, &name = name](bool condition) {
-            if (!condition) throw Refusal("invalid_argument", name + " is out of range or of another type");
-        };
-        if (name == "max_length") {
-            // A limit that 64 bits do not hold is none.
-            const auto* huge = value.as<llmasos::Huge>();
-            allow((whole && *whole >= 0) || (huge && huge->digits[0] != '-'));
-            made.max_length = whole ? *whole : INT64_MAX;
-        } else if (name == "temperature") {
-            allow((whole && *whole >= 0) || (value.as<double>() && *value.as<double>() >= 0));
-            made.temperature = whole ? static_cast<double>(*whole) : *value.as<double>();
-        } else if (name == "seed") {
-            allow(value.null() || (whole && *whole >= 0));
-            if (whole) made.seed = *whole;
-        } else if (name != "prompt" && name != "ids") {
-            throw Refusal("unknown_parameter", "no option " + name);
-        }
-    }
+    const Json *limit = params.find("max_length"), *seed = params.find("seed");
+    const auto* huge = limit ? limit->as<llmasos::Huge>() : nullptr;  // a limit that 64 bits do not hold is none
+    made.max_length = huge && huge->digits[0] != '-' ? INT64_MAX : params.integer("max_length", made.max_length);
+    made.temperature = params.number("temperature", made.temperature);
+    if (seed && !seed->null()) made.seed = params.integer("seed", 0);
+    allow(made.max_length >= 0, "max_length");
+    allow(made.temperature >= 0, "temperature");
+    allow(made.seed.value_or(0) >= 0, "seed");
     return made;
 }
 

@@ -123,7 +123,26 @@ public:
         throw Refusal("invalid_argument", "params lack " + name);
     }
 
+    // Members of params as what they have to be; whatever is of another type is refused with invalid_argument.
+    const std::string& text(const std::string& name) const { return typed<std::string>(name, "a text"); }
+    const std::vector<Json>& list(const std::string& name) const { return typed<std::vector<Json>>(name, "a list"); }
+    std::int64_t integer(const std::string& name, std::int64_t otherwise) const {
+        return find(name) ? typed<std::int64_t>(name, "an integer of 64 bits") : otherwise;
+    }
+    double number(const std::string& name, double otherwise) const {  // 1 is as good as 1.0
+        const Json* found = find(name);
+        if (found && found->as<std::int64_t>()) return static_cast<double>(*found->as<std::int64_t>());
+        return found ? typed<double>(name, "a number") : otherwise;
+    }
+
 private:
+    template <class T>
+    const T& typed(const std::string& name, const char* due) const {
+        const T* found = at(name).as<T>();
+        if (!found) throw Refusal("invalid_argument", name + " is not " + due);
+        return *found;
+    }
+
     std::variant<std::monostate, bool, std::int64_t, Huge, double, std::string, List, Members, Tensor,
                  std::shared_ptr<Object>>
         value_;
@@ -131,10 +150,15 @@ private:
 
 inline Json object(std::initializer_list<std::pair<const std::string, Json>> members) { return Members(members); }
 
-// The ids of a list that the server has found to be one of integers.
+// A list of ids as numbers.
 inline std::vector<std::int64_t> ids(const Json& row) {
     std::vector<std::int64_t> made;
-    for (const Json& id : *row.as<List>()) made.push_back(*id.as<std::int64_t>());
+    const auto* items = row.as<List>();
+    if (!items) throw Refusal("invalid_argument", "ids are no list");
+    for (const Json& id : *items) {
+        if (!id.as<std::int64_t>()) throw Refusal("invalid_argument", "an id is no integer");
+        made.push_back(*id.as<std::int64_t>());
+    }
     return made;
 }
 

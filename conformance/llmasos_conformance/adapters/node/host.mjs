@@ -149,6 +149,7 @@ function withoutArrays(value, frames) {
 const [name, ...directories] = process.argv.slice(2);
 let methods, version;
 try {
+  if (Number.parseInt(process.versions.node) < 20) throw new Error(`Node 20 is needed, this is ${process.versions.node}`);
   const package_ = found(name, directories);
   version = package_.version;
   methods = (KINDS[name] ?? graphs)(package_);
@@ -180,6 +181,6 @@ for await (const { method, params, release } of questions(process.stdin)) {
     answer = { error: String(error?.message ?? error), kind: String(error?.name ?? typeof error) };
   }
   const line = JSON.stringify({ ...answer, frames: frames.map((frame) => frame.length) }) + "\n";
-  write(Buffer.concat([Buffer.from(line.toWellFormed()), ...frames])); // who asks waits for it, so that nothing piles up
+  write(Buffer.concat([Buffer.from(line.toWellFormed?.() ?? line), ...frames])); // who asks waits for it, so that nothing piles up
 }
 process.exit(0);
