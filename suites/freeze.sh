@@ -63,3 +63,29 @@ freeze quick --requires GPT-3,load_model --match \
   attention.causal.future-token attention.prefix batch.ragged cache.single-steps cache.fork \
   state.logits-after.refused state.equal-lengths state.repeat.ids greedy.largest-logit greedy.ties.twins \
   scores.plain logprobs.greedy tokenizers.merges.by-hand tokenizers.word-piece.by-hand tokenizers.unigram.by-hand
+freeze quick/llama --requires Llama,load_model --match \
+  llama.format.three-keys llama.format.presentation llama.format.unknown-keys llama.format.types llama.format.version \
+  llama.loading.path.not-found llama.loading.tensors.shape llama.loading.cut.anywhere llama.loading.links \
+  llama.loading.serves-on llama.generation.max-length llama.generation.eos llama.generation.prompt-too-long \
+  llama.generation.temperature-zero llama.generation.values-refused llama.ids.refused llama.stop.across-tokens \
+  llama.stream.whole llama.numbers.plain llama.rotary.order llama.rotary.last-position llama.norms.weights \
+  llama.norms.epsilon llama.feed-forward.silu llama.heads.shared llama.head.tied llama.attention.overflow \
+  llama.causal.future-token llama.prefix llama.window.bounds llama.batch.ragged llama.cache.every-split llama.cache.fork \
+  llama.state.logits-after.refused llama.state.equal-lengths llama.state.repeat.ids llama.greedy.largest-logit \
+  llama.greedy.ties llama.scores.plain llama.logprobs.raw
+freeze quick/bert --requires BERT,load_model --match \
+  bert.format.three-keys bert.format.refused bert.format.foreign-keys bert.format.default-epsilon bert.format.weights \
+  bert.plain bert.in-place bert.positions.last bert.bidirectional.last-token bert.types.changed bert.types.left-out \
+  bert.types.out-of-range bert.head.transform bert.head.norm bert.gelu bert.small-variance bert.embedding-norm \
+  bert.overflow bert.batch.ragged bert.encode.pooled bert.encode.ragged.hidden bert.fill.one bert.fill.several \
+  bert.fill.ties.twins bert.fill.without-mask bert.state.after-longest bert.state.after-refused \
+  bert.refuses.generate-text bert.refuses.ids bert.refuses.empty-row bert.refuses.too-long
+freeze quick/transformer --requires Transformer,load_model --match \
+  transformer.format.three-keys transformer.format.refused transformer.format.foreign-keys transformer.format.positions \
+  transformer.format.weights transformer.plain transformer.source.last-token transformer.source.order transformer.causal \
+  transformer.sinusoid transformer.sinusoid.far transformer.scale transformer.deep-decoder transformer.norms \
+  transformer.small-variance transformer.cross transformer.overflow transformer.batch.ragged transformer.batch.ragged-sources \
+  transformer.generate.plain transformer.generate.ties.twins transformer.generate.to-the-end transformer.text.echo \
+  transformer.text.counts transformer.text.start.named transformer.text.end transformer.text.source-too-long \
+  transformer.cache.uneven-pieces transformer.cache.fork transformer.state.after-longest transformer.state.after-refused \
+  transformer.refuses.without-source transformer.refuses.sources transformer.score transformer.logprobs

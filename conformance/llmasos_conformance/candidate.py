@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -81,11 +82,18 @@ class Direct:
 
     Args:
         connection: whom to ask.
+        most: models that are kept; the one that was loaded or asked longest ago is let go of, and loaded again when it
+            is asked. A candidate under test keeps all.
+
+    Attributes:
+        calls, seconds: how often was asked, and how long answers took, the way there and back included.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, most: float = float("inf")) -> None:
+        self.connection, self.most = connection, most
+        self.calls, self.seconds = 0, 0.0
         self._models: dict[str, str] = {}
+        self._paths: dict[str, str] = {}
         self._sessions: dict[str, str] = {}
         self._samples: list[Answer] = []
         self._opened = 0
@@ -94,12 +102,12 @@ class Direct:
         """Forget sessions; names start again at s1. Called before each example."""
         for handle in self._sessions.values():
             try:
-                self.connection.call("close", {"session": handle})
+                self._call("close", {"session": handle})
             except (Refusal, CandidateFault):
                 continue  # closing is a courtesy; what it breaks shows in the next answer
         for name in [name for name in self._models if name.startswith("t")]:
             try:
-                self.connection.call("unload_model", {"model": self._models.pop(name)})
+                self._call("unload_model", {"model": self._models.pop(name)})
             except (Refusal, CandidateFault):
                 continue
         self._sessions.clear()
@@ -111,10 +119,10 @@ class Direct:
             return self._load(str(params["bundle"]), path)
         actual = dict(params)
         if "model" in params:
-            actual["model"] = self._models[params["model"]]
+            actual["model"] = self._held(params["model"])
         if "session" in params:
             actual["session"] = self._sessions[params["session"]]
-        answer = self.connection.call(method, actual)
+        answer = self._call(method, actual)
         if "session" in answer:
             self._opened += 1
             name = f"s{self._opened}"
@@ -128,6 +136,13 @@ class Direct:
             self._sessions.pop(params["session"], None)
         return self._first_equal(answer) if random else answer
 
+    def _call(self, method: str, params: Params) -> Answer:
+        started = time.perf_counter()
+        try:
+            return self.connection.call(method, params)
+        finally:
+            self.calls, self.seconds = self.calls + 1, self.seconds + time.perf_counter() - started
+
     def _first_equal(self, answer: Answer) -> Answer:
         """A random answer as the number of the first equal one of this example."""
         if answer not in self._samples:
@@ -136,8 +151,19 @@ class Direct:
 
     def _load(self, bundle: str, path: str) -> Answer:
         if bundle not in self._models:
-            self._models[bundle] = str(self.connection.call("load_model", {"path": path})["model"])
+            self._models[bundle] = str(self._call("load_model", {"path": path})["model"])
+            self._paths[bundle] = path
+            if len(self._models) > self.most:
+                oldest = next(name for name in self._models if name in self._paths)
+                self._call("unload_model", {"model": self._models.pop(oldest)})
         return {}
+
+    def _held(self, name: str) -> str:
+        """Handle of a model that was loaded, whether or not it was let go of since."""
+        if name not in self._models:
+            self._load(name, self._paths[name])
+        self._models[name] = handle = self._models.pop(name)  # asked last
+        return handle
 
     def forget(self) -> None:
         """Drop every handle, because the process behind them is gone."""

@@ -164,11 +164,15 @@ def digest_files(files: Iterable[tuple[str, Path]]) -> str:
     return sha256("".join(lines).encode())
 
 
-def package_files(root: Path, skip: tuple[str, ...] = ("__pycache__", "suites")) -> list[tuple[str, Path]]:
+BESIDE = ("suites", "reports", "examples", "ci")
+"""What a wheel carries inside the package, and a checkout beside it."""
+
+
+def package_files(root: Path, skip: tuple[str, ...] = ("__pycache__", *BESIDE)) -> list[tuple[str, Path]]:
     """Source and data files of a package, in a stable order.
 
-    Compiled files are left out because they differ by interpreter, `suites` because a wheel carries them inside the
-    package and a checkout does not; they have a digest of their own.
+    Compiled files are left out because they differ by interpreter, and what a checkout has elsewhere (BESIDE), so that
+    a wheel has the digest of the checkout it was built from. Suites have a digest of their own.
     """
     return [
         (path.relative_to(root).as_posix(), path)
@@ -216,6 +220,20 @@ def clean(text: str, limit: int = 500) -> str:
     """
     safe = legible(text.replace("\n", " / "))
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def telling(trace: str, most: int) -> list[str]:
+    """The lines of a trace that say what went wrong and where, each clean.
+
+    Python puts the cause last. JavaScript and Java put it first, and behind it frames that begin with `at`: the nearest
+    count, and those of Node itself say nothing of anybody's code.
+    """
+    lines = [line for line in trace.splitlines() if line.strip() and "node:internal" not in line]
+    lines = [line for line in lines if not line.startswith("Node.js v")]
+    first = next((i for i, line in enumerate(lines) if line.lstrip().startswith("at ")), None)
+    if first is not None:
+        lines = lines[: first + max(1, most - 2)]
+    return [clean(line) for line in lines[-most:]]
 
 
 @cache

@@ -331,25 +331,34 @@ def likely(outcomes: Mapping[str, Seen]) -> tuple[list[Cause], list[str]]:
     return found, [case for case, seen in outcomes.items() if not seen.passed and case not in explained]
 
 
-def bugs_of(case: str, requirement: str, *, measured: bool | None = None) -> list[str]:
+ORDER = 6.0
+"""Bits between two errors of one bug on one case: other inputs make it some tens of times louder or quieter. Keys of 16
+bits are a thousand times too quiet to be weights that were not transposed."""
+
+
+def bugs_of(
+    case: str, requirement: str, *, measured: bool | None = None, loud: float | None = None
+) -> list[str]:  # fmt: skip
     """Known bugs that break a requirement and fail a case of it, those that fail least else first; in words.
 
     Args:
         measured: only bugs that fail it as is said here: with an error that was measured, or otherwise. None for all.
+        loud: binary logarithm of that error in honest errors; then only bugs whose error was of its order.
     """
     matrix = known()
     rows = [
         row
         for row in (matrix.mutants if matrix else ())
         if row.expected == requirement and case in row.failed and measured in (None, case in row.loud)
-    ]
+        and (loud is None or case not in row.loud or abs(row.loud[case] - loud) <= ORDER)
+    ]  # fmt: skip
     return [f"{row.bug} ({row.source})" for row in sorted(rows, key=lambda row: len(row.failed))[:NAMED]]
 
 
 def fitting_bugs(case: str, requirement: str, message: str, figures: Mapping[str, float]) -> list[str]:
     """`bugs_of` a case that failed as is said here: none where nothing was answered, for how they fail is unknown."""
-    measured = killmatrix.loudness(figures) is not None
-    return [] if unanswered(message) else bugs_of(case, requirement, measured=measured)
+    loud = killmatrix.loudness(figures)
+    return [] if unanswered(message) else bugs_of(case, requirement, measured=loud is not None, loud=loud)
 
 
 # ── all together ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -40,7 +40,7 @@ from llmasos_conformance import reference as references
 from llmasos_conformance import suite as suites
 from llmasos_conformance.adapters.reference import inspect_bundle
 from llmasos_conformance.candidate import Candidate, Connection, Live
-from llmasos_conformance.canonical import clean, digest_files, encode, package_files, parse, sha256
+from llmasos_conformance.canonical import clean, digest_files, encode, package_files, parse, schema, sha256, validate
 from llmasos_conformance.checks import registry
 from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.policy import TIME_FORMAT, obstacle
@@ -304,6 +304,7 @@ def _finish(
             "id": secrets.token_hex(16),
             "startedAt": started.strftime(TIME_FORMAT),
             "finishedAt": clock().strftime(TIME_FORMAT),
+            "asked": loop.asked(),
             "seed": loop.bench.seed,
             "mode": "certified" if order.out_of_process and sys.flags.isolated else "self-test",
             "isolation": [*said, isolation.KEY_SENTENCE] if signed else said,
@@ -340,6 +341,7 @@ def _write(
 ) -> Mapping[str, Any]:
     """The files of a report beside its evidence. Projections are made from the very bytes that are signed."""
     content: Mapping[str, Any] = parse(payload, floats=False)
+    validate(content, schema("report"))  # what no verifier would read is not signed
     if order is None or order.key is None:
         (place / report.STATEMENT_NAME).write_bytes(payload)
     else:
@@ -377,6 +379,12 @@ class _Loop:
         restart = getattr(connection, "restart", None)
         if restart is not None:
             bench.restart = lambda: self._bring_back(restart)
+
+    def asked(self) -> dict[str, Any]:
+        """How often the candidate was asked, and how long that took."""
+        link = self.bench.candidate.link
+        assert isinstance(link, Live)
+        return {"calls": link.calls, "seconds": f"{link.seconds:.1f}"}
 
     def run(self, cases: Sequence[Case], progress: Progress) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -156,7 +156,8 @@ def _try(check: Check, case: Case, draw: Draw, candidate: Candidate, reference: 
         return Finding(state=State.ERROR, message=fault.message), fault.kind, fault.detail
     except CandidateFault as fault:
         kind = "died" if isinstance(fault, Died) else ""
-        return failed(f"{fault.kind}: {fault.message}", expected="an answer", got=fault.kind), kind, fault.detail
+        due = "an answer, or a refusal where one is due"
+        return failed(f"{fault.kind}: {fault.message}", expected=due, got=fault.kind), kind, fault.detail
     except (EvidenceMismatch, Disturbed):
         raise
     except Exception as error:

@@ -33,6 +33,10 @@ SHRINK_CALLS = 200
 SHRINK_SECONDS = 20.0
 """Or this long, whichever ends first: a slow candidate should cost a developer patience, not a coffee."""
 
+RUN_SECONDS = 60.0
+"""So long a whole run looks for smaller failures: who is wrong everywhere fails a hundred cases, and nobody reads a
+hundred minimal inputs before mending the first."""
+
 Drawn = tuple[int, int, int | list[int]]
 """Low end, high end, and what was drawn: one integer or a list."""
 
@@ -99,14 +103,14 @@ def kind(finding: Finding) -> tuple[State, str, bool]:
     return finding.state, word[1] if word else "", "ratio" in finding.figures
 
 
-def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False) -> Outcome:
+def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False, smaller: bool = True) -> Outcome:
     """The outcome of a failed trial, told of the smallest failing input that could be found.
 
     Message, expected, got and figures are of this input; where the failure does not come again, of the certified one.
 
     Args:
         trial: a trial of this case whose state is FAIL.
-        draws: show what was drawn, too.
+        draws: show what was drawn, too. smaller: False takes the certified input as it is.
     """
     number = trial.outcome.example or 0
     again = ask(bench, case, bench.draw(case, number))
@@ -114,7 +118,7 @@ def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False) -> Ou
         note = f"(example {number} did not fail when asked a second time: the candidate's answers are not repeatable)"
         lines = (again.render(draws=draws), again.finding.message, note)
         return replace(trial.outcome, minimal="\n".join(line for line in lines if line))
-    found = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding) if again.drawn else None
+    found = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding) if again.drawn and smaller else None
     smallest = min((again, found) if found is not None else (again,), key=lambda example: example.size)
     return smallest.of(trial.outcome, draws=draws)
 

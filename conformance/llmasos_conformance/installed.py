@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from collections.abc import Mapping
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -65,6 +68,21 @@ def frozen_profile(directory: Path, name: str, digest: str = "") -> Mapping[str,
     return profiles.read(known[name])
 
 
+FIRST = (
+    "core/gpt/logits", "core/gpt/text", "core/llama/logits", "core/transformer/logits", "core/bert/logits",
+    "inference/bert/encodings", "metrics/text",
+)  # fmt: skip
+"""Profiles that a newcomer begins with, the one that asks most of an architecture first."""
+
+
+def profile_for(offers: frozenset[str]) -> str:
+    """The first profile whose requirements a candidate declares; `quick` if there is none."""
+    directory = suites()
+    names = profile_names(directory)
+    return next((name for name in FIRST if name in names
+                 and {*frozen_profile(directory, name)["requires"]} <= offers), "quick")  # fmt: skip
+
+
 def profile_digest(profile: Mapping[str, Any]) -> str:
     """Over canonical bytes, so that indentation does not matter."""
     return profiles.digest(profile)
@@ -95,6 +113,19 @@ def reference_root() -> Path:
 def reference_digest() -> str:
     """Over the sources and schemas of the reference."""
     return digest_files(package_files(reference_root()))
+
+
+def pytest_command(find: Callable[[str], str | None] = shutil.which) -> str:
+    """How a person starts the pytest of this very interpreter: the one on PATH may be of another environment."""
+    here = Path(sys.executable)
+
+    def beside(program: str) -> bool:
+        found = find(program)
+        return found is not None and Path(found).parent == here.parent
+
+    if beside("pytest"):
+        return "pytest"
+    return "python -m pytest" if beside("python") else f"{shlex.quote(str(here))} -m pytest"
 
 
 def harness_record() -> dict[str, Any]:

@@ -36,6 +36,14 @@ HONEST_ORDERS: Mapping[str, tuple[str, ...]] = {
 Nobody adds up hundreds of terms in half precision one after the other: the sum would have three times the error."""
 
 
+MODELS = 256
+"""Models that each seat of the reference keeps; no case asks for more than a few of them at once."""
+MEMORY = 256 * 2**20
+"""Bytes of logits that are remembered, and as many entries of other answers as LOOKS: a certified run needs less, and
+whoever asks a thousand candidates does not grow without end."""
+LOOKS = 4096
+
+
 @dataclass(slots=True)
 class Reference:
     """Truth and honest baselines for one run.
@@ -53,6 +61,7 @@ class Reference:
     probes: Library = field(repr=False)
     _memory: dict[tuple[Any, ...], Array] = field(default_factory=dict, repr=False)
     _looks: dict[tuple[Any, ...], list[Any]] = field(default_factory=dict, repr=False)
+    _held: int = 0
 
     def model(self, probe: str | Probe) -> LoadedModel:
         """The float64 reference with a probe loaded."""
@@ -77,6 +86,8 @@ class Reference:
         if key not in self._looks:
             seats = [self.truth, *self.honest.values()]
             self._looks[key] = [getattr(seat.model(probe), method)(*args, **beside) for seat in seats]
+            if len(self._looks) > LOOKS:
+                del self._looks[next(iter(self._looks))]
         truth, *honest = self._looks[key]
         return truth, honest
 
@@ -85,10 +96,15 @@ class Reference:
     ) -> Array:
         digest = (self.probes.get(probe) if isinstance(probe, str) else probe).digest
         key = (order, digest, tuple(ids), tuple((name, tuple(row)) for name, row in sorted(beside.items())))
-        if key not in self._memory:
+        known = self._memory.pop(key, None)
+        if known is None:
             rows = {PLURAL[name]: [list(row)] for name, row in beside.items()}
-            self._memory[key] = candidate.model(probe).forward([list(ids)], **rows)[0]
-        return self._memory[key]
+            known = candidate.model(probe).forward([list(ids)], **rows)[0]
+            self._held += known.nbytes
+        self._memory[key] = known  # asked last
+        while self._held > MEMORY and len(self._memory) > 1:
+            self._held -= self._memory.pop(next(iter(self._memory))).nbytes
+        return known
 
 
 def check_bundle(reference: Reference, bundle: Given, other: Library) -> None:
@@ -133,7 +149,7 @@ def connect(claims: Claims, probes: Library, open_address: Any) -> Reference:
 
     def seat(address: str) -> Candidate:
         connection: Connection = open_address(address)
-        return Candidate(Direct(connection), connection.description, probes)
+        return Candidate(Direct(connection, MODELS), connection.description, probes)
 
     honest = {order: seat(f"reference:{claims.dtype}/{order}") for order in HONEST_ORDERS[claims.dtype]}
     return Reference(claims, seat("reference"), honest, probes)

@@ -69,7 +69,7 @@ def candidate_record(description: Description) -> dict[str, Any]:
 
     def texts(mapping: Mapping[str, str]) -> dict[str, str]:
         return {
-            re.sub(r"[^A-Za-z0-9 ._@/+-]", "-", str(key))[:120] or "-": clean(str(text)) or "-"
+            re.sub(r"[^A-Za-z0-9 ._@/+-]", "-", str(key)).lstrip(" ._@/+-")[:120] or "0": clean(str(text)) or "-"
             for key, text in mapping.items()
         }
 
@@ -303,11 +303,11 @@ def markdown(
         "",
         f"Profile `{suite['profile']}`, suite {cell(suite['version'])} `{suite['digest'][:16]}`, "
         f"seed `{run['seed']}`, {run['mode']}, claimed {claims}.",
-        f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}.",
+        f"Report id `{payload_digest}`, run `{run['id']}`, {run['startedAt']} to {run['finishedAt']}{_asked(run)}.",
         "",
         *([f"{measured.sentence[0].upper()}{measured.sentence[1:]}.", ""] if (measured := precision(content)) else []),
         *_given(predicate.get("bundle")),
-        *_asked(predicate.get("endpoint")),
+        *_endpoint(predicate.get("endpoint")),
         "| " + " | ".join(predicate["summary"]) + " | emulated |",
         "|" + "---|" * (len(predicate["summary"]) + 1),
         "| " + " | ".join(str(count) for count in predicate["summary"].values()) + f" | {predicate['emulated']} |",
@@ -337,6 +337,11 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
+def _asked(run: Mapping[str, Any]) -> str:
+    asked = run.get("asked")
+    return f"; asked {asked['calls']} times, {asked['seconds']} s until the answers were there" if asked else ""
+
+
 def _given(bundle: Mapping[str, Any] | None) -> list[str]:
     """What a page says of the bundle that somebody gave, with digests that `sha256sum` prints too."""
     if bundle is None:
@@ -345,7 +350,7 @@ def _given(bundle: Mapping[str, Any] | None) -> list[str]:
     return [head, "", *(f"- `{name}` sha256 `{digest}`" for name, digest in bundle["files"].items()), ""]
 
 
-def _asked(endpoint: Mapping[str, Any] | None) -> list[str]:
+def _endpoint(endpoint: Mapping[str, Any] | None) -> list[str]:
     """What a page says of the server that was asked."""
     if endpoint is None:
         return []
@@ -433,7 +438,7 @@ def explain_outcome(
     sentence = (
         suite.requirements[outcome.requirement].sentence[lang] if outcome.requirement in suite.requirements else ""
     )
-    state = STATES_ZH[outcome.state] if lang == "zh" else str(outcome.state)
+    state = state_in(outcome.state, lang)
     example = "" if outcome.example is None else f" [{outcome.example}]"
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
@@ -445,11 +450,16 @@ def explain_outcome(
         (got, outcome.got),
         (where, case.where if case else ""),
         (effect, case.effect.get(lang, "") if case and fits else ""),
-        (like, "\n    ".join(bugs)),
+        (like, "\n".join(bugs)),
         (reproduce, reproduce_command(case, adapter, seed, bundle) if case else ""),
     ]
     lines += [f"  {label}: {clean(text, 1000)}" for label, text in rows if text]
     return "\n".join(lines)
+
+
+def state_in(state: State, lang: str) -> str:
+    """The name of a state in a language."""
+    return STATES_ZH[state] if lang == "zh" else str(state)
 
 
 def reproduce_command(case: Case, adapter: str, seed: str | None = None, bundle: str = "") -> str:

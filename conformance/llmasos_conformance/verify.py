@@ -552,9 +552,7 @@ class _Climb:
             if not tried and made.get("evidence"):
                 raise Unacceptable("E_EVIDENCE_CASE", f"{made['id']} was not tried and has evidence", case=made["id"])
         signed = [made for made in self.checks if made.get("evidence")]
-        self.records, root = evidence.read(
-            self.directory / evidence.FILE_NAME, signed=[made["evidence"] for made in signed]
-        )
+        self.records, root = evidence.read(evidence.place(self.directory), signed=[made["evidence"] for made in signed])
         for record, made in zip(self.records, signed, strict=True):
             if record.case != made["id"]:
                 raise Unacceptable("E_EVIDENCE_CASE", f"the evidence of {made['id']} is about another case",

@@ -285,6 +285,7 @@ def test_bugs_beside_a_failure_failed_it_in_the_same_way(installed, tmp_path):
     installed(tmp_path / "m.json")
     assert len(causes.bugs_of("plain", "NUM-1")) == 2
     assert causes.fitting_bugs("plain", "NUM-1", "logits are off", {"ratio": 8.0}) == ["It is loud. (a/b#4)"]
+    assert causes.fitting_bugs("plain", "NUM-1", "logits are off", {"ratio": 2.0**16}) == []
     assert causes.fitting_bugs("plain", "NUM-1", "logits has shape [1]", {}) == ["It is shape. (a/b#5)"]
     assert causes.fitting_bugs("plain", "NUM-1", "raised: KeyError", {}) == []
 

@@ -163,6 +163,9 @@ def test_two_runs_with_one_seed_differ_in_run_id_and_times_alone(order, tmp_path
         payloads.append(signing.open_envelope((done.directory / report.ENVELOPE_NAME).read_bytes()).payload)
     first, second = (json.loads(payload) for payload in payloads)
     assert first["predicate"]["run"].pop("id") != second["predicate"]["run"].pop("id")
+    asked = [content["predicate"]["run"]["asked"] for content in (first, second)]
+    assert asked[0]["calls"] == asked[1]["calls"] > 0
+    assert all(float(each.pop("seconds")) > 0 for each in asked)
     assert encode(first) == encode(second)
     files = [(tmp_path / name / evidence.FILE_NAME).read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]

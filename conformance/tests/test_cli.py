@@ -50,6 +50,7 @@ def isolated(*words, cwd=None):
 COMMANDS = [
     *("certify", "verify", "keygen", "list", "explain", "doctor", "generate", "new", "inspect", "demo"),
     *("standard", "coverage", "import", "agreement", "export", "evaluate", "show", "board", "diff", "gate"),
+    *("init", "smoke", "try"),
 ]
 
 

@@ -5,11 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import engine
-from llmasos_conformance.candidate import Candidate, EvidenceMismatch, Exchange, Live, Refused, Replay, refusal_of
+from llmasos_conformance import adapters, engine, reference
+from llmasos_conformance.candidate import (
+    Candidate,
+    Direct,
+    EvidenceMismatch,
+    Exchange,
+    Live,
+    Refused,
+    Replay,
+    refusal_of,
+)
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import Died, Malformed, ProtocolBroken, Raised, TimedOut
 from llmasos_conformance.inputs import KeyedDraw
+from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import Claims, Description, Refusal
 from llmasos_conformance.reference import Reference
 from llmasos_conformance.suite import Case, Requirement, Suite
@@ -278,3 +288,61 @@ def test_a_recorded_question_is_compared_by_its_spelling(lie):
     replay = Replay([Exchange("generate_text", {"model": "m", "temperature": lie}, result={})])
     with pytest.raises(EvidenceMismatch):
         replay.ask("generate_text", {"model": "m", "temperature": 0})
+
+
+# ── what is kept, and for how long ──
+
+
+class Counting:
+    """A connection that keeps count of loaded models, as a process would keep them in memory."""
+
+    def __init__(self):
+        self.loaded, self.said = {}, []
+
+    def call(self, method, params):
+        self.said.append(method)
+        if method == "load_model":
+            self.loaded[f"m{len(self.said)}"] = params["path"]
+            return {"model": f"m{len(self.said)}"}
+        if method == "unload_model":
+            del self.loaded[params["model"]]
+            return {}
+        return {"text": self.loaded[params["model"]]}
+
+
+def test_the_model_asked_longest_ago_is_let_go_of_and_loaded_again_when_it_is_asked():
+    connection = Counting()
+    link = Direct(connection, most=2)
+    for name in "abc":
+        link.ask("load_model", {"bundle": name}, path=f"/{name}")
+    assert sorted(connection.loaded.values()) == ["/b", "/c"]
+    assert link.ask("detokenize", {"model": "b", "ids": []}) == {"text": "/b"}
+    assert link.ask("detokenize", {"model": "a", "ids": []}) == {"text": "/a"}
+    assert sorted(connection.loaded.values()) == ["/a", "/b"]
+
+
+def test_a_candidate_keeps_every_model_that_it_was_given():
+    connection = Counting()
+    link = Live(connection)
+    for number in range(300):
+        link.ask("load_model", {"bundle": str(number)}, path=f"/{number}")
+    assert len(connection.loaded) == 300
+    assert "unload_model" not in connection.said
+
+
+def test_what_the_reference_remembers_has_an_end_and_is_computed_again_the_same(tmp_path, monkeypatch):
+    truth = reference.connect(Claims(), Library(tmp_path, "7"), adapters.connect)
+    first = truth.logits("plain", [1, 2, 3])
+    assert truth.logits("plain", [1, 2, 3]) is first
+    monkeypatch.setattr(reference, "MEMORY", 3 * first.nbytes)
+    for n in range(4, 9):
+        truth.logits("plain", [1, 2, n])
+        truth.logits("plain", [1, 2, 8])
+    again = truth.logits("plain", [1, 2, 3])
+    assert again is not first
+    assert (again == first).all()
+    assert len(truth._memory) == 3
+    monkeypatch.setattr(reference, "LOOKS", 2)
+    for n in range(5):
+        truth.look("plain", "hidden_states", [1, n])
+    assert len(truth._looks) == 2

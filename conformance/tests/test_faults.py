@@ -2,18 +2,20 @@
 
 import contextlib
 import json
+import os
 import socket
 import struct
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
 
 from llmasos_conformance import errors, mishaps, wire
-from llmasos_conformance.adapters import connect, hosted, web
+from llmasos_conformance.adapters import connect, hosted, pipes, stdio, web
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.candidate import FAULTS
 from llmasos_conformance.canonical import schema
@@ -359,6 +361,14 @@ def alive(group):
     return False
 
 
+def lasts(group):
+    """Whether any process of a group goes on: one that was killed takes its moment to be gone."""
+    deadline = time.monotonic() + SLACK_S
+    while alive(group) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return alive(group)
+
+
 def question(ask, place):
     if ask == "forward":
         return "forward", {"model": "m", "ids": [[1, 2]]}
@@ -384,15 +394,19 @@ def met(outcome, action):
 
 
 CASES = [
-    pytest.param(each, over, id=f"{over}:{each.id}")
+    pytest.param(each, over, kind, id=f"{over}{'' if kind is None else '-threads'}:{each.id}")
     for each in EVERY
     if each.over not in ("python", "openai")
     for over in (("stdio", "http") if each.over == "both" else (each.over,))
+    for kind in ((None, pipes.Threaded) if over == "stdio" else (None,))
 ]
+"""Over pipes also as systems without `poll` have them."""
 
 
-@pytest.mark.parametrize(("mishap", "over"), CASES)
-def test_a_fault_has_the_outcome_that_is_written(mishap, over, peer, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("mishap", "over", "kind"), CASES)
+def test_a_fault_has_the_outcome_that_is_written(mishap, over, kind, peer, tmp_path, monkeypatch):
+    if kind is not None:
+        monkeypatch.setattr(pipes, "open_pipes", kind)
     other, limit = peer(mishap, over), mishap.limit or PLENTY_S
     if mishap.ask == "long":
         monkeypatch.setattr(wire, "MAX_LINE", 64 * 2**20)
@@ -417,7 +431,7 @@ def test_a_fault_has_the_outcome_that_is_written(mishap, over, peer, tmp_path, m
         assert any(text in said for text in mishap.told), said
         assert TOKEN not in said
         closed = mishap.next or mishap.outcome not in LIVES
-        assert not (closed and pid is not None and alive(pid))
+        assert not (closed and pid is not None and lasts(pid))
         connection._timeout = PLENTY_S  # the short limit was for the fault alone
         if closed and mishap.id != "server.blind":
             kind = type(connection._gone)
@@ -546,3 +560,83 @@ def test_a_malformed_list_is_refused(text, told, tmp_path, capsys):
 def test_the_command_prints_the_page(capsys):
     assert mishaps.main([str(DOCS / "faults.yaml"), "--language", "zh"]) == 0
     assert capsys.readouterr().out == mishaps.page(PARTS, "zh")
+
+
+# ── other systems ──
+
+
+@pytest.fixture(params=[pipes.Polled, pipes.Threaded], ids=["polled", "threads"])
+def kind(request, monkeypatch):
+    monkeypatch.setattr(pipes, "open_pipes", request.param)
+    return request.param
+
+
+def test_megabytes_go_both_ways_over_either_kind_of_pipes(kind, tmp_path):
+    (tmp_path / "echo.py").write_text(ECHOING)
+    with connect(f"cmd:{sys.executable} -I {tmp_path / 'echo.py'}", directory=tmp_path) as other:
+        text = "é" * 2**20
+        assert other.call("detokenize", {"model": "m", "ids": [1] * 2**19}) == {"text": text}
+        for _ in range(3):
+            assert other.call("detokenize", {"model": "m", "ids": [1]}) == {"text": text}
+
+
+ECHOING = """
+import json, sys
+DESCRIBED = {"protocol": "0.1-draft", "name": "echo", "version": "1", "capabilities": ["load_model", "tokenize"]}
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = DESCRIBED if asked["method"] == "describe" else {"text": "\\u00e9" * 2**20}
+    sys.stdout.buffer.write(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode() + b"\\n")
+    sys.stdout.buffer.flush()
+"""
+
+
+def test_threads_of_pipes_end_with_the_channel(monkeypatch, tmp_path):
+    monkeypatch.setattr(pipes, "open_pipes", pipes.Threaded)
+    (tmp_path / "echo.py").write_text(ECHOING)
+    before = set(threading.enumerate())
+    other = connect(f"cmd:{sys.executable} -I {tmp_path / 'echo.py'}", directory=tmp_path)
+    other.call("detokenize", {"model": "m", "ids": [1]})
+    other.close()
+    deadline = time.monotonic() + PLENTY_S
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) <= before
+
+
+def test_without_waitid_an_end_is_noticed_and_what_was_left_behind_is_ended(monkeypatch, tmp_path):
+    monkeypatch.delattr(os, "waitid")
+    left = tmp_path / "left"
+    (tmp_path / "brief.py").write_text(
+        ECHOING.replace("import json, sys", "import json, os, subprocess, sys").replace(
+            "    asked = json.loads(line)",
+            "    asked = json.loads(line)\n"
+            "    if asked['method'] != 'describe':\n"
+            "        sleep = [sys.executable, '-I', '-c', 'import time; time.sleep(600)']\n"
+            "        child = subprocess.Popen(sleep, stdout=subprocess.DEVNULL)\n"
+            f"        open({str(left)!r}, 'w').write(str(child.pid))\n"
+            "        os._exit(3)",
+        )
+    )
+    other = connect(f"cmd:{sys.executable} -I {tmp_path / 'brief.py'}", directory=tmp_path)
+    with pytest.raises(errors.Died, match="ended with status 3"):
+        other.call("detokenize", {"model": "m", "ids": [1]})
+    deadline = time.monotonic() + PLENTY_S
+    while running(int(left.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not running(int(left.read_text()))
+
+
+def running(pid):
+    """Whether a process is there and no zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_on_windows_the_tree_of_a_child_is_ended_by_the_tool_of_the_system(monkeypatch):
+    ran = []
+    monkeypatch.setattr(stdio.subprocess, "run", lambda command, **_: ran.append(command))
+    child = SimpleNamespace(pid=7, kill=lambda: ran.append("kill"))
+    stdio._end_tree(child)
+    assert ran == [["taskkill", "/F", "/T", "/PID", "7"], "kill"]

@@ -256,6 +256,30 @@ def beside_ids(model):
     return {"source": [9, 8, 7]} if isinstance(model, kit.KitEncoderDecoder) else {}
 
 
+class Second(Decoder):
+    """A runtime that chooses by itself: the second likeliest id of those that may come, whatever is asked for."""
+
+    def chooser(self, request, given, allowed):
+        self.told = (list(given), None if allowed is None else int(allowed.sum()))
+
+        def chosen(logits, ids):
+            self.behind = list(ids)
+            order = np.argsort(-logits, kind="stable")
+            return int([token for token in order if allowed is None or allowed[token]][1])
+
+        return chosen
+
+
+def test_a_runtime_that_chooses_by_itself_is_told_what_stands_before_and_what_may_come(tmp_path):
+    model = Second(write(tmp_path / "bundle", "Llama"))
+    made = model.generate_ids([5, 6], 3, 0)
+    assert (model.told, model.behind) == (([5, 6], None), made.ids[:2])
+    due = np.argsort(-model.forward([[5, 6]])[0][-1], kind="stable")[1]
+    assert made.ids[0] == due
+    model.generate_text("ab", 2)
+    assert model.told == ([97, 98], len(model.tokenizer.text_ids | set(model.config["eos_token_ids"])))
+
+
 def test_a_session_made_of_prefixes_agrees_with_the_reference(borrowed):
     beside = beside_ids(borrowed)
     session, due = borrowed.open([1, 2], **beside), borrowed.reference.open_session([1, 2], **beside)

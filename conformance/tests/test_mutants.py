@@ -16,7 +16,7 @@ from llmasos_conformance.candidate import Exchange
 from llmasos_conformance.errors import AddressError, SuiteError
 from llmasos_conformance.mutants import table
 from llmasos_conformance.mutants.catalogue import GROUPS, mutants
-from llmasos_conformance.mutants.variants import HONEST, HOSTED, HOSTED_NULL, NULL
+from llmasos_conformance.mutants.variants import HONEST, HOSTED, HOSTED_NULL, NULL, OWN_CHANCE
 
 SLICE = (
     "epsilon-too-small",
@@ -83,6 +83,17 @@ def test_an_honest_variant_fails_nothing_and_stays_within_half_of_every_bound(wo
     row = workshop.row("honest", name, numeric)
     assert numeric
     assert row.trouble == ""
+
+
+def test_honest_variants_draw_with_the_standard_s_noise_or_otherwise_and_some_do_each(workshop):
+    """Whoever has chance of his own is asked everything but the noise: filters, laws, seeds."""
+    speaking = [name for name in HONEST if not name.startswith("bert")]
+    own = {name for name in speaking if "gumbel" not in workshop.candidate(f"honest:{name}").description.offers}
+    assert own == set(OWN_CHANCE) < set(speaking)
+    neutral = [case for case in workshop.cases if case.id.startswith(("api.neutral", "api.top-k", "sampling.filters"))]
+    for name in ("halved", "plain"):
+        assert len(neutral) > 5
+        assert workshop.row("honest", name, neutral).trouble == ""
 
 
 @pytest.mark.parametrize("name", SLICE)
@@ -232,6 +243,22 @@ def test_a_bench_without_edges_draws_what_a_certified_run_draws(tmp_path):
     plain, other, edges = table.EdgeBench(*parts), engine.Bench(*parts), table.EdgeBench(*parts, edges=0.9)
     drawn = [bench.draw(case, 1).integers(9, 0, 999) for bench in (plain, other, edges)]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("biased", "numerics.overflow"),
+        ("bert-biased", "bert.overflow"),
+        ("trf-biased", "transformer.overflow"),
+    ],
+)
+def test_who_adds_onto_a_large_bias_is_right(tmp_path, name, case):
+    """Keys whose bias is 2000 are rounded at its size once for each term, which is honest: seeds where it cost most."""
+    for seed in ("2", "3", "5"):
+        row = table.Workshop(tmp_path / seed, [case], seed=seed).row("honest", name)
+        assert (row.asked, row.failed) == ((case,), {})
+        assert row.share < killmatrix.HONEST_SHARE
 
 
 def test_a_share_of_edges_beyond_one_is_a_wrong_command_line(capsys):

@@ -40,12 +40,12 @@ from llmasos_conformance import (
     verify,
 )
 from llmasos_conformance.board import drawing, series, views, words
-from llmasos_conformance.board.reading import SHOWN, Read, Standing
 from llmasos_conformance.canonical import encode
 from llmasos_conformance.checks import sampling
 from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.pages import frame, place
 from llmasos_conformance.pages.markup import Html
+from llmasos_conformance.reading import SHOWN, Read, Standing
 from llmasos_conformance.verdict import Outcome, State
 from llmasos_conformance.verify import Reason
 
@@ -184,7 +184,7 @@ def reading(*outcomes: Outcome, name: str = "acme", version: str = "1", dtype: s
     defaults = {
         "standing": Standing.VERIFIED,
         "report_id": "1" * 64,
-        "signer": "acme (vendor)",
+        "signer": ("acme", "vendor"),
         "checked": ("integrity",),
     }
     return Read(path=Path("x"), name="x", content=content, **{**defaults, **more})
@@ -676,6 +676,31 @@ def test_evidence_that_was_changed_refuses_a_report(world: Any, by: board.Verifi
     assert found.reasons[-1].code.startswith("E_EVIDENCE")
 
 
+def test_how_long_answers_took_stands_on_the_page_and_in_the_row_of_the_board(
+    world: Any, by: board.Verifier, looked: tuple[Read, views.View]
+) -> None:
+    found, shown = looked
+    asked = found.predicate["run"]["asked"]
+    assert f"asked {asked['calls']} times, {asked['seconds']} s until" in board.one(found, shown, "en", "x")
+    made = board.board(world.root / "reports", by, ["zh"]).pages["zh/index.html"]
+    assert f"<td>{asked['seconds']} 秒</td>" in made
+
+
+def test_a_report_whose_evidence_was_left_behind_is_shown_and_says_what_was_not_checked(
+    world: Any, by: board.Verifier, tmp_path: Path
+) -> None:
+    shutil.copytree(world.report, tmp_path / "r")
+    (tmp_path / "r" / evidence.FILE_NAME).unlink()
+    found, shown = board.look(tmp_path / "r", "r", by)
+    assert (found.standing, found.checked) == (Standing.NO_EVIDENCE, ("integrity", "signer", "suite"))
+    assert shown is not None
+    written = board.one(found, shown, "en", by.loaded.digest)
+    assert "evidence not here to check" in written
+    assert "Not drawn: the evidence does not lie beside the report." in written
+    again, nothing = board.look(tmp_path / "r", "r", replace(by, rejudge=True))
+    assert (again.standing, nothing) == (Standing.REFUSED, None)
+
+
 # ── the board ──
 
 
@@ -836,12 +861,12 @@ def test_show_tells_programs_the_same(world: Any, llmasos: Any, tmp_path: Path) 
 
 def test_show_of_a_report_that_does_not_verify_ends_with_one(world: Any, llmasos: Any, tmp_path: Path) -> None:
     shutil.copytree(world.report, tmp_path / "r")
-    (tmp_path / "r" / evidence.FILE_NAME).unlink()
+    (tmp_path / "r" / evidence.FILE_NAME).write_bytes(b"no")
     code, text, _ = llmasos("show", tmp_path / "r", "--html", "--suites", world.root / "suites")
     assert code == 1
-    assert "E_EVIDENCE_MISSING" in text
+    assert "E_EVIDENCE_FORMAT" in text
     written = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "E_EVIDENCE_MISSING" in written
+    assert "E_EVIDENCE_FORMAT" in written
     assert llmasos("show", tmp_path / "none", "--html")[0] == 2
 
 

@@ -9,8 +9,13 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from llmasos_conformance import suite
+from llmasos_conformance.plugin import summary
+from llmasos_conformance.verdict import Outcome, State
 
 ROOTS = [Path(find_spec(name).origin).parents[1] for name in ("llmasos", "llmasos_conformance")]
 
@@ -198,6 +203,7 @@ class Vendor:
 FREEZE = """
 import fakechecks, sys
 from pathlib import Path
+from types import SimpleNamespace
 from llmasos_conformance import suite
 
 listed = sys.argv[2:]
@@ -373,7 +379,7 @@ def test_a_failure_reads_from_verdict_to_place(vendor, wrong):
     places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in order]
     assert places == sorted(places)
     assert "FAILED llmasos:demo::demo.dotted.again" in wrong.out
-    assert re.search(r"example +\d+ of 20 failed; all that is said here is of the minimal one below", wrong.out)
+    assert re.search(r"example +number \d+ of 20 failed; all that is said here is of the minimal one below", wrong.out)
     assert re.search(r"expected +\[97, 97, 98\]$", wrong.out, re.MULTILINE)
     assert re.search(r"figures +length 3$", wrong.out, re.MULTILINE)
     assert "drawn:" not in wrong.out
@@ -969,3 +975,29 @@ def test_many_failures_are_summed_up_and_the_loudest_is_to_be_read_first():
     assert told[1].startswith(f"failing: {names[-1]} (")
     assert told[-1] == "failing: and 4 more requirements"
     assert len(told) == 10
+
+
+def test_nothing_that_a_candidate_answers_steers_the_terminal_of_who_reads_a_failure():
+    loaded = suite.load()
+    case = loaded.cases["api.max-length.counts-new-tokens"]
+    bad = "\x1b[2J\x00\u202e"
+    outcome = Outcome(
+        case=case.id, requirement=case.requirement, level="MUST", state=State.FAIL, message=f"m {bad}\nmore {bad}",
+        expected=f"e {bad}", got=f"g {bad}", minimal=f"a {bad}\nb {bad}",
+    )  # fmt: skip
+    shown = summary.failure(outcome, case, loaded.requirements[case.requirement], "again")
+    assert not {*bad} - {"[", "2", "J"} & {*shown}
+    assert "g \ufffd[2J\ufffd\ufffd" in shown
+
+
+def test_a_plain_model_that_is_wrong_in_its_first_digits_comes_first_unless_its_cause_is_known(monkeypatch):
+    def failed(case, ratio):
+        about = {"requirement": "NUM-1", "level": "MUST", "missing": [], "place": "", "emulated": []}
+        return {"case": case, "state": "fail", "message": "logits are off", "figures": {"ratio": ratio}, **about}
+
+    monkeypatch.setattr(summary, "read", lambda records: SimpleNamespace(first=""))
+    loud, plain = failed("numerics.activations", 1e9), failed("numerics.plain", 1e6)
+    assert summary.first([loud, plain]) == "numerics.plain"
+    assert summary.first([loud, failed("numerics.plain", 1e3)]) == "numerics.activations"
+    monkeypatch.setattr(summary, "read", lambda records: SimpleNamespace(first="numerics.untied"))
+    assert summary.first([loud, plain]) == "numerics.untied"

@@ -4,9 +4,14 @@ A synthetic world: reports of the frozen profile `quick` whose outcomes are made
 verify up to the rung `evidence`; judging again is tried in test_certify.
 """
 
+import gzip
 import json
+import lzma
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import jsonschema
@@ -21,18 +26,19 @@ from llmasos_conformance import (
     isolation,
     policy,
     projections,
+    publishing,
     reading,
     report,
     signing,
     verify,
 )  # fmt: skip
 from llmasos_conformance.candidate import Exchange
-from llmasos_conformance.canonical import parse, schema
+from llmasos_conformance.canonical import Unacceptable, parse, schema
 from llmasos_conformance.differences import Move
-from llmasos_conformance.errors import HarnessError
+from llmasos_conformance.errors import HarnessError, ReportError
 from llmasos_conformance.gate import Answer
 from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, Claims, Description
-from llmasos_conformance.reading import Refused
+from llmasos_conformance.reading import Refused, Standing
 from llmasos_conformance.verdict import HONEST_UNITS, Outcome, State
 
 SUITES = installed.suites()
@@ -601,8 +607,7 @@ def test_weaker_sentences_count_where_the_policy_says_so():
     outcomes = {"MUST": "pass", "SHOULD": "fail", "MAY": "error"}
     checks = [{"id": f"c.{level}", "requirement": "A-1", "level": level, "outcome": outcomes[level], "figures": {},
                "emulated": []} for level in gate.LEVELS]  # fmt: skip
-    read = reading.Read(path=Path("r"), content={"predicate": {"checks": checks}}, report_id="", objections=(),
-                        checked=(), notes=())  # fmt: skip
+    read = reading.Read(path=Path("r"), content={"predicate": {"checks": checks}}, standing=Standing.VERIFIED)
     assert gate.counting(profile, read, "MUST", frozenset()) == ("conformant", [])
     assert gate.counting(profile, read, "SHOULD", frozenset()) == ("non_conformant", ["c.SHOULD"])
     assert gate.counting(profile, read, "MAY", frozenset()) == ("non_conformant", ["c.SHOULD", "c.MAY"])
@@ -643,8 +648,8 @@ def test_an_unsigned_report_goes_only_where_the_policy_says_so(world):
 
 def test_a_report_that_cannot_be_judged_again_here_has_no_answer(world):
     reason = verify.Reason("E_BUNDLE_ABSENT", "needs the bundle")
-    read = reading.Read(path=Path("r"), content={"predicate": {"suite": {"profile": "quick"}}}, report_id="",
-                        objections=(reason,), checked=(), notes=())  # fmt: skip
+    read = reading.Read(path=Path("r"), content={"predicate": {"suite": {"profile": "quick"}}},
+                        standing=Standing.POLICY, reasons=(reason,))  # fmt: skip
     wanted = gate.read_policy(world.policy("checked: re-judged"))
     assert gate._verified(wanted, read).held == "undecided"
     assert gate._verified(wanted, world.read(world.report("a"))).held == "undecided"  # climbed as far as evidence only
@@ -794,7 +799,7 @@ def test_a_profile_that_is_not_installed_in_this_form_has_no_answer(world):
     content = parse(json.dumps(read.content).encode())
     content["predicate"]["suite"]["profileDigest"] = "f" * 64
     wanted = gate.read_policy(world.policy())
-    other = reading.Read(path=read.path, content=content, report_id="", objections=(), checked=read.checked, notes=())
+    other = replace(read, content=content)
     decided = gate.decision(wanted, gate.pair(wanted, [other], [], SUITES), NOW)
     assert held(decided, "verdict") == ["undecided"]
 
@@ -898,3 +903,192 @@ def test_two_forms_of_one_answer_and_no_report_at_all_are_usage_errors(world, ll
     assert llmasos("gate", "--policy", world.policy(), path, "--json", "--markdown")[0] == 2
     assert llmasos("gate", "--policy", world.policy())[0] == 2
     assert llmasos("gate", "--policy", world.policy(), world.root)[0] == 2
+
+
+# ── packed evidence ──
+
+
+def packed(path):
+    """The report with its evidence packed, and nothing else changed."""
+    evidence.pack(path / evidence.FILE_NAME, path / evidence.PACKED_NAME)
+    (path / evidence.FILE_NAME).unlink()
+    return path
+
+
+def test_packed_evidence_holds_the_same_lines_and_verifies_the_same(world):
+    path = world.report("a")
+    before = evidence.read(path / evidence.FILE_NAME)
+    packed(path)
+    assert evidence.read(evidence.place(path)) == before
+    assert world.read(path).checked == ("integrity", "suite", "evidence")
+
+
+def test_the_evidence_that_the_run_wrote_is_read_where_both_lie_there(world):
+    path = world.report("a")
+    evidence.pack(path / evidence.FILE_NAME, path / evidence.PACKED_NAME)
+    assert evidence.place(path).name == evidence.FILE_NAME
+
+
+SPOILED = {
+    "cut off": lambda data: data[:-20],
+    "nothing": lambda _: b"",
+    "something else": lambda _: b"no evidence",
+    "something behind it": lambda data: data + b"x",
+    "a second stream": lambda data: data + data,
+    "a bit turned": lambda data: data[:60] + bytes([data[60] ^ 4]) + data[61:],
+    "gzip": lambda data: gzip.compress(lzma.decompress(data)),
+    "more memory than is given": lambda data: lzma.compress(
+        lzma.decompress(data), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 4 * evidence.MAX_MEMORY}]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_packed_evidence_that_is_no_whole_file_is_refused(name, world):
+    path = packed(world.report("a"))
+    file = path / evidence.PACKED_NAME
+    file.write_bytes(SPOILED[name](file.read_bytes()))
+    with pytest.raises(Unacceptable, match="not a whole xz file") as refused:
+        evidence.read(file)
+    assert refused.value.code == "E_EVIDENCE_FORMAT"
+
+
+def test_packed_evidence_that_unpacks_without_end_is_refused_before_it_does(tmp_path):
+    (tmp_path / evidence.PACKED_NAME).write_bytes(lzma.compress(b"0" * 10**7))
+    with pytest.raises(Unacceptable) as refused:
+        evidence.read(tmp_path / evidence.PACKED_NAME, limit=1000)
+    assert refused.value.code == "E_EVIDENCE_SIZE"
+
+
+def test_a_python_without_lzma_is_told_how_to_unpack(world, monkeypatch):
+    path = packed(world.report("a"))
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    with pytest.raises(Unacceptable, match="without lzma") as refused:
+        evidence.read(path / evidence.PACKED_NAME)
+    assert "xz -dc" in refused.value.hint
+
+
+# ── publishing ──
+
+
+def put(world, path, root, **options):
+    return publishing.publish(reading.believed(world.read(path)), root, again=world.read, **options)
+
+
+def test_a_published_report_is_the_signed_one_with_its_key_and_evidence_and_nothing_else(world, tmp_path):
+    path = world.report("a", **{CASES[0]: FAIL})
+    (path / "report.md").write_text("for people")
+    made = put(world, path, tmp_path / "out")
+    assert made.path == tmp_path / "out" / "acme-1-float32" / "quick"
+    assert {each.name for each in made.path.iterdir()} == {
+        report.ENVELOPE_NAME, report.SIGNER_NAME, evidence.PACKED_NAME
+    }  # fmt: skip
+    assert (made.path / report.ENVELOPE_NAME).read_bytes() == (path / report.ENVELOPE_NAME).read_bytes()
+    assert (made.before, made.left, made.read.checked) == (False, 0, ("integrity", "suite", "evidence"))
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["acme-1-float32"]
+
+
+def test_publishing_again_changes_nothing(world, tmp_path):
+    path = world.report("a")
+    put(world, path, tmp_path / "out")
+    assert put(world, path, tmp_path / "out").before
+
+
+def test_another_report_is_not_replaced_unasked(world, tmp_path):
+    first, second = world.report("a"), world.report("b")
+    there = put(world, first, tmp_path / "out")
+    with pytest.raises(ReportError, match="another report lies there") as refused:
+        put(world, second, tmp_path / "out")
+    assert "--replace" in refused.value.hint
+    assert world.read(there.path).report_id == world.read(first).report_id
+    assert put(world, second, tmp_path / "out", name="acme fast").path.parent.name == "acme-fast"
+    put(world, second, tmp_path / "out", replace=True)
+    assert world.read(there.path).report_id == world.read(second).report_id
+
+
+def test_a_published_report_that_was_damaged_is_mended_only_when_asked(world, tmp_path):
+    path = world.report("a")
+    there = put(world, path, tmp_path / "out").path
+    (there / evidence.PACKED_NAME).write_bytes(b"no")
+    with pytest.raises(ReportError, match="another report"):
+        put(world, path, tmp_path / "out")
+    assert put(world, path, tmp_path / "out", replace=True).read.objections == ()
+
+
+def test_evidence_above_a_size_is_left_out_and_the_report_stands_without_it(world, tmp_path):
+    made = put(world, world.report("a"), tmp_path / "out", most=10)
+    assert (made.evidence, made.left > 10) == (None, True)
+    assert made.read.checked == ("integrity", "suite")
+    trusted = world.read(made.path, trusted=True)
+    assert (trusted.objections, trusted.standing) == ((), Standing.NO_EVIDENCE)
+    assert put(world, made.path, tmp_path / "out").before
+
+
+def test_a_report_that_does_not_verify_is_not_published(world, tmp_path):
+    with pytest.raises(Refused, match="E_UNSIGNED"):
+        put(world, world.report("a", signed=False), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_changes_while_it_is_published_is_noticed_and_nothing_is_left(world, tmp_path):
+    read = reading.believed(world.read(world.report("a")))
+    (read.path / report.ENVELOPE_NAME).write_bytes((world.report("b") / report.ENVELOPE_NAME).read_bytes())
+    with pytest.raises(ReportError, match="not what was read"):
+        publishing.publish(read, tmp_path / "out", again=world.read)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_told(world, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match="cannot write") as refused:
+        put(world, world.report("a"), tmp_path / "file")
+    assert "--to" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"), [("a/b c", "a-b-c"), ("../..", "candidate"), ("", "acme-1-float32"), ("文", "candidate")]
+)
+def test_names_of_directories_are_what_every_system_takes(world, tmp_path, name, plain):
+    read = SimpleNamespace(predicate=world.read(world.report("a")).predicate, profile="core/gpt/text")
+    assert publishing.place_of(tmp_path, read, name) == tmp_path / plain / "core-gpt-text"
+
+
+def test_the_command_tells_what_lies_where_and_what_to_do_next(world, tmp_path, llmasos):
+    path, out = world.report("a"), tmp_path / "out"
+    code, text, err = llmasos("publish", path, "--to", out, "--trust", world.trust)
+    assert code == 0
+    assert "put there, checked: integrity, signer, suite, evidence" in text
+    assert f"llmasos board {out}" in text + err
+    code, text, _ = llmasos("publish", path, "--to", out, "--json")
+    told = json.loads(text)["published"]
+    assert (code, told[0]["before"], told[0]["left"]) == (0, True, 0)
+    code, text, _ = llmasos("publish", world.report("b"), "--to", out, "--max-evidence", "0", "--replace")
+    assert (code, "without its evidence" in text) == (0, True)
+    code, _, err = llmasos("publish", tmp_path / "none", "--to", out)
+    assert (code, "there is no report" in err) == (2, True)
+
+
+# ── what this repository publishes ──
+
+REPORTS = Path(__file__).parents[2] / "reports"
+PUBLISHED = [path for _, path in reading.find(REPORTS / "runtimes")]
+OTHER_SUITE = {"E_SUITE_DIGEST", "E_PROFILE"}
+"""What a report of an earlier state of the suites is told."""
+
+
+def test_nine_runtimes_and_more_are_published():
+    content = [parse(signing.open_envelope((path / report.ENVELOPE_NAME).read_bytes()).payload) for path in PUBLISHED]
+    names = {each["predicate"]["candidate"]["name"] for each in content}
+    assert len(names) >= 9, names
+    assert {path.suffix for path in (REPORTS / "runtimes").rglob("*") if path.is_file()} <= {".json", ".pem", ".xz"}
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_published_report_is_the_one_that_was_signed_and_verifies_unless_the_suites_have_changed(path):
+    trust = policy.read_trust(REPORTS / "trust.json")
+    level = "" if path.parent.name in ("mlx", "openvino") else "suite"  # evidence of all is a matter of minutes
+    found = reading.read(path, now=NOW, own=verify.Installed.here(), trust=trust, level=level)
+    assert {"integrity", "signer"} <= set(found.checked)
+    assert {each.code for each in found.reasons} <= OTHER_SUITE
+    if not found.reasons:
+        assert found.standing in (Standing.VERIFIED, Standing.NO_EVIDENCE)

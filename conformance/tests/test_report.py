@@ -1,6 +1,7 @@
 """Statements: canonical, free of floats, equal for equal runs; and what people and CI are shown of them."""
 
 import json
+import re
 from copy import deepcopy
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -197,6 +198,10 @@ def test_the_headline_counts_what_the_adapter_adds_and_is_clean():
 
 
 def test_a_description_without_texts_still_fits_the_schema():
+    scoped = report.candidate_record(replace(DESCRIPTION, runtime={"@acme/engine": "1", " @": "2"}))["runtime"]
+    assert scoped == {"acme/engine": "1", "0": "2"}
+    members = schema("report")["$defs"]["texts"]
+    assert all(re.search(members["propertyNames"]["pattern"], name) for name in scoped)
     empty = report.candidate_record(replace(DESCRIPTION, name="", version="", runtime={"numpy": ""}))
     assert (empty["name"], empty["version"], empty["runtime"]) == ("-", "-", {"numpy": "-"})
 
@@ -243,7 +248,7 @@ def test_an_explanation_says_what_is_due_what_came_where_why_it_matters_and_how_
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_what_was_not_answered_has_no_effect_of_a_wrong_answer_and_no_bug_beside_it(lang, monkeypatch):
-    monkeypatch.setattr(report.causes, "bugs_of", lambda *of, measured: ["It is a bug."])
+    monkeypatch.setattr(report.causes, "bugs_of", lambda *of, **how: ["It is a bug."])
     wrong = report.explain_outcome(OUTCOMES[1], SUITE, lang)
     assert CASE.effect[lang] in wrong
     assert "It is a bug." in wrong

@@ -6,9 +6,13 @@ what an ordinary computation costs; a harness uses them as baselines. Every oper
     name         contraction                       attention         norms                      angles of positions
     plain        as NumPy does it                  whole rows        two passes                 float64, rounded
     split-k      16 blocks, partial results added  whole rows        two passes                 in the dtype
-    sequential   one term after the other          whole rows        one term after the other   float64, rounded
+    sequential   one term after the other, onto    whole rows        one term after the other   float64, rounded
+                 the bias where there is one
     reversed     from the last term to the first   whole rows        two passes                 in the dtype
     online       as NumPy does it                  running maximum   one pass for layer norm    in the dtype, by exp
+
+Loops in C begin a sum with the bias, and so does BLAS where it adds to a matrix that holds it. Where the bias is large
+beside the terms, every one of their additions is then rounded at its size, and not the last one alone.
 
 Many libraries compute the angles of rotary and sinusoidal positions in float32, which is honest in float32: an angle
 of a hundred then errs by some 1e-5, and that is a part of what the dtype costs.
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -86,6 +90,16 @@ def matmul_sequential(a: Array, b: Array) -> Array:
     total = a[..., 0, None] * b[..., None, 0, :]
     for i in range(1, b.shape[-2]):
         total += a[..., i, None] * b[..., None, i, :]
+    return total
+
+
+def linear_onto_bias(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """`ops.linear`, beginning with the bias: one rounded product added after the other, first to last."""
+    if bias is None:
+        return matmul_sequential(x, weight)
+    total: Array = bias + x[..., 0, None] * weight[0]
+    for i in range(1, weight.shape[-2]):
+        total = total + x[..., i, None] * weight[i]
     return total
 
 
@@ -210,8 +224,9 @@ def _with_matmul(name: str, matmul: MatMul, **others: Callable[..., Any]) -> Ari
 PLAIN = Arithmetic(name="plain")
 _ROUNDED: Mapping[str, Any] = {"angles": angles_in_dtype, "sinusoids": sinusoids_in_dtype}
 SPLIT_K = _with_matmul("split-k", matmul_split, **_ROUNDED)
-SEQUENTIAL = _with_matmul(
-    "sequential", matmul_sequential, layer_norm=layer_norm_sequential, rms_norm=rms_norm_sequential
+SEQUENTIAL = replace(
+    _with_matmul("sequential", matmul_sequential, layer_norm=layer_norm_sequential, rms_norm=rms_norm_sequential),
+    linear=linear_onto_bias,
 )
 REVERSED = _with_matmul("reversed", matmul_reversed, **_ROUNDED)
 ONLINE = Arithmetic(

@@ -86,6 +86,14 @@ def test_sequential_means_one_after_the_other() -> None:
     assert orders.sum_sequential(a[:, ::-1])[0, 0] == 2.0**24 + 4
 
 
+def test_sequential_maps_begin_with_their_bias() -> None:
+    x, bias = np.ones((1, 4), dtype=np.float32), np.array([2.0**24, 1], dtype=np.float32)
+    weight = np.ones((4, 2), dtype=np.float32)
+    assert orders.SEQUENTIAL.linear(x, weight, bias).tolist() == [[2.0**24, 5]]
+    assert orders.PLAIN.linear(x, weight, bias).tolist() == [[2.0**24 + 4, 5]]
+    assert orders.SEQUENTIAL.linear(x, weight, None).tolist() == [[4, 4]]
+
+
 def test_one_pass_variance_never_falls_below_zero() -> None:
     x = np.full((1, 7), 1e3 + 1e-3, dtype=np.float32)
     ones = np.ones(7, dtype=np.float32)

@@ -11,7 +11,7 @@ openai:http://host:port/v1#model=NAME&token=VARIABLE
 @profile                `adapter` of [profiles.NAME] in llmasos.toml or [tool.llmasos.profiles.NAME] in pyproject.toml
 """
 
-from llmasos_conformance.adapters.address import Target, check_address, known
+from llmasos_conformance.adapters.address import Target, check_address, default_address, known, profiles_in
 from llmasos_conformance.adapters.connecting import connect
 
-__all__ = ["Target", "check_address", "connect", "known"]
+__all__ = ["Target", "check_address", "connect", "default_address", "known", "profiles_in"]

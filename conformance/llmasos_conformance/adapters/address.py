@@ -378,12 +378,47 @@ def _root(spec: ModuleSpec) -> Path:
     return Path(spec.origin or ".").parent
 
 
-def _profile(address: str, here: Path) -> str:
-    name = address.removeprefix("@")
+DEFAULT = "default"
+"""The profile that stands for an address that was not given."""
+
+
+def default_address(directory: str | Path | None = None) -> str:
+    """The profile of a directory that stands for an address that was not given: @default, or the only one there is.
+
+    Raises:
+        AddressError: there is none, or there are several and none is called default.
+    """
+    found, looked = _profiles(Path(directory or ".").resolve())
+    if DEFAULT in found or len(found) == 1:
+        return f"@{DEFAULT if DEFAULT in found else next(iter(found))}"
+    if found:
+        hint = " or ".join(f"@{name}" for name in found)
+        raise AddressError(f"which adapter? {len(found)} profiles are there, none is called {DEFAULT!r}", hint=hint)
+    hint = f'give its address, or [profiles.{DEFAULT}] with adapter = "…" in llmasos.toml; `llmasos init` writes one'
+    raise AddressError(f"which adapter? No address was given, and none is in {looked}", hint=hint)
+
+
+def profiles_in(directory: str | Path | None = None) -> dict[str, Any]:
+    """Profiles by name, as the files of a directory have them; not judged.
+
+    Raises:
+        AddressError: a file is not TOML.
+    """
+    return _profiles(Path(directory or ".").resolve())[0]
+
+
+def _profiles(here: Path) -> tuple[dict[str, Any], str]:
+    """Profiles by name, and the places where they were looked for."""
     places = ((here / "llmasos.toml", ("profiles",)), (here / "pyproject.toml", ("tool", "llmasos", "profiles")))
     found: dict[str, Any] = {}
     for path, keys in places:
         found = {**_table(path, keys), **found}
+    return found, " and ".join(f"[{'.'.join(keys)}] of {path}" for path, keys in places)
+
+
+def _profile(address: str, here: Path) -> str:
+    name = address.removeprefix("@")
+    found, looked = _profiles(here)
     if name in found:
         profile = found[name]
         adapter = profile.get("adapter") if isinstance(profile, dict) else None
@@ -392,7 +427,6 @@ def _profile(address: str, here: Path) -> str:
             raise AddressError(what, where=address, hint='adapter = "pkg.mod:attr"')
         return adapter
     near = get_close_matches(name, found, 3, 0.5)
-    looked = " and ".join(f"[{'.'.join(keys)}] of {path}" for path, keys in places)
     hint = " or ".join(f"@{n}" for n in near) or f'[profiles.{name or "NAME"}] with adapter = "…" in llmasos.toml'
     raise AddressError(f"no profile {name!r}: looked at {looked}", where=address, hint=hint)
 

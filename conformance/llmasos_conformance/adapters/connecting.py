@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llmasos_conformance.adapters import hosted, stdio, web
 from llmasos_conformance.adapters.address import Target, check_address, load
 from llmasos_conformance.adapters.hosted import Hosted
 from llmasos_conformance.adapters.inprocess import InProcess
-from llmasos_conformance.adapters.remote import Remote
+from llmasos_conformance.adapters.remote import Channel, Remote, unwatched
 from llmasos_conformance.errors import AddressError
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,4096}=*")
@@ -31,6 +31,7 @@ def connect(
     env: Mapping[str, str] | None = None,
     path: Sequence[str | Path] = (),
     frames: bool = True,
+    watch: Callable[[Channel], Channel] = unwatched,
 ) -> InProcess | Remote | Hosted:
     """Connect a candidate.
 
@@ -45,6 +46,8 @@ def connect(
         env: whole environment of the process; default this one's.
         path: further directories that the hosting interpreter puts on its path.
         frames: False leaves binary frames unused where they are offered.
+        watch: gets every channel that is opened and returns what stands for it; for who looks on. An object in this
+            process has none.
 
     Raises:
         AddressError: the address leads nowhere, or what is there does not start or describe itself.
@@ -54,7 +57,7 @@ def connect(
         limits = {"timeout_s": timeout_s, "start_timeout_s": start_timeout_s}
         if target.endpoint is not None:
             return hosted.start(target, _token(target), **limits)
-        return web.start(target, _token(target), **limits, frames=frames)
+        return web.start(target, _token(target), **limits, frames=frames, watch=watch)
     if not target.command and not out_of_process:
         return InProcess(load(target), address, timeout_s)
     return stdio.start(
@@ -66,6 +69,7 @@ def connect(
         env=env,
         hosted=not target.command,
         frames=frames,
+        watch=watch,
     )
 
 

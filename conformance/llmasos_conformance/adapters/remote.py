@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
 from llmasos_conformance import wire
+from llmasos_conformance.canonical import telling
 from llmasos_conformance.errors import (
     UNANSWERED,
     AddressError,
@@ -49,6 +50,11 @@ class Channel(Protocol):
 
     def end(self, grace_s: float) -> str:
         """End it for certain and free everything; returns the last words of a process."""
+
+
+def unwatched(channel: Channel) -> Channel:
+    """A channel as it is."""
+    return channel
 
 
 class Remote:
@@ -150,7 +156,7 @@ class Remote:
             what = f"did not describe itself within {self._start_timeout} s"
             raise self._stillborn(what, "a longer start limit") from None
         except CandidateFault as fault:
-            detail = "".join(f"\n    {line}" for line in fault.detail.rstrip().splitlines()[-6:])
+            detail = "".join(f"\n    {line}" for line in telling(fault.detail, 6))
             hint = "" if isinstance(fault, _Unloadable) else self._remedy
             raise self._stillborn(fault.message + detail, hint) from None
         except Refusal as refusal:

@@ -17,6 +17,7 @@ import hmac
 import os
 import queue
 import re
+import select
 import socket
 import sys
 import threading
@@ -45,10 +46,9 @@ class _Job:
     def awaited(self) -> bool:
         """Whether the asker is still there: what nobody waits for is not computed."""
         try:
-            return self.asker.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
+            silent = not select.select([self.asker], [], [], 0)[0]
+            return silent or self.asker.recv(1, socket.MSG_PEEK) != b""
+        except (OSError, ValueError):  # the latter once it is closed
             return False
 
 

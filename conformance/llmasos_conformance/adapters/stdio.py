@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from llmasos_conformance import wire
-from llmasos_conformance.adapters.remote import Remote
+from llmasos_conformance.adapters import pipes
+from llmasos_conformance.adapters.remote import Channel, Remote, unwatched
 from llmasos_conformance.errors import Died, ProtocolBroken, TimedOut
 
 TAIL = 64 * 1024
 """Bytes of standard error that are kept."""
-CHUNK = 1 << 18
-"""Bytes per read of a line: a pipe's whole buffer even where it has been made larger than usual."""
-PIPE = 1 << 20
-"""Bytes that a pipe for answers is asked to hold, so that bulk goes over in few turns; Linux lets anybody have them."""
 GRACE_S = 2.0
 """How long a process may take to end after its input has been closed."""
-VECTORS = 64
-"""Frames that one read fills."""
 LOG_TO_STDERR = "standard output belongs to the protocol: log to stderr"
 
 
@@ -42,6 +36,7 @@ def start(
     env: Mapping[str, str] | None = None,
     hosted: bool = False,
     frames: bool = True,
+    watch: Callable[[Channel], Channel] = unwatched,
 ) -> Remote:
     """Start a process and let it describe itself.
 
@@ -50,6 +45,7 @@ def start(
         timeout_s: per call. start_timeout_s: until it has described itself.
         cwd: its working directory. env: its whole environment; None for this process's.
         hosted: the command is our host with a Python adapter; for errors. frames: False leaves them unused.
+        watch: see `connect`.
 
     Raises:
         AddressError: it does not start.
@@ -59,7 +55,7 @@ def start(
     if hosted:
         remedy = "let describe() return a Description of llmasos_conformance.protocol; the process must outlive it"
     return Remote(
-        lambda: Process(tuple(command), cwd, None if env is None else dict(env)),
+        lambda: watch(Process(tuple(command), cwd, None if env is None else dict(env))),
         address=address or " ".join(command),
         timeout_s=timeout_s,
         start_timeout_s=start_timeout_s,
@@ -72,7 +68,13 @@ def start(
 
 
 class Process:
-    """A child with pipes: one message out, one message in, and an end that is certain."""
+    """A child with pipes: one message out, one message in, and an end that is certain.
+
+    Attributes:
+        obeyed: whether it ended itself within its grace, once its input was closed; None until then, and without one.
+    """
+
+    obeyed: bool | None = None
 
     def __init__(self, command: Sequence[str], cwd: str | None, env: Mapping[str, str] | None) -> None:
         self.popen = subprocess.Popen(
@@ -87,50 +89,45 @@ class Process:
             env=env,
         )
         self._streams = [stream for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr) if stream]
-        self._in, self._out, errors = (stream.fileno() for stream in self._streams)
+        asked, answered, errors = (stream.fileno() for stream in self._streams)
         self.pid: int | None = self.popen.pid
-        _widen(self._out)
-        os.set_blocking(self._in, False)  # a child that does not read must not hold us
-        os.set_blocking(self._out, False)
-        self._poll = select.poll()
-        self._poll.register(self._out, select.POLLIN)
+        self._pipes = pipes.open_pipes(asked, answered)
         self._rest = b""  # what came after the last whole message
-        self._unsent = memoryview(b"")
-        self._deadline = self._limit = 0.0
         self._tail = bytearray()
         self._drain = threading.Thread(target=self._keep_tail, args=(errors,), daemon=True)
         self._drain.start()
 
     def exchange(self, line: bytes, limit_s: float, *, frames: bool) -> wire.Message:
         """Send a line; wait for one, and for the frames that it announces."""
-        self._deadline, self._limit = time.monotonic() + limit_s, limit_s
+        deadline = time.monotonic() + limit_s
         if self._rest:  # nothing was asked, so nothing may have come
             raise ProtocolBroken(f"it wrote unasked: {wire.quoted(self._rest)}; {LOG_TO_STDERR}")
-        self._unsent = memoryview(line)
-        self._send()
-        if self._unsent:
-            self._poll.register(self._in, select.POLLOUT)
+        what = f"no answer within {limit_s} s"
         try:
-            message = self._receive(frames=frames)
-        finally:
-            if self._unsent:
-                self._poll.unregister(self._in)
-        self._send_rest()
+            self._pipes.ask(line)
+            message = self._receive(deadline, frames=frames)
+            # Of a question that was answered before it was read to its end, half would spoil the next one.
+            what = f"the question was not read within {limit_s} s"
+            self._pipes.sent(deadline)
+        except pipes.Closed:
+            raise self._death() from None
+        except pipes.Late:
+            raise TimedOut(what) from None
         return message
 
-    def _receive(self, *, frames: bool) -> wire.Message:
-        raw = self._read_line()
+    def _receive(self, deadline: float, *, frames: bool) -> wire.Message:
+        raw = self._read_line(deadline)
         try:
             answer = wire.parse_line(raw)
         except ProtocolBroken as fault:
             raise ProtocolBroken(f"{fault.message}; {LOG_TO_STDERR}") from None
-        return wire.Message(raw, answer, self._read_frames(wire.frame_lengths(answer)) if frames else ())
+        lengths = wire.frame_lengths(answer) if frames else ()
+        return wire.Message(raw, answer, self._read_frames(lengths, deadline))
 
-    def _read_line(self) -> bytes:
+    def _read_line(self, deadline: float) -> bytes:
         parts, size = list[bytes](), 0
         while True:
-            self._wait()
-            chunk = self._read()
+            chunk = self._pipes.read(deadline)
             end = chunk.find(b"\n")
             if end >= 0:
                 parts.append(chunk[: end + 1])
@@ -141,7 +138,7 @@ class Process:
             if size > wire.MAX_LINE:
                 raise ProtocolBroken(f"a line of more than {wire.MAX_LINE} bytes: {wire.quoted(parts[0])}")
 
-    def _read_frames(self, lengths: Sequence[int]) -> list[memoryview]:
+    def _read_frames(self, lengths: Sequence[int], deadline: float) -> list[memoryview]:
         """A buffer for each, so that every one begins where numbers of any width may lie."""
         frames = [memoryview(bytearray(length)) for length in lengths]
         missing = [frame for frame in frames if len(frame)]
@@ -151,62 +148,8 @@ class Process:
             self._rest = self._rest[len(taken) :]
             missing = _behind(missing, len(taken))
         while missing:
-            self._wait()
-            try:
-                read = os.readv(self._out, missing[:VECTORS])
-            except BlockingIOError:
-                continue
-            if not read:
-                raise self._death()
-            missing = _behind(missing, read)
+            missing = _behind(missing, self._pipes.read_into(missing, deadline))
         return [frame.toreadonly() for frame in frames]
-
-    def _wait(self) -> None:
-        """Until there is something to read. What is still to be sent is sent meanwhile: both pipes may be full."""
-        while True:
-            left = self._deadline - time.monotonic()
-            ready = self._poll.poll(max(0.0, left) * 1000)
-            if not ready or left <= 0:
-                raise TimedOut(f"no answer within {self._limit} s")
-            if not self._unsent:
-                return
-            if any(descriptor == self._in for descriptor, _ in ready):
-                self._send()
-                if not self._unsent:
-                    self._poll.unregister(self._in)
-            if any(descriptor == self._out for descriptor, _ in ready):
-                return
-
-    def _send(self) -> None:
-        self._unsent = self._unsent[self._write(self._unsent) :]
-
-    def _send_rest(self) -> None:
-        """Of a question that was answered before it was read to its end: half of it would spoil the next one."""
-        if not self._unsent:
-            return
-        writable = select.poll()
-        writable.register(self._in, select.POLLOUT)
-        while self._unsent:
-            if not writable.poll(max(0.0, self._deadline - time.monotonic()) * 1000):
-                raise TimedOut(f"the question was not read within {self._limit} s")
-            self._send()
-
-    def _write(self, unsent: memoryview) -> int:
-        try:
-            return os.write(self._in, unsent)
-        except BlockingIOError:
-            return 0
-        except OSError:  # its end of the pipe is closed
-            raise self._death() from None
-
-    def _read(self) -> bytes:
-        try:
-            chunk = os.read(self._out, CHUNK)
-        except BlockingIOError:
-            return b""
-        if not chunk:
-            raise self._death()
-        return chunk
 
     def _death(self) -> Died:
         """Why nothing more will come."""
@@ -222,34 +165,47 @@ class Process:
         return Died(f"its process ended with status {status}")
 
     def _awaited(self, seconds: float) -> bool:
-        """Whether the leader ends in time. It is not reaped yet, so that its number stays ours."""
+        """Whether the leader ends in time; what it left behind is then ended too."""
         deadline = time.monotonic() + seconds
         pause = 0.0005
         while True:
-            if self.popen.returncode is not None:
+            if self.popen.returncode is not None or self._ended():
                 return True
-            with contextlib.suppress(ChildProcessError):
-                if os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                    self._kill_group()
-                    return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(pause)
             pause = min(pause * 2, 0.02)
 
+    def _ended(self) -> bool:
+        if hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                    self._kill_group()
+                    return True
+            return False
+        if self.popen.poll() is None:  # Windows, and macOS before Python 3.13
+            return False
+        if os.name == "posix":  # reaped a moment ago: its number is given to others only after all the rest
+            _kill_group(self.popen.pid)
+        return True
+
     def _kill_group(self) -> None:
         """End the leader and whatever it left behind; only while its number is ours, that is, before it is reaped."""
-        if self.popen.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.popen.pid, signal.SIGKILL)
+        if self.popen.returncode is not None:
+            return
+        if os.name == "posix":
+            _kill_group(self.popen.pid)
+        else:
+            _end_tree(self.popen)
 
     def end(self, grace_s: float) -> str:
         """End it for certain and free everything; returns the end of its standard error."""
         asked, answered, errors = self._streams
+        self._pipes.close()
         with contextlib.suppress(OSError):
             asked.close()
         if grace_s:
-            self._awaited(grace_s)
+            self.obeyed = self._awaited(grace_s)
         self._kill_group()
         self.popen.wait()
         self._drain.join(1.0)  # a stranger outside the group may hold the pipe open; the thread then ends with it
@@ -274,8 +230,12 @@ def _behind(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
     return []
 
 
-def _widen(descriptor: int) -> None:
-    with contextlib.suppress(ImportError, AttributeError, OSError):  # a courtesy that not every system offers
-        import fcntl
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE)
+
+def _end_tree(popen: subprocess.Popen[bytes]) -> None:
+    """End a child of ours and its children on Windows, where no group can be ended as one."""
+    subprocess.run(["taskkill", "/F", "/T", "/PID", str(popen.pid)], capture_output=True, check=False)
+    popen.kill()

@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from llmasos_conformance import wire
 from llmasos_conformance.adapters.address import Target
-from llmasos_conformance.adapters.remote import Remote
+from llmasos_conformance.adapters.remote import Channel, Remote, unwatched
 from llmasos_conformance.adapters.sockets import (
     Line,
     beginning,
@@ -39,19 +39,21 @@ PAUSE_S = 0.2
 
 
 def start(
-    target: Target, token: str, *, timeout_s: float = 30.0, start_timeout_s: float = 120.0, frames: bool = True
-) -> Remote:
+    target: Target, token: str, *, timeout_s: float = 30.0, start_timeout_s: float = 120.0, frames: bool = True,
+    watch: Callable[[Channel], Channel] = unwatched,
+) -> Remote:  # fmt: skip
     """Reach a server and let it describe itself.
 
     Args:
         target: with a url. token: sent as bearer, or "".
         timeout_s: per call. start_timeout_s: until it has described itself. frames: False leaves them unused.
+        watch: see `connect`.
 
     Raises:
         AddressError: it cannot be reached, or does not describe itself.
     """
     return _Served(
-        lambda: _Connection(target, token),
+        lambda: watch(_Connection(target, token)),
         address=target.address,
         timeout_s=timeout_s,
         start_timeout_s=start_timeout_s,

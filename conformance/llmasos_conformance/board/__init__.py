@@ -1,6 +1,5 @@
 """Reports as pages that anybody can read: `llmasos show REPORT --html` and `llmasos board DIR`.
 
-    reading    a directory -> reports, each verified, with what verification made of it
     series     evidence -> what can be drawn of the recorded answers
     views      a report and what was seen -> what a page shows, without markup and without a language
     drawing    numbers -> SVG
@@ -24,13 +23,13 @@ from typing import Any
 
 from llmasos_conformance import verify
 from llmasos_conformance.board import overview, page, series
-from llmasos_conformance.board.reading import SHOWN, Read, Standing, find, read, read_or_refuse
 from llmasos_conformance.board.views import View, started, view
 from llmasos_conformance.candidate import EvidenceMismatch
 from llmasos_conformance.canonical import Unacceptable
 from llmasos_conformance.errors import ReportError
 from llmasos_conformance.pages import frame, place
 from llmasos_conformance.policy import Trust
+from llmasos_conformance.reading import SHOWN, Read, Standing, find, read, read_or_refuse
 from llmasos_conformance.suite import Suite
 from llmasos_conformance.verify import Reason
 
@@ -72,10 +71,11 @@ def look(
         HarnessError: there is no report there, and `strict` is asked for.
     """
     how: dict[str, Any] = {
-        "now": by.now, "own": by.own, "trust": by.trust, "rejudge": by.rejudge, "bundle": bundle, "on_case": on_case
+        "name": name, "now": by.now, "own": by.own, "trust": by.trust, "level": "re-judged" if by.rejudge else "",
+        "bundle": bundle, "on_case": on_case,
     }  # fmt: skip
-    found = read(path, name, **how) if strict else read_or_refuse(path, name, **how)
-    if found.content is None:
+    found = read(path, **how) if strict else read_or_refuse(path, **how)
+    if found.standing is Standing.REFUSED:
         return found, None
     seen, unseen = None, _unseen(found, by, bundle)
     if not unseen:
@@ -92,6 +92,8 @@ def _unseen(found: Read, by: Verifier, bundle: Path | None) -> str:
     """Why nothing is drawn of a report; "" where it can be."""
     if found.standing not in SHOWN:
         return "unseen unsigned"
+    if "evidence" not in found.checked:
+        return "unseen evidence"
     if found.predicate["suite"]["digest"] != by.own.suite_digest:
         return "unseen suite"
     other = any(reason.code == "E_BUNDLE_OTHER" for reason in found.reasons)

@@ -19,7 +19,6 @@ from llmasos_conformance.board.page import (
     verdict,
     whole,
 )  # fmt: skip
-from llmasos_conformance.board.reading import Read
 from llmasos_conformance.board.views import Chapter, View
 from llmasos_conformance.board.words import MARKS, TEXTS
 from llmasos_conformance.canonical import clean
@@ -27,6 +26,7 @@ from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el
 from llmasos_conformance.pages.order import in_order
 from llmasos_conformance.pages.words import LANGUAGES
+from llmasos_conformance.reading import Read
 from llmasos_conformance.verdict import State
 
 NAME = 60
@@ -78,7 +78,9 @@ def _who(file: str, view: View) -> list[Any]:
 def _runs(views: Mapping[str, View], speech: Speech) -> list[Html]:
     if not views:
         return [el("p", speech["runs none"])]
-    head = [speech[name] for name in ("candidate", "verdict", "claimed", "found", "grade", "run", "standing")]
+    head = [
+        speech[name] for name in ("candidate", "verdict", "claimed", "found", "grade", "answers", "run", "standing")
+    ]
     body = []
     for file, view in views.items():
         predicate = view.read.predicate
@@ -88,6 +90,7 @@ def _runs(views: Mapping[str, View], speech: Speech) -> list[Html]:
             el("td", el("code", predicate["candidate"]["claims"]["dtype"])),
             el("td", found if view.precision is None else el("code", found)),
             el("td", share(view.grade, speech)),
+            el("td", speech["seconds"].format(asked["seconds"]) if (asked := predicate["run"].get("asked")) else "–"),
             el("td", el("span", predicate["run"]["startedAt"][:10], class_="date"),
                el("small", speech["seconds"].format(view.took))),
             el("td", standing(speech, view.read)),

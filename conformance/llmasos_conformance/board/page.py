@@ -10,7 +10,6 @@ from typing import Any
 
 from llmasos_conformance import __version__, causes, coverage, verify
 from llmasos_conformance.board import drawing
-from llmasos_conformance.board.reading import Read, Standing
 from llmasos_conformance.board.series import Curve, Histogram
 from llmasos_conformance.board.views import Chapter, Failure, Group, Line, View
 from llmasos_conformance.board.words import MARKS, NOT_PROVEN_ZH, STANDINGS, TEXTS
@@ -18,6 +17,7 @@ from llmasos_conformance.causes import Cause
 from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el, join
 from llmasos_conformance.pages.words import LANGUAGES, LEVELS, VERDICTS
+from llmasos_conformance.reading import Read, Standing
 from llmasos_conformance.reasons import REASONS
 from llmasos_conformance.verdict import State, Verdict
 
@@ -208,6 +208,7 @@ def _head(view: View, speech: Speech) -> Html:
     read, predicate = view.read, view.read.predicate
     name, version = view.who
     candidate, run, given = predicate["candidate"], predicate["run"], predicate.get("bundle")
+    asked = run.get("asked")
     counts = [[state(speech, which, count), " "] for which, count in view.counts.items()]
     emulated = el("small", speech["of which emulated"].format(predicate["emulated"])) if predicate["emulated"] else None
     precision = None
@@ -229,10 +230,11 @@ def _head(view: View, speech: Speech) -> Html:
             (speech["precision"], precision),
             (speech["grade"],
              None if view.grade is None else speech["grade said"].format(share(view.grade, speech))),
-            (speech["signer"], foreign(read.signer) if read.signer else None),
+            (speech["signer"], foreign(read.signed_by) if read.signed_by else None),
             (speech["checked"], _rungs(speech, read.checked)),
             (speech["unchecked"], _rungs(speech, [rung for rung in verify.RUNGS if rung not in read.checked])),
             (speech["run"], speech["run said"].format(run["startedAt"], run["finishedAt"], view.took)),
+            (speech["answers"], speech["asked said"].format(asked["calls"], asked["seconds"]) if asked else None),
             (speech["notes"], el("ul", notes) if notes else None),
         ]),
         id="verdict", aria_labelledby="verdict.h",

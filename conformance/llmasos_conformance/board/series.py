@@ -21,10 +21,10 @@ from llmasos_conformance.protocol import Array
 from llmasos_conformance.verdict import State
 
 if TYPE_CHECKING:
-    from llmasos_conformance.board.reading import Read
     from llmasos_conformance.engine import Bench
     from llmasos_conformance.evidence import Record
     from llmasos_conformance.probes import Given as Bundle
+    from llmasos_conformance.reading import Read
     from llmasos_conformance.reference import Reference
     from llmasos_conformance.suite import Case, Suite
 
@@ -91,7 +91,7 @@ def see(read: Read, loaded: Suite, place: Path, bundle: Bundle | None = None) ->
     if not rows and not drawn:
         return Seen()
     digests = [made["evidence"] for made in signed]
-    records, _ = evidence.read(read.directory / evidence.FILE_NAME, signed=digests)
+    records, _ = evidence.read(evidence.place(read.directory), signed=digests)
     held = {record.case: record for record in records}
     bench = verify.bench_of(read.predicate, loaded, place, bundle)
     states = {made["id"]: made["outcome"] == State.FAIL for made in checks}

@@ -19,9 +19,9 @@ from llmasos_conformance.policy import moment
 from llmasos_conformance.verdict import State
 
 if TYPE_CHECKING:
-    from llmasos_conformance.board.reading import Read
     from llmasos_conformance.board.series import Seen
     from llmasos_conformance.causes import Reading
+    from llmasos_conformance.reading import Read
     from llmasos_conformance.report import Entry, Precision
     from llmasos_conformance.suite import Suite
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llmasos_conformance.board.reading import Standing
+from llmasos_conformance.reading import Standing
 from llmasos_conformance.verdict import State
 
 TEXTS: Mapping[str, Mapping[str, str]] = {
@@ -40,6 +40,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "no number": "no number",
         "run": "Run",
         "run said": "{} to {}, {} s with everything around it",
+        "asked said": "asked {} times, {} s until the answers were there",
         "outcomes": "Outcomes",
         "of which emulated": "{} used behaviour that the adapter adds, marked with *",
         "causes": "What the failures have in common",
@@ -110,6 +111,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "letter": "Letter",
         "came": "Came",
         "due": "Due",
+        "unseen evidence": "Not drawn: the evidence does not lie beside the report.",
         "unseen suite": "Not drawn: the questions of this run are those of another suite than the one installed here.",
         "unseen bundle": "Not drawn: that needs the model that the report is about (--bundle DIR).",
         "unseen unsigned": "Not drawn: nobody signed this run.",
@@ -159,6 +161,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "scroll": "{}, can be scrolled sideways",
         "standing": "Standing",
         "seconds": "{} s",
+        "answers": "Answers",
         ":": ": ",
         ", ": ", ",
     },
@@ -191,6 +194,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "no number": "不是数",
         "run": "运行",
         "run said": "{} 至 {}，连同其余开销共 {} 秒",
+        "asked said": "提问 {} 次，等待回答共 {} 秒",
         "outcomes": "结果",
         "of which emulated": "其中 {} 个用到适配器附加的行为，以 * 标出",
         "causes": "这些失败的共同之处",
@@ -253,6 +257,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "letter": "字母",
         "came": "出现",
         "due": "应为",
+        "unseen evidence": "未绘制：证据不在报告旁边。",
         "unseen suite": "未绘制：此次运行的提问属于另一测试套件，并非此处所安装者。",
         "unseen bundle": "未绘制：需要报告所针对的模型（--bundle DIR）。",
         "unseen unsigned": "未绘制：此次运行无人签名。",
@@ -295,6 +300,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "scroll": "{}，可横向滚动",
         "standing": "状态",
         "seconds": "{} 秒",
+        "answers": "回答用时",
         ":": "：",
         ", ": "、",
     },
@@ -304,6 +310,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
 STANDINGS: Mapping[str, Mapping[Standing, str]] = {
     "en": {
         Standing.VERIFIED: "verified, signer trusted",
+        Standing.NO_EVIDENCE: "signer trusted, evidence not here to check",
         Standing.SIGNER_UNKNOWN: "signature checks, signer unknown",
         Standing.POLICY: "signature checks, policy not met",
         Standing.UNSIGNED: "not verified: nobody signed it",
@@ -311,6 +318,7 @@ STANDINGS: Mapping[str, Mapping[Standing, str]] = {
     },
     "zh": {
         Standing.VERIFIED: "已核验，签名者可信",
+        Standing.NO_EVIDENCE: "签名者可信，证据不在此处，未核验",
         Standing.SIGNER_UNKNOWN: "签名有效，签名者不明",
         Standing.POLICY: "签名有效，不符合信任策略",
         Standing.UNSIGNED: "未通过核验：无人签名",

@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from llmasos_conformance import __version__
-from llmasos_conformance.cli import certifying, explaining, reference, releasing, showing
+from llmasos_conformance.cli import beginning, certifying, explaining, reference, releasing, showing
 from llmasos_conformance.cli.terminal import next_step, say
 from llmasos_conformance.errors import HarnessError
 from llmasos_conformance.verdict import EXIT_OURS, EXIT_USAGE
@@ -29,7 +29,8 @@ def cli() -> None:
     """The LLMasOS standard: test implementations, certify them, check reports.
 
     \b
-    Try it   llmasos demo
+    See it   llmasos demo
+    Begin    llmasos init --lang python
     Test     pytest --adapter=./mine.py:Mine
     Certify  llmasos certify --adapter ./mine.py:Mine --profile quick --out report
     """
@@ -92,6 +93,9 @@ def selftest(arguments: tuple[str, ...]) -> int:
 
 
 for _command in (
+    beginning.init,
+    beginning.smoke,
+    beginning.try_,
     certifying.certify,
     certifying.verify,
     certifying.keygen,
@@ -100,6 +104,7 @@ for _command in (
     showing.board,
     releasing.diff,
     releasing.gate,
+    releasing.publish,
     explaining.list_,
     explaining.explain,
     explaining.standard,

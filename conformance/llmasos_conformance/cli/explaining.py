@@ -6,7 +6,7 @@ import inspect
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,8 +127,8 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
         return "case", _told_of_case(loaded, {**loaded.cases, **loaded.withdrawn}[name], lang)
     if name.upper() in loaded.requirements:
         return "requirement", _told_of_requirement(loaded, name.upper(), lang)
-    if name in loaded.chapters:
-        return "chapter", _told_of_chapter(loaded, name, lang)
+    if name.lower() in loaded.chapters:
+        return "chapter", _told_of_chapter(loaded, name.lower(), lang)
     known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *REASONS]
     near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
     raise HarnessError(
@@ -349,7 +349,22 @@ def _coverage(loaded: Suite, reports: Sequence[Path], trust_file: Path | None, s
     return rooms.table(loaded, rooms.read_all(reports, now=now(), own=Installed.here(suites), trust=trust))
 
 
-@click.command(short_help="Say what is wrong with this installation.")
+def _doctors_code(bad: Collection[str]) -> int:
+    """By the names of what is bad: 0 nothing, 4 an adapter that does not answer, 1 one that answers wrongly, else 2."""
+    from llmasos_conformance.doctor import OF_ADAPTER
+
+    if not bad:
+        return 0
+    if not {*bad} <= {*OF_ADAPTER}:
+        return EXIT_USAGE
+    return 1 if {*bad} == {"dtype"} else EXIT_ADAPTER
+
+
+@click.command(
+    short_help="Say what is wrong with this installation.",
+    epilog="Exit codes: 0 nothing is bad, 1 the adapter's numbers are, 2 the installation or this directory is, 4 the "
+    "adapter does not answer, or says more than answers.",
+)
 @click.option("--adapter", metavar="ADDRESS", help="also start this adapter and shake hands")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON, for a bug report")
 def doctor(adapter: str | None, as_json: bool) -> int:
@@ -358,7 +373,7 @@ def doctor(adapter: str | None, as_json: bool) -> int:
 
     rows = rooms.examine(adapter)
     bad = [row for row in rows if row.state == "bad"]
-    code = 0 if not bad else EXIT_ADAPTER if all(row.name == "adapter" for row in bad) else EXIT_USAGE
+    code = _doctors_code({row.name for row in bad})
     if as_json:
         found = [{"name": row.name, "state": row.state, "text": row.text, "try": row.hint} for row in rows]
         print_json({"schemaVersion": "1.0", "ok": not bad, "exitCode": code, "rows": found})
@@ -370,5 +385,14 @@ def doctor(adapter: str | None, as_json: bool) -> int:
     if bad:
         next_step(bad[0].hint or "see above")
     else:
-        next_step("llmasos demo" if adapter is None else f"pytest --adapter={adapter}")
+        next_step(_after_doctor(adapter))
     return code
+
+
+def _after_doctor(adapter: str | None) -> str:
+    """What to do where nothing is wrong: ask the adapter; look at it first, where this directory has one."""
+    from llmasos_conformance import adapters, installed
+
+    if adapter is not None:
+        return f"{installed.pytest_command()} --adapter={shlex.quote(adapter)}"
+    return f"llmasos doctor --adapter {adapters.default_address()}" if adapters.profiles_in() else "llmasos demo"

@@ -143,6 +143,61 @@ def _quoted(path: Path) -> str:
 
 
 @click.command(
+    short_help="Put reports where strangers find them.",
+    epilog="Exit codes: 0 all lie there, 2 usage, a report that does not verify, or nothing could be written.",
+)
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REPORT...")
+@click.option("--to", "root", required=True, type=click.Path(path_type=Path), help="directory of published reports")
+@click.option("--trust", "trust_file", type=click.Path(path_type=Path), help="trust file: whose reports to believe")
+@click.option("--name", default="", help="of the candidate's directory  [default: its name, version and dtype]")
+@click.option(
+    "--max-evidence", type=click.FloatRange(min=0), default=None, metavar="MB",
+    help="leave out evidence that is larger; the report then verifies as far as the rung 'suite'",
+)  # fmt: skip
+@click.option("--replace", is_flag=True, help="put it in the place of another report")
+@click.option("--suites", type=click.Path(path_type=Path), hidden=True)  # for suite authors
+@click.option("--json", "as_json", is_flag=True, help="print what was put where as JSON")
+def publish(
+    reports: tuple[Path, ...], root: Path, trust_file: Path | None, name: str, max_evidence: float | None,
+    replace: bool, suites: Path | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Put signed reports below a directory, each verified before and after, with its evidence packed tighter.
+
+    A report lies at DIR/CANDIDATE/PROFILE. Nothing else is written, and one report never takes the place of another
+    unasked.
+    """
+    from llmasos_conformance import policy, publishing, reading, verify
+
+    own, today = verify.Installed.here(suites), now()
+    trust = None if trust_file is None else policy.read_trust(trust_file)
+    most = float("inf") if max_evidence is None else max_evidence * 1e6
+
+    def read(path: Path) -> Read:
+        return reading.read(path, now=today, own=own, trust=trust)
+
+    made = []
+    with watched(silent=as_json) as progress:
+        for number, path in enumerate(reports):
+            progress(number, len(reports), "reports")
+            believed = reading.believed(read(path))
+            made.append(publishing.publish(believed, root, again=read, name=name, most=most, replace=replace))
+    if as_json:
+        told = [{"path": str(each.path), "before": each.before, "evidence": each.evidence, "left": each.left,
+                 "report": each.read.as_json()} for each in made]  # fmt: skip
+        print_json({"schemaVersion": "1.0", "published": told})
+        return 0
+    for each in made:
+        there = "was there" if each.before else "put there"
+        say(f"{each.path}: {there}, checked: {', '.join(each.read.checked)}")
+        if each.left:
+            say(
+                f"  without its evidence, {each.left / 1e6:.1f} MB; who asks you for it can judge it again", fg="yellow"
+            )
+    next_step(f"llmasos board {_quoted(root)}" + (f" --trust {_quoted(trust_file)}" if trust_file else ""))
+    return 0
+
+
+@click.command(
     short_help="Say whether reports are good enough for a release.",
     epilog="Exit codes: 0 GO, 1 NO-GO: a rule of the policy is broken, 2 usage, a malformed policy, or no report, "
     "3 INCONCLUSIVE: no rule is broken, and one could not be decided.",

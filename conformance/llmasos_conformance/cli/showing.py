@@ -14,9 +14,8 @@ from llmasos_conformance.errors import HarnessError
 
 if TYPE_CHECKING:
     from llmasos_conformance.board import Made, Verifier
-    from llmasos_conformance.board.reading import Read
     from llmasos_conformance.board.views import View
-    from llmasos_conformance.reading import Read as Verified
+    from llmasos_conformance.reading import Read
 
 _CODES = """Exit codes: 0 a report whose signature checks is shown, whatever its verdict; 1 the page says why it is not
 verified; 2 usage, nothing to show, or with --format a report that does not verify. Whether a verdict is good enough is
@@ -29,7 +28,7 @@ show."""
 FORMATS = ("junit", "ctrf", "markdown", "badge", "svg", "github", "known-failures")
 
 
-def read_report(path: Path, *, trust_file: Path | None, unverified: bool, suites: Path | None) -> Verified:
+def read_report(path: Path, *, trust_file: Path | None, unverified: bool, suites: Path | None) -> Read:
     """A report that holds together, or `unverified` whatever stands against it.
 
     Raises:
@@ -149,7 +148,7 @@ def _told(found: Read, shown: View | None) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": found.name, "standing": str(found.standing), "checked": list(found.checked),
         "reasons": [{"code": each.code, "message": each.message, "case": each.case} for each in found.reasons],
-        "signer": found.signer or None, "report": None,
+        "signer": found.signed_by or None, "report": None,
     }  # fmt: skip
     if shown is not None:
         predicate, (name, version) = found.predicate, shown.who

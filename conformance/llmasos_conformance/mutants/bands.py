@@ -147,10 +147,10 @@ class BandsCutTheCache(Banded):
 
 @mutant("bands-by-default", "guillaume-be/rust-bert#208", "BAND-4")
 class BandsByDefault(Banded):
-    """Where the document names no band, it is two keys wide."""
+    """Where the document names no band, it is one key wide."""
 
     def reach(self, layer: int) -> int | None:
-        return (self.config.band or 2) if layer % 2 else None
+        return (self.config.band or 1) if layer % 2 else None
 
 
 class LooseBand(Loader):

@@ -1110,6 +1110,25 @@ class TopKPlusOne(Runtime):
         return super().top_k(p, k + 1 if k else 0)
 
 
+@mutant("top-k-of-all-refused", "ml-explore/mlx-lm#1377", "API-9")
+class TopKOfAllRefused(Runtime):
+    """top_k has to be less than the number of ids."""
+
+    def request(self, max_length: Any, temperature: Any, options: Mapping[str, Any]) -> Request:
+        made = super().request(max_length, temperature, options)
+        if made.top_k >= self.config.V:
+            raise Refusal("invalid_argument", f"top_k {made.top_k} is not below {self.config.V}")
+        return made
+
+
+@mutant("top-k-beyond-all-fails", "TransformerLensOrg/TransformerLens#1347", "API-9")
+class TopKBeyondAllFails(Runtime):
+    """The place of the k-th likeliest id is looked up, and there is none."""
+
+    def top_k(self, p: Array, k: int) -> Array:
+        return np.where(p < p[k - 1], 0.0, p) if k else p
+
+
 @mutant("top-p-plus-one", "BlinkDL/ChatRWKV#170", "API-8")
 class TopPPlusOne(Runtime):
     """top_p keeps one token beyond the one that crosses."""

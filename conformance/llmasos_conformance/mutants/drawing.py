@@ -88,3 +88,17 @@ class Drawing(Shaping):
     def small(self, n: Any) -> Array:
         """(n + ½) / 2⁵², rounded once to float32."""
         return np.asarray((n + 0.5) * 2.0**-52).astype(np.float32)
+
+
+class Ranked(Shaping):
+    """A runtime that draws with numbers of its own; behind top_k it goes through the ids from the likeliest on.
+
+    Then the law is the same and another id comes for a seed, also where top_k leaves every id, as in llama.cpp.
+    """
+
+    def choose(self, logits: Array, row: Row) -> int:
+        if row.request.temperature == 0 or not row.request.top_k:
+            return super().choose(logits, row)
+        law = self.law(self.shaped(logits, row), row.request)
+        ranked = np.argsort(law, kind="stable")[::-1]  # of equals the last comes first
+        return int(row.random.choice(ranked, p=law[ranked]))

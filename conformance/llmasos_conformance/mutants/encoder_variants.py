@@ -9,6 +9,7 @@
     wide         float64, rounded            float64, rounded   float64, rounded  float64           right-padded
     halved       halves of the outputs       whole rows         two passes        float64           two halves of rows
     reciprocal   as the library does it      times 1/Σ          times 1/sqrt      a table, float32  right-padded
+    biased       onto the bias, term by term whole rows         two passes        float64           right-padded
     left         blocks of another size      whole rows         two passes        float64           left-padded
 
 A variant of BERT is called bert-NAME, one of the Transformer trf-NAME.
@@ -163,7 +164,7 @@ def joined(kind: type[Any], base: type[Runtime]) -> type[Runtime]:
     return type(f"{base.__name__}{kind.__name__}", (kind, base), {"__doc__": kind.__doc__, "__module__": __name__})
 
 
-_ORDERS = (Split, Sequential, Reversed, Online, Wide, Reciprocal)
+_ORDERS = (Split, Sequential, Reversed, Online, Wide, Reciprocal, honest.Biased)
 
 HONEST: Mapping[str, type[Runtime]] = {
     "bert-plain": BertRuntime,

@@ -14,9 +14,12 @@ reference, so that passing them all is more than passing one of them many times 
     chunked     as the library does it      whole rows         two passes       prompts in pieces of five
     halved      as the library does it      whole rows         two passes       two halves of the rows
     reciprocal  as the library does it      times 1/Σ          times 1/sqrt     one tensor
+    biased      onto the bias, one term     whole rows         two passes       one tensor
+                after the other
 
 Metrics are another matter: `reversed`, `online`, `chunked` and `reciprocal` have the formulas of OtherScores, and the
-perplexity of `sequential` and `online` is computed in float32 to its end, by the exponential of nats.
+perplexity of `sequential` and `online` is computed in float32 to its end, by the exponential of nats. So is chance:
+`halved` has numbers of its own (drawing.Ranked), the others the standard's noise.
 """
 
 from __future__ import annotations
@@ -186,8 +189,21 @@ class Reciprocal(Runtime):
         return self.matmul(self.softmax(self.mask(scores, visible)), values)
 
 
+class Biased(Runtime):
+    """Maps that begin with their bias and add one product after the other, as a loop in C does and as BLAS adds to C.
+
+    Each addition is rounded at the size of the bias, where others round once.
+    """
+
+    def linear(self, x: Array, name: str) -> Array:
+        total = self.weights[f"{name}.bias"]
+        for k, row in enumerate(self.weights[f"{name}.weight"]):
+            total = total + x[..., k, None] * row
+        return total
+
+
 HONEST: Mapping[str, type[Runtime]] = {
     kind.__name__.lower(): kind
-    for kind in (Plain, Split, Sequential, Reversed, Online, Wide, Chunked, Halved, Reciprocal)
+    for kind in (Plain, Split, Sequential, Reversed, Online, Wide, Chunked, Halved, Reciprocal, Biased)
 }
 """Honest variants by the name in their address, `honest:NAME`."""

@@ -63,11 +63,13 @@ OTHERS = frozenset(ARCHITECTURES) | {
     "gradients",
     "train_step",
     "tokenize",
+    "gumbel",
     "completions",
     "chat",
 }
 """What a candidate may lack without being less honest or less of a null: other architectures, files of graphs, a look
-inside, a tokenizer where the architecture's requirements have none, and an API over a model that nobody loads."""
+inside, a tokenizer where the architecture's requirements have none, the standard's noise where it has its own, and an
+API over a model that nobody loads."""
 
 SIZED: Mapping[str, Sequence[str]] = {
     "GPT-3": ("plain", "small-embedding", "hot-attention", "asymmetric"),

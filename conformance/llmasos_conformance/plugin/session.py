@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmasos_conformance import adapters, causes, checks, engine, explore, knownfailures, reference
+from llmasos_conformance import adapters, causes, checks, engine, explore, installed, knownfailures, reference
 from llmasos_conformance.candidate import Candidate, Live
 from llmasos_conformance.engine import Bench
 from llmasos_conformance.errors import HarnessError
@@ -108,6 +109,7 @@ class Run:
         self._bench: Bench | None = None
         self._failed: Exception | None = None
         self._silences = 0
+        self._shrinking = 0.0
         self._raised: dict[str, str] = {}
         self._stillborn = False
         self._open = contextlib.ExitStack()
@@ -174,7 +176,12 @@ class Run:
         return None
 
     def pytest_report_header(self) -> list[str]:
-        how = "in a process of its own" if self.config.getoption("--llmasos-out-of-process") else "in process"
+        target = adapters.check_address(self.request.address, self.request.directory)
+        how = "in a process of its own"
+        if target.host:
+            how = "over HTTP"
+        elif not target.command and not self.config.getoption("--llmasos-out-of-process"):
+            how = "in process"
         about = f", bundle {self.given.path} {self.given.digest[:12]}" if self.given else ""
         return [
             f"llmasos: adapter {self.request.address} (from {self.request.source}), {how}",
@@ -267,7 +274,9 @@ class Run:
             told = "" if known else self._told(case, outcome, place)  # what is known to fail is not shown
             again = outcome.state == "fail" and outcome.got != "died"  # of "died" each one costs a process
             if again and not told and not known:
-                shown = explore.shrink(bench, case, trial, draws=self.draws)
+                started, patient = time.monotonic(), self._shrinking < explore.RUN_SECONDS
+                shown = explore.shrink(bench, case, trial, draws=self.draws, smaller=patient)
+                self._shrinking += time.monotonic() - started
             elif outcome.state == "pass" and self.explore > 0:
                 outcome = shown = explore.beyond(bench, case, trial, self.explore, draws=self.draws)
         if not missing:
@@ -328,11 +337,23 @@ class Run:
             everything=self.reproduce([]),
             certify=self._certify(),
             one=lambda name: self.reproduce([self.suite.cases[name].node_id]),
+            fitting=self._fitting(),
         )
         lines, first = self._told_of_known()
         for line in lines:
             terminalreporter.write_line(line)
         terminalreporter.write_line(f"next: {first or step}")
+
+    def _fitting(self) -> str:
+        """What asks a profile that the candidate declares all of, where it does not declare all of this one."""
+        profile = self.suite.profiles.get(self.profile)
+        if self._bench is None or profile is None:
+            return ""
+        offers = self._bench.candidate.description.offers
+        if profile.requires <= offers:
+            return ""
+        name = installed.profile_for(offers)
+        return f"pytest --adapter={shlex.quote(self.request.address)} --llmasos-profile={name}"
 
     def _told_of_known(self) -> tuple[list[str], str]:
         """What became of the known failures, and what to do first about them, if anything."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmasos_conformance import causes, knownfailures, verdict
+from llmasos_conformance.canonical import legible
 from llmasos_conformance.knownfailures import KnownFailure, Standing
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import Outcome, State, Verdict, unanswered
@@ -85,14 +86,14 @@ def failure(
     """
     sentence = requirement.sentence.get("en", "")
     head = {"fail": "fail", "error": "could not be judged"}.get(outcome.state, "inconclusive, could not be judged")
-    message, *more = (outcome.message or "no reason was given").splitlines()
+    message, *more = map(legible, (outcome.message or "no reason was given").splitlines())
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
     bugs = causes.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits else []
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
     if len(outcome.figures) > 1:
         figures += "; of each the largest of all rows"
-    example = "" if outcome.example is None else f"{outcome.example} of {case.examples}"
+    example = "" if outcome.example is None else f"number {outcome.example + 1} of {case.examples}"
     if outcome.minimal and example:
         example += " failed; all that is said here is of the minimal one below"
     rows = [
@@ -114,7 +115,8 @@ def failure(
     lines = [f"{head}: {message} ({requirement.id})"]
     for name, text in rows:
         for number, line in enumerate(text.splitlines()):
-            lines.append(f"  {name if number == 0 else '':<{width}}{line}".rstrip())
+            # What a candidate answers may hold what steers a terminal.
+            lines.append(f"  {name if number == 0 else '':<{width}}{legible(line)}".rstrip())
     return "\n".join(lines)
 
 
@@ -212,21 +214,37 @@ def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequ
     return f"no verdict: {share} of {profile} ran{outside}"
 
 
+PLAIN = ("numerics.plain", "llama.numbers.plain", "bert.plain", "transformer.plain")
+"""Cases of the models that are built for no fault at all."""
+FIRST_DIGITS = 1e5
+"""Honest errors beyond which a plain model is wrong in its first digits, as few faults make it."""
+
+
+def plainly_wrong(records: Sequence[Record]) -> Record | None:
+    """The failure of a plain model that is wrong in its first digits, where no likely cause is known."""
+    if read(records).first:
+        return None
+    wrong = (record for record in ranked(records) if record["case"] in PLAIN)
+    return next((record for record in wrong if (loudness(record) or 0.0) >= FIRST_DIGITS), None)
+
+
 def first(records: Sequence[Record]) -> str:
     """The failing case to begin with: that of what is behind many, else the most telling; "" if none failed."""
     failing = ranked(records)
+    if plain := plainly_wrong(records):
+        return str(plain["case"])
     return read(records).first or failing[0]["case"] if failing else ""
 
 
 def next_step(
     verdict: str, planned: Sequence[str], records: Sequence[Record], *, again: str, everything: str, certify: str,
-    one: Callable[[str], str],
+    one: Callable[[str], str], fitting: str = "",
 ) -> str:  # fmt: skip
     """One thing to do now.
 
     Args:
         again, everything, certify: commands that repeat the failures, ask all that was planned, and certify.
-        one: the command that repeats one case.
+        one: the command that repeats one case. fitting: the one that asks a profile that the candidate declares.
     """
     states = {record["case"]: record["state"] for record in records}
     if begin := first(records):
@@ -240,6 +258,8 @@ def next_step(
         return f"judge the rest: {everything}"
     if Verdict(verdict).holds:
         return certify
+    if fitting:
+        return fitting
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
 
 
@@ -271,10 +291,16 @@ def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
     """The failing requirements with their cases, as many as a person reads, without those that are told as alike."""
     failing, begin = ranked(records), first(records)
     lines = []
+    if plain := plainly_wrong(records):
+        lines.append(
+            f"{plain['case']} is off by {loudness(plain):.0e} honest errors, and its model has nothing special: look "
+            "first at how tensors are read (weights stand [in, out]; what is query, key, value; which columns a head)"
+        )
     numeric = [record for record in failing if loudness(record) is not None]
     somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
     if (
         len(numeric) > MANY
+        and not plain
         and not somewhere
         and sum(len(cause.explains) for cause in reading.found) <= len(reading.rest)
     ):

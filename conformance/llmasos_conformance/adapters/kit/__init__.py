@@ -30,7 +30,7 @@ from collections.abc import Mapping
 
 from llmasos_conformance.adapters.kit.bundle import KitBundle, read_bundle
 from llmasos_conformance.adapters.kit.choosing import choose, law, log_law, shaped, top_logprobs
-from llmasos_conformance.adapters.kit.models import KitEncoder, KitEncoderDecoder, KitModel, PrefixSession
+from llmasos_conformance.adapters.kit.models import Chooser, KitEncoder, KitEncoderDecoder, KitModel, PrefixSession
 from llmasos_conformance.adapters.kit.requests import (
     Request,
     beside,
@@ -47,6 +47,7 @@ from llmasos_conformance.adapters.kit.text import KitTokenizer
 
 __all__ = [
     "EMULATED",
+    "Chooser",
     "KitBundle",
     "KitEncoder",
     "KitEncoderDecoder",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,6 +26,9 @@ from llmasos_conformance.adapters.kit.requests import (
 )
 from llmasos_conformance.adapters.kit.text import KitTokenizer
 from llmasos_conformance.protocol import Array, Encoding, Generation, Refusal
+
+Chooser = Callable[[Array, Sequence[int]], int]
+"""The next id, by the logits [V] for it and the ids that were chosen before it."""
 
 
 class _Texts:
@@ -177,41 +181,77 @@ class KitModel(_Texts):
             return
         if request.stop:
             self._text()
-        seed = secrets.randbits(64) if request.seed is None else int(request.seed)
         ids: list[int] = []
         laws: list[dict[int, float]] = []
         sent = text = ""
-        session: Any = None
-        done = stopped = False
+        stopped = False
         limit = self.limit(prompt, request)
-        while len(ids) < limit and not done:
-            session = self._advanced(session, prompt if session is None else ids[-1:])
-            logits = session.logits[-1]
-            noise = gumbel.noise(seed, len(ids), self.config["vocab_size"])
-            ids.append(choose(self.shaped(logits, request, self.fed(prompt), ids), request, allowed, noise))
-            if request.logprobs is not None:
-                laws.append(top_logprobs(logits, ids[-1], request.logprobs))
-            done = len(ids) == limit or ids[-1] in self.config["eos_token_ids"]
-            if self.tokenizer is None:
-                continue
-            words = [token for token in ids if token not in self.config["eos_token_ids"]]
-            text = settled = self.tokenizer.decode(words, unfinished=not done)
-            found = [at for at in map(settled.find, request.stop) if at >= 0]
-            if found:
-                done, stopped, text = True, True, settled[: min(found)]
-            ready = text if done else settled[: len(settled) - _held_back(settled, request.stop)]
-            if len(ready) > len(sent):
-                yield ready[len(sent) :]
-                sent = ready
-        if session is not None:
-            session.close()
+        with contextlib.closing(self.chosen(prompt, request, allowed, limit, laws)) as chosen:
+            for token in chosen:
+                ids.append(token)
+                done = len(ids) == limit or token in self.config["eos_token_ids"]
+                if self.tokenizer is not None:
+                    words = [each for each in ids if each not in self.config["eos_token_ids"]]
+                    text = settled = self.tokenizer.decode(words, unfinished=not done)
+                    found = [at for at in map(settled.find, request.stop) if at >= 0]
+                    if found:
+                        done, stopped, text = True, True, settled[: min(found)]
+                    ready = text if done else settled[: len(settled) - _held_back(settled, request.stop)]
+                    if len(ready) > len(sent):
+                        yield ready[len(sent) :]
+                        sent = ready
+                if done:
+                    break
         told = None if self.tokenizer is None else text
         laws_or_none = laws if request.logprobs is not None else None
         yield self.generation(prompt, ids, text=told, stopped=stopped, laws=laws_or_none)
 
+    def chosen(
+        self,
+        prompt: Sequence[int],
+        request: Request,
+        allowed: Array | None,
+        limit: int,
+        laws: list[dict[int, float]],
+    ) -> Generator[int, None, None]:
+        """New ids, one after the other, up to a limit; whoever takes them knows when they have ended before.
+
+        Args:
+            laws: gets the raw log-probabilities of each, where they are asked for.
+        """
+        next_id = self.chooser(request, self.fed(prompt), allowed)
+        ids: list[int] = []
+        session: Any = None
+        try:
+            while len(ids) < limit:
+                session = self._advanced(session, prompt if session is None else ids[-1:])
+                logits = session.logits[-1]
+                ids.append(next_id(logits, ids))
+                if request.logprobs is not None:
+                    laws.append(top_logprobs(logits, ids[-1], request.logprobs))
+                yield ids[-1]
+        finally:
+            if session is not None:
+                session.close()
+
     def fed(self, prompt: Sequence[int]) -> Sequence[int]:
         """What the ids that are generated stand behind."""
         return prompt
+
+    def chooser(self, request: Request, given: Sequence[int], allowed: Array | None) -> Chooser:
+        """What chooses the ids of one generation. A runtime that samples itself overrides it.
+
+        Args:
+            given: ids that the model is fed before the first choice.
+            allowed: [V] True for ids that may be chosen; None allows all.
+        """
+        seed = secrets.randbits(64) if request.seed is None else int(request.seed)
+
+        def chosen(logits: Array, ids: Sequence[int]) -> int:
+            noise = gumbel.noise(seed, len(ids), self.config["vocab_size"])
+            return choose(self.shaped(logits, request, given, ids), request, allowed, noise)
+
+        return chosen
 
     def shaped(self, logits: Array, request: Request, given: Sequence[int], chosen: Sequence[int]) -> Array:
         """Logits [V] with bias and penalties, as `choosing.shaped`. A runtime that has them itself overrides it."""

@@ -17,7 +17,10 @@ _DTYPES: Mapping[str, str] = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": 
 
 
 def tensor_shapes(config: Mapping[str, Any]) -> Shapes:
-    """Name and shape of every tensor of a bundle. Weights stand right of activations: [in, out]."""
+    """Name and shape of every tensor of a bundle. Weights stand right of activations: [in, out].
+
+    Those that ids choose rows of stand [ids, width]: embeddings, and the head where it is a tensor of its own.
+    """
     shapes = dict(_SHAPES[config["architecture"]](config))
     if not config["tie_embeddings"]:
         shapes["head.weight"] = (config["vocab_size"], config["embedding_dim"])

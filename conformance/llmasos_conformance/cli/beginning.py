@@ -1,0 +1,213 @@
+"""Commands of the first hour: init, smoke, try. Each ends with what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llmasos_conformance.canonical import telling
+from llmasos_conformance.cli.terminal import next_step, print_json, say
+
+if TYPE_CHECKING:
+    from llmasos_conformance.onecase import Tried
+    from llmasos_conformance.overheard import Turn
+    from llmasos_conformance.protocol import Description
+    from llmasos_conformance.scaffold import Template
+    from llmasos_conformance.smoke import Step
+
+SHOWN = 12
+"""Turns of a conversation that are shown at its beginning, and as many at its end."""
+
+
+@click.command(
+    short_help="Write an adapter to begin with.",
+    epilog="Exit codes: 0 all was written, 2 nothing was. A README that is there gets a section at its end; otherwise "
+    "nothing that is there is touched, unless --force is given.",
+)
+@click.option(
+    "--lang", "language", required=True, type=click.Choice(["python", "node", "cpp", "http"]), help="of the adapter"
+)
+@click.option(
+    "--dir", "directory", type=click.Path(path_type=Path), default=Path(), show_default=True, metavar="DIR",
+    help="where to write, made if absent",
+)  # fmt: skip
+@click.option("--name", metavar="NAME", help="of your engine, as reports say it  [default: that of the directory]")
+@click.option("--force", is_flag=True, help="write over what is there")
+@click.option("--json", "as_json", is_flag=True, help="print what was written as JSON")
+def init(language: str, directory: Path, name: str | None, force: bool, as_json: bool) -> None:
+    """Write an adapter that passes as it stands, its config, a file of known failures, a CI workflow and a README.
+
+    All of it is written or nothing. Put your engine into the adapter, call by call.
+    """
+    from llmasos_conformance import scaffold
+
+    template = scaffold.read(scaffold.examples(), language)
+    called = scaffold.check_name(scaffold.name_of(directory.resolve()) if name is None else name)
+    readme = scaffold.readme_in(directory)
+    files = scaffold.plan(template, scaffold.pipelines(), called, readme)
+    scaffold.check_free(directory, files, readme, force=force)
+    scaffold.write(directory, files)
+    steps = _after_init(template, directory)
+    missing = template.missing()
+    if as_json:
+        print_json({
+            "schemaVersion": "1.0", "directory": str(directory), "name": called, "language": language,
+            "address": template.address, "files": list(files), "missing": missing, "next": steps,
+        })  # fmt: skip
+        return
+    for path in files:
+        say(f"{'extended' if path == scaffold.README and readme is not None else 'wrote':<9} {directory / path}")
+    for program, how in missing.items():
+        say(f"missing   {program} is not on PATH: {how}", fg="yellow")
+    next_step(*steps)
+
+
+def _after_init(template: Template, directory: Path) -> list[str]:
+    """The commands that follow, in their order."""
+    steps = [] if directory == Path() else [f"cd {shlex.quote(str(directory))}"]
+    if template.prepare:
+        steps.append(" && ".join(template.prepare))
+    if template.serve:
+        steps.append(f"{template.serve}   (leave it running; go on in another terminal)")
+    return [*steps, "llmasos smoke"]
+
+
+_MARKS = {"ok": None, "warn": "yellow", "bad": "red", "left": "yellow"}
+
+
+@click.command(
+    short_help="Prove that an adapter is wired right; no verdict.",
+    epilog="Exit codes: 0 the wiring is right, 1 an answer is none, 2 usage, 4 the adapter cannot be reached, died or "
+    "broke the protocol.",
+)
+@click.argument("address", required=False)
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="seconds per call"
+)
+@click.option("--json", "as_json", is_flag=True, help="print the steps as JSON")
+def smoke(address: str | None, timeout_s: float, as_json: bool) -> int:
+    """Start an adapter, load a bundle, call every declared capability once, have it refuse, unload, and end.
+
+    Without ADDRESS it is the default profile of llmasos.toml, or the only one there.
+    """
+    from llmasos_conformance import adapters
+    from llmasos_conformance import smoke as rooms
+
+    address = address or adapters.default_address()
+    tried = rooms.run(address, timeout_s=timeout_s, tell=(lambda step: None) if as_json else _say_step)
+    code, bad = tried.exit_code, sum(step.state == "bad" for step in tried.steps)
+    if code == 0 and tried.description is not None:
+        steps = [_first_verdict(address, tried.description), f"llmasos try {shlex.quote(address)}"]
+    else:
+        first = next(step for step in tried.steps if step.state == "bad")
+        steps = [f"mend {first.name}, as said above, and then: llmasos smoke {shlex.quote(address)}"]
+    if as_json:
+        print_json({
+            "schemaVersion": "1.0", "address": address, "ok": code == 0, "exitCode": code, "next": steps,
+            "steps": [
+                {"name": each.name, "state": each.state, "text": each.text, "try": each.hint,
+                 "seconds": round(each.seconds, 6)}
+                for each in tried.steps
+            ],
+        })  # fmt: skip
+        return code
+    said = (
+        "the wiring is right" if code == 0 else f"the wiring is not right: {bad} of {len(tried.steps)} steps went wrong"
+    )
+    say(f"{said}. This is no verdict: whether answers are right is what the cases ask", bold=True,
+        fg="green" if code == 0 else "red")  # fmt: skip
+    next_step(*steps)
+    return code
+
+
+def _first_verdict(address: str, said: Description) -> str:
+    """The command that gives a person a verdict of his own."""
+    from llmasos_conformance import installed
+
+    profile = installed.profile_for(said.offers)
+    return f"{installed.pytest_command()} --adapter={shlex.quote(address)} --llmasos-profile={profile}"
+
+
+def _say_step(step: Step) -> None:
+    first, *more = step.text.split("\n")
+    say(f"{step.state:<5}{step.name:<19} {first}", fg=_MARKS[step.state])
+    for line in more:
+        say(f"{'':<25}{line}")
+    if step.hint and step.state != "ok":
+        say(f"{'':<25}try: {step.hint}")
+
+
+@click.command(
+    "try",
+    short_help="Run one case, and show what travels.",
+    epilog="Exit codes: 0 passed, 1 failed, 2 usage, 3 could not be judged or was not asked, 4 the adapter cannot be "
+    "reached or broke the protocol.",
+)
+@click.argument("address", required=False)
+@click.argument("case", required=False)
+@click.option("--seed", default="0", show_default=True, metavar="TEXT", help="inputs follow from it")
+@click.option("--in-process", is_flag=True, help="keep an object of Python in this process, for a debugger")
+@click.option("--all", "whole", is_flag=True, help="show every turn of a long conversation")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="seconds per call"
+)
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="print conversation and outcome as JSON")
+def try_(
+    address: str | None, case: str | None, seed: str, in_process: bool, whole: bool, timeout_s: float, lang: str,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Run one case against an adapter, show the conversation, and how to read what came of it.
+
+    Without CASE it is one that tells much. Without ADDRESS it is the default profile of llmasos.toml, or the only one
+    there; what is a case and no address is taken for a CASE.
+    """
+    from llmasos_conformance import adapters, onecase, seating, suite
+
+    loaded = suite.load()
+    if address is not None and case is None and seating.bare(address) in loaded.cases:
+        address, case = None, address
+    address = address or adapters.default_address()
+    tried = onecase.run(address, case, seed=seed, in_process=in_process, timeout_s=timeout_s, suite=loaded)
+    if as_json:
+        print_json(tried.as_json(lang))
+        return tried.exit_code
+    _say_conversation(tried, lang, whole=whole)
+    colour = {0: "green", 1: "red"}.get(tried.exit_code, "yellow")
+    first, *rest = tried.told(lang).splitlines()
+    say(first, bold=True, fg=colour)
+    for line in rest:
+        say(line)
+    for line in telling(tried.detail, 8):
+        say(f"    {line}")
+    next_step(*_after_try(tried))
+    return tried.exit_code
+
+
+def _say_conversation(tried: Tried, lang: str, *, whole: bool) -> None:
+    say(f"{tried.case.id}: {tried.suite.requirements[tried.case.requirement].sentence[lang]}", bold=True)
+    _say_turns(tried.opening, whole=whole)
+    if tried.case.examples > 1:
+        number, all_of_them = tried.example + 1, tried.case.examples
+        say({"en": f"  example {number} of {all_of_them}", "zh": f"  第 {number} 个示例，共 {all_of_them} 个"}[lang])
+    _say_turns(tried.turns, whole=whole)
+
+
+def _say_turns(turns: tuple[Turn, ...], *, whole: bool) -> None:
+    left = 0 if whole else max(0, len(turns) - 2 * SHOWN)
+    for number, turn in enumerate(turns):
+        if left and SHOWN <= number < SHOWN + left:
+            if number == SHOWN:
+                say(f"  … {left} more; --all shows them")
+            continue
+        for line in turn.lines:
+            say(f"  {line}", wrap=False)
+
+
+def _after_try(tried: Tried) -> list[str]:
+    if tried.exit_code == 0:
+        return [_first_verdict(tried.address, tried.description), f"llmasos explain {tried.case.id}"]
+    return [tried.again, f"llmasos explain {tried.case.id}"]

@@ -1,0 +1,462 @@
+"""`llmasos init`: what it writes, that it writes all of it or nothing, and that what it writes passes as it stands."""
+
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llmasos_conformance import cli, gate, installed, knownfailures, scaffold
+from llmasos_conformance.scaffold import ScaffoldError
+
+ROOT = Path(__file__).parents[2]
+THERE = [name for name in scaffold.LANGUAGES if (scaffold.examples() / name / "template.toml").is_file()]
+
+
+@pytest.fixture
+def llmasos(capsys):
+    def call(*words):
+        code = cli.run([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty directory to work in."""
+    place = tmp_path / "acme"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+def tree(place):
+    """Every file below a directory with its bytes, and every folder with None."""
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes() if path.is_file() else None for path in place.rglob("*")
+    }
+
+
+# ── what is written ──
+
+
+def test_the_languages_of_the_command_are_those_of_the_templates():
+    choices = next(option.type.choices for option in cli.cli.commands["init"].params if option.name == "language")
+    assert tuple(choices) == scaffold.LANGUAGES
+    assert {"python", "http"} <= {*THERE}
+
+
+@pytest.mark.parametrize("language", THERE)
+def test_every_template_is_whole_and_takes_a_name(language):
+    template = scaffold.read(scaffold.examples(), language)
+    files = scaffold.plan(template, scaffold.pipelines(), "Acme-7")
+    own = {name: files[name] for name in template.files}
+    assert any(b"Acme-7" in content for content in own.values())
+    assert not any(scaffold.MARK.encode() in content for content in own.values())
+    assert template.profile in installed.profile_names(installed.suites())
+
+
+@pytest.mark.parametrize("language", THERE)
+def test_what_is_written_around_the_adapter_can_be_read_by_what_reads_it(language, tmp_path):
+    template = scaffold.read(scaffold.examples(), language)
+    scaffold.write(tmp_path, scaffold.plan(template, scaffold.pipelines(), "acme"))
+    profiles = tomllib.loads((tmp_path / "llmasos.toml").read_text())["profiles"]
+    assert profiles == {"default": {"adapter": template.address}}
+    assert knownfailures.read(tmp_path / "ci" / "known-failures.yaml") == {}
+    for policy in ("gate.yaml", "gate-unsigned.yaml"):
+        (tmp_path / "ci" / "trust.json").write_bytes(b"")
+        if policy == "gate-unsigned.yaml":
+            assert [each.profile for each in gate.read_policy(tmp_path / "ci" / policy).profiles] == [template.profile]
+    workflow = yaml.safe_load((tmp_path / ".github" / "workflows" / "llmasos.yml").read_text())
+    assert workflow["env"] == {"ADAPTER": "@default", "PROFILE": template.profile}
+    run = {step["name"]: step["run"] for step in workflow["jobs"]["certify"]["steps"] if "run" in step}
+    assert run["Install"].splitlines() == ["python -m pip install llmasos", *template.prepare]
+    assert "llmasos smoke" in run["Smoke"]
+    assert template.serve in run["Smoke"]
+    assert list(run) == ["Install", "Smoke", "Certify", "Gate", "Publish"]
+
+
+def test_a_readme_that_is_there_keeps_its_text_and_gets_a_section(here, llmasos):
+    (here / "README.md").write_bytes(b"# Ours\r\n\r\ntext\r\n")
+    code, out, _ = llmasos("init", "--lang", "python")
+    assert code == 0
+    assert "extended  README.md" in out
+    text = (here / "README.md").read_bytes()
+    assert text.startswith(b"# Ours\r\n\r\ntext\n\n" + scaffold.BEGIN.encode())
+    assert b"acme is held to the LLMasOS standard" in text
+
+
+def test_force_writes_over_everything_but_the_readme_around_our_section(here, llmasos):
+    llmasos("init", "--lang", "python")
+    readme = (here / "README.md").read_text()
+    (here / "README.md").write_text(f"before\n{readme}after\n")
+    (here / "adapter.py").write_text("broken")
+    (here / "adapter.py").chmod(0o755)
+    code, *_ = llmasos("init", "--lang", "python", "--force", "--name", "other")
+    assert code == 0
+    text = (here / "README.md").read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert text.count(scaffold.BEGIN) == 1
+    assert "other is held" in text
+    assert "acme is held" not in text
+    assert '"other"' in (here / "adapter.py").read_text()
+    assert (here / "adapter.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_json_form_says_what_was_written_and_what_comes_next(here, llmasos):
+    code, out, err = llmasos("init", "--lang", "http", "--dir", "sub dir", "--json")
+    said = json.loads(out)
+    assert (code, err) == (0, "")
+    assert {*said["files"]} <= {*tree(here / "sub dir")}
+    assert (said["name"], said["address"], said["missing"]) == ("sub-dir", "http://127.0.0.1:8000", {})
+    assert said["next"][0] == "cd 'sub dir'"
+    assert said["next"][-1] == "llmasos smoke"
+
+
+def test_what_has_to_be_run_first_is_one_command(here, llmasos, monkeypatch):
+    template = scaffold.Template(language="cpp", files={}, address="cmd:build/a", prepare=("cmake .", "make"))
+    monkeypatch.setattr(scaffold, "read", lambda root, language: template)
+    code, out, _ = llmasos("init", "--lang", "cpp")
+    assert code == 0
+    assert "next: cmake . && make\n      llmasos smoke\n" in out
+    assert "cmake .\nmake\n" in (here / "README.md").read_text()
+
+
+def test_a_program_that_is_missing_is_told_with_how_to_get_it(here, llmasos, monkeypatch):
+    template = scaffold.Template(language="python", files={}, address="cmd:zig run", needs={"zig-zag": "https://zig"})
+    monkeypatch.setattr(scaffold, "read", lambda root, language: template)
+    code, out, _ = llmasos("init", "--lang", "python")
+    assert code == 0
+    assert "zig-zag is not on PATH: https://zig" in out
+    assert "- zig-zag is needed: https://zig\n" in (here / "README.md").read_text()
+
+
+# ── all of it or nothing ──
+
+
+def test_nothing_is_overwritten_and_nothing_else_written(here, llmasos):
+    (here / "vendor_engine.py").write_text("mine")
+    before = tree(here)
+    code, _, err = llmasos("init", "--lang", "python")
+    assert (code, tree(here)) == (2, before)
+    assert "vendor_engine.py is there already; nothing was written" in err
+    assert "--force" in err
+
+
+def test_a_second_time_is_refused_and_names_all_that_is_there(here, llmasos):
+    llmasos("init", "--lang", "python")
+    before = tree(here)
+    code, _, err = llmasos("init", "--lang", "python")
+    assert (code, tree(here)) == (2, before)
+    assert all(name in err for name in ("adapter.py", "llmasos.toml", "README.md", "known-failures.yaml"))
+
+
+def test_a_dangling_link_counts_as_something_that_is_there(here, llmasos):
+    (here / "adapter.py").symlink_to(here / "elsewhere.py")
+    assert llmasos("init", "--lang", "python")[0] == 2
+    assert not (here / "elsewhere.py").exists()
+
+
+def test_a_directory_that_is_none_is_refused(here, llmasos):
+    (here / "file").touch()
+    code, _, err = llmasos("init", "--lang", "python", "--dir", "file")
+    assert code == 2
+    assert "is no directory" in err
+    assert "--dir" in err
+
+
+@pytest.mark.parametrize("blocked", ["ci", "adapter.py", "README.md", ".github"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_what_is_in_the_way_is_named_and_left(here, llmasos, blocked, force):
+    if "." in blocked[1:]:
+        (here / blocked).mkdir()
+    else:
+        (here / blocked).touch()
+    before = tree(here)
+    code, _, err = llmasos("init", "--lang", "python", *force)
+    assert (code, tree(here)) == (2, before)
+    assert blocked in err
+
+
+def test_a_readme_that_is_no_text_is_refused(here, llmasos):
+    (here / "README.md").write_bytes(b"\xff\xfe")
+    code, _, err = llmasos("init", "--lang", "python")
+    assert code == 2
+    assert "cannot be read" in err
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", ".x", 'a"b', "ä", "x" * 65, "a/b", "a\nb"])
+def test_a_name_that_could_not_stand_in_code_is_refused(here, llmasos, name):
+    code, _, err = llmasos("init", "--lang", "python", "--name", name)
+    assert (code, tree(here)) == (2, {})
+    assert "is no name" in err
+
+
+@pytest.mark.parametrize(("folder", "name"), [("my engine", "my-engine"), ("引擎", "mine"), ("a.b_c", "a.b_c")])
+def test_a_directory_gives_its_name(folder, name):
+    assert scaffold.name_of(Path("/x") / folder) == name
+    assert scaffold.check_name(name) == name
+
+
+def test_a_write_that_fails_half_way_leaves_everything_as_it_was(tmp_path):
+    (tmp_path / "old").write_bytes(b"old")
+    before = tree(tmp_path)
+    files = {"old": b"new", "deep/er/new": b"1", "n" * 300: b"2"}
+    with pytest.raises(ScaffoldError, match="nothing was"):
+        scaffold.write(tmp_path, files)
+    assert tree(tmp_path) == before
+    with pytest.raises(ScaffoldError):
+        scaffold.write(tmp_path / "made", {"n" * 300: b""})
+    assert tree(tmp_path) == before
+
+
+def test_an_interruption_half_way_leaves_everything_as_it_was(tmp_path, monkeypatch):
+    replace, calls = Path.replace, []
+
+    def stop(self, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        scaffold.write(tmp_path, {"a/b": b"", "c": b""})
+    assert tree(tmp_path) == {}
+
+
+# ── templates that are none ──
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("files = [", "not valid TOML"),
+        ("files = ['a']", "keys are"),
+        ("files = ['a']\naddress = 'x'\nextra = 1", "keys are"),
+        ("files = []\naddress = 'x'", "files is no list"),
+        ("files = 'a'\naddress = 'x'", "files is no list"),
+        ("files = ['a']\naddress = 1", "a text was due"),
+        ("files = ['a']\naddress = 'x'\nprepare = 'make'", "prepare is no list"),
+        ("files = ['a']\naddress = 'x'\nneeds = 'node'", "needs is no list"),
+        ("files = ['a']\naddress = 'x'\nneeds = ['node']", "a program has"),
+        ("files = ['a']\naddress = 'x'\nneeds = [{program = 'node'}]", "a program has"),
+        ("files = ['a']\naddress = 'x'\nneeds = [{program = 'node', get = 1}]", "a program has"),
+        ("files = ['absent']\naddress = 'x'", "absent is missing"),
+        ("files = ['/etc/hostname']\naddress = 'x'", "leads elsewhere"),
+        ("files = ['b/../../a']\naddress = 'x'", "leads elsewhere"),
+        ("files = ['../other']\naddress = 'x'", "leads elsewhere"),
+    ],
+)
+def test_a_malformed_template_is_refused_with_its_file(tmp_path, text, said):
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "a").touch()
+    (tmp_path / "python" / "template.toml").write_text(text)
+    with pytest.raises(ScaffoldError, match=said) as caught:
+        scaffold.read(tmp_path, "python")
+    assert caught.value.where.endswith("template.toml")
+
+
+def test_a_language_without_a_template_names_those_that_have_one(tmp_path):
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "template.toml").touch()
+    with pytest.raises(ScaffoldError) as caught:
+        scaffold.read(tmp_path, "cpp")
+    assert "there is python" in caught.value.hint
+
+
+def test_a_workflow_that_no_longer_holds_what_is_replaced_is_our_own_fault():
+    template = scaffold.read(scaffold.examples(), "python")
+    with pytest.raises(ValueError, match="is not in the template"):
+        scaffold._workflow("name: llmasos\n", template)
+
+
+# ── what is written passes as it stands ──
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Makes a language's candidate in a directory of its own; skips where it cannot be made here."""
+    running = []
+
+    def make(language):
+        template = scaffold.read(scaffold.examples(), language)
+        if lacking := template.missing():
+            pytest.skip(f"{', '.join(lacking)} is not here")
+        place = tmp_path / "vendor"
+        scaffold.write(place, scaffold.plan(template, scaffold.pipelines(), "acme"))
+        monkeypatch.chdir(place)
+        for command in template.prepare:
+            done = subprocess.run(shlex.split(command), cwd=place, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"{command}: {done.stderr[-300:]}")
+        if template.serve:
+            command = [sys.executable, *shlex.split(template.serve)[1:], "0"]
+            process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True)
+            running.append(process)
+            url = process.stdout.readline().split()[-1]
+            config = (place / "llmasos.toml").read_text()
+            (place / "llmasos.toml").write_text(config.replace(template.address, url))
+        return place, template
+
+    yield make
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("language", scaffold.LANGUAGES)
+def test_the_adapter_passes_smoke_unedited(language, made, llmasos):
+    if language not in THERE:
+        pytest.skip("no template here")
+    made(language)
+    code, out, _ = llmasos("smoke", "--json")
+    said = json.loads(out)
+    assert (code, [step for step in said["steps"] if step["state"] != "ok"]) == (0, [])
+
+
+@pytest.mark.parametrize("language", scaffold.LANGUAGES)
+def test_the_adapter_passes_the_quick_profile_unedited(language, made, llmasos, tmp_path):
+    if language not in THERE:
+        pytest.skip("no template here")
+    made(language)
+    words = ("certify", "--adapter", "@default", "--profile", "quick", "--in-process", "--no-progress", "--json")
+    code, out, _ = llmasos(*words, "--out", tmp_path / "report")
+    assert (code, json.loads(out)["notRight"]) == (0, [])
+
+
+def test_the_python_adapter_is_short_and_passes_the_core_profiles(made, llmasos, tmp_path):
+    place, _ = made("python")
+    code = (place / "adapter.py").read_text().partition("import copy")[2]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 40
+    text, logits = (
+        {case["id"] for case in installed.frozen_profile(installed.suites(), f"core/gpt/{name}")["cases"]}
+        for name in ("text", "logits")
+    )
+    assert text <= logits  # so that asking the latter is asking both
+    words = ("certify", "--adapter", "@default", "--profile", "core/gpt/logits", "--in-process", "--no-progress")
+    done, out, _ = llmasos(*words, "--json", "--out", tmp_path / "report")
+    assert (done, json.loads(out)["notRight"]) == (0, [])
+
+
+def test_the_server_needs_nothing_of_ours_and_fails_only_where_a_tokenizer_is_due(made, llmasos, tmp_path):
+    place, template = made("http")
+    for name in template.files:
+        assert "llmasos" not in {
+            line.split()[1].partition(".")[0]
+            for line in (place / name).read_text().splitlines()
+            if line.startswith(("import ", "from "))
+        }
+    words = ("certify", "--adapter", "@default", "--profile", "core/gpt/logits", "--no-progress", "--json")
+    code, out, _ = llmasos(*words, "--in-process", "--out", tmp_path / "report")
+    wrong = json.loads(out)["notRight"]
+    assert code == 1
+    said = "a valid request was refused: unsupported: bytes are its only tokens"
+    assert {each["message"] for each in wrong} == {said}
+
+
+def test_the_workflow_runs_as_it_stands(made, tmp_path):
+    """With the quick profile and without a key; what it installs is installed, and it does not publish."""
+    place, _ = made("python")
+    for file in (place / "ci").glob("gate*.yaml"):
+        file.write_text(file.read_text().replace("core/gpt/logits", "quick"))
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "llmasos").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m llmasos_conformance.cli "$@"\n')
+    (tools / "python").write_text('#!/bin/sh\n[ "$*" = "-m pip install llmasos" ]\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    workflow = yaml.safe_load((place / ".github" / "workflows" / "llmasos.yml").read_text())
+    environment = {
+        **os.environ, **workflow["env"], "PROFILE": "quick", "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "conformance"), str(ROOT / "reference_impl")]),
+        "RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+    }  # fmt: skip
+    for step in workflow["jobs"]["certify"]["steps"]:
+        if step.get("name") in ("Install", "Smoke", "Certify", "Gate"):
+            ran = subprocess.run(["bash", "-e", "-c", step["run"]], cwd=place, env=environment, capture_output=True,
+                                 text=True, check=False, timeout=300)  # fmt: skip
+            assert ran.returncode == 0, (step, ran.stdout, ran.stderr)
+    assert (tmp_path / "summary.md").read_text().startswith("## GO: every rule holds")
+
+
+# ── both ways of finding the templates ──
+
+
+def unpacked_like_a_wheel(place):
+    """The files of a checkout where pyproject.toml has a wheel put them."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for name in build["only-include"]:
+        old = max((each for each in build["sources"] if name.startswith(each)), key=len)
+        target = place / build["sources"][old] / name.removeprefix(old).lstrip("/")
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+
+
+def in_isolation(packages, *words, cwd):
+    code = f"{INSERT}; from llmasos_conformance.cli import main; main(sys.argv[2:])"
+    command = [sys.executable, "-I", "-c", code, str(packages), *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+INSERT = "import sys; sys.path.insert(0, sys.argv[1])"
+DIGEST = f"{INSERT}; from llmasos_conformance import installed; print(installed.harness_digest())"
+
+
+@pytest.mark.parametrize("language", THERE)
+def test_a_wheel_writes_what_a_checkout_writes(language, tmp_path):
+    packages, place = tmp_path / "packages", tmp_path / "acme"
+    unpacked_like_a_wheel(packages)
+    place.mkdir()
+    done = in_isolation(packages, "init", "--lang", language, cwd=place)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = scaffold.plan(scaffold.read(ROOT / "examples", language), ROOT / "docs" / "ci", "acme")
+    assert {name: content for name, content in tree(place).items() if content is not None} == expected
+
+
+def test_a_wheel_has_the_digest_of_its_checkout(tmp_path):
+    """What lies inside the package there and beside it here is no part of what a report calls the harness."""
+    unpacked_like_a_wheel(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", DIGEST, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == installed.harness_digest()
+
+
+def test_a_wheel_that_was_really_built_holds_the_templates(tmp_path):
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("hatchling is not here")
+    from zipfile import ZipFile
+
+    from hatchling.builders.wheel import WheelBuilder
+
+    (built,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path / "dist"), versions=["standard"])
+    names = {*ZipFile(built).namelist()}
+    for language in THERE:
+        template = scaffold.read(ROOT / "examples", language)
+        assert f"llmasos_conformance/examples/{language}/template.toml" in names
+        for source in template.files.values():
+            inside = source.resolve().relative_to(ROOT / "examples").as_posix()
+            assert f"llmasos_conformance/examples/{inside}" in names
+    assert "llmasos_conformance/ci/github-actions.yml" in names
+    assert not any("vendor-python" in name for name in names)
+
+
+def test_an_installation_without_templates_says_what_to_do(tmp_path):
+    with pytest.raises(ScaffoldError) as caught:
+        scaffold._found(tmp_path / "a", tmp_path / "b")
+    assert "pip install" in caught.value.hint
