@@ -419,6 +419,10 @@ def test_a_reason_is_found_in_any_form_that_servers_have(body, message):
 # ── numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+REST = (("x", -9.0), ("y", -9.5), ("z", -10.0))
+"""So that as many are listed as were asked for. Where fewer are, tokens of one text may have become one."""
+
+
 def lawful(top, text="a", number=-0.5, *, greedy=False):
     return stated._lawful(0, Token(text=text, logprob=number, top=top), "float32", greedy=greedy).message
 
@@ -428,12 +432,13 @@ def lawful(top, text="a", number=-0.5, *, greedy=False):
     [
         ({"top": (), "number": None}, "token 0 has no logprob"),
         ({"top": (), "number": 0.1}, "above 0"),
-        ({"top": (("a", -0.9), ("b", -1.5))}, "has the logprobs -0.5 and -0.9"),
-        ({"top": (("b", -0.7), ("c", -2.0)), "number": -1.5}, "likelier than one of the likeliest"),
+        ({"top": (("a", -0.9), ("b", -1.5), *REST)}, "has the logprobs -0.5 and -0.9"),
+        ({"top": (("b", -0.7), ("c", -2.0), *REST), "number": -1.5}, "likelier than one of the likeliest"),
         ({"top": (("a", -0.5), ("b", -0.5))}, "add up to 1.2"),
         ({"top": (("a", -2.0), ("b", -2.0), ("b", -2.0)), "number": -2.0}, "stands twice"),
         ({"top": (("a", -2.0), ("b", -1.0)), "number": -2.0, "greedy": True}, "which is not the likeliest"),
-        ({"top": (("a", -0.5), ("b", -1.0))}, ""),
+        ({"top": (("a", -0.5), ("b", -1.0), *REST)}, ""),
+        ({"top": (("a", -0.9), ("b", -1.0))}, ""),
         ({"top": (("a", -0.5), ("\ufffd", -2.0), ("\ufffd", -2.0))}, ""),
     ],
 )
