@@ -749,6 +749,14 @@ def test_a_board_shows_what_verified_and_says_why_the_rest_did_not(many: Path, b
             assert not fragment or fragment in ids[target], (name, target, fragment)
 
 
+def test_rows_of_one_candidate_are_told_apart_by_their_directories(many: Path, by: board.Verifier) -> None:
+    shutil.copytree(many / "a" / "one", many / "float16<" / "one")
+    root = tree(board.board(many, by).pages["en/index.html"])
+    for table in ("runs", "matrix"):
+        heads = [said(each.find("./small")) for each in by_id(root, table).iterfind(".//tbody/tr/th")]
+        assert [each.split()[:-1] for each in heads] == [[], ["a"], ["float16<"]]
+
+
 def test_a_cell_counts_what_passed_of_what_was_judged(looked: tuple[Read, views.View]) -> None:
     _, shown = looked
     pages = board._pages({"r.html": shown}, [], LOADED, ["en"])

@@ -67,11 +67,19 @@ def overview(
 
 
 def _who(file: str, view: View) -> list[Any]:
-    """A report by its candidate, and the way to its page."""
+    """A report by its candidate, and the way to its page.
+
+    One candidate may have been certified in several precisions, each in a directory of its own, whose name tells them
+    apart.
+    """
     name, version = view.who
+    held = view.read.name.rpartition("/")[0]
     return [
         el("a", foreign(clean(f"{name} {version}", NAME)), href=file),
-        el("small", view.read.predicate["suite"]["profile"]),
+        el(
+            "small",
+            [[el("code", foreign(clean(held, NAME))), " "] if held else None, view.read.predicate["suite"]["profile"]],
+        ),
     ]
 
 
