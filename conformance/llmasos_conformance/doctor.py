@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from llmasos_conformance import __version__, installed
 from llmasos_conformance.canonical import clean
 from llmasos_conformance.errors import AddressError, HarnessError
+from llmasos_conformance.protocol import CAPABILITIES
+from llmasos_conformance.verdict import BEHAVIOURS
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Connection
@@ -314,12 +316,24 @@ def _adapter(address: str) -> Iterator[Row]:
         yield Row("architectures", "ok", ", ".join(map(clean, said.architectures)) or "none")
         yield Row("claims", "ok", f"{said.claims.dtype}, {said.claims.determinism}")
         if said.emulated:
-            yield Row("emulated", "warn", f"{', '.join(map(clean, sorted(said.emulated)))}: by the adapter",
-                      "reports mark what they touch; declare nothing that the runtime does itself")  # fmt: skip
+            yield _emulated(said.emulated)
         yield _offered(said)
         yield from _asked(address, connection, heard)
     finally:
         connection.close()
+
+
+def _emulated(said: Mapping[str, str]) -> Row:
+    """What the adapter does for its runtime: which of it marks cases, and what is told and marks none."""
+    words = BEHAVIOURS | CAPABILITIES.keys()
+    marked = [f"{', '.join(sorted(said.keys() & words))}: by the adapter"] if said.keys() & words else []
+    told = (
+        [f"{', '.join(map(clean, sorted(said.keys() - words)))}: told, and marks no case"]
+        if said.keys() - words
+        else []
+    )
+    return Row("emulated", "ok", "; ".join(marked + told),
+               f"what marks cases is a capability, {', '.join(sorted(BEHAVIOURS))}" if told else "")  # fmt: skip
 
 
 def _asked(address: str, connection: Connection, heard: list[Turn]) -> Iterator[Row]:

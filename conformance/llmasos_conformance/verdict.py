@@ -182,6 +182,8 @@ FAMILY_BEHAVIOUR: Mapping[str, str] = {
     "format": "format", "loading": "format", "contracts": "arguments", "onnx": "format",
 }  # fmt: skip
 """What the cases of a family exercise besides capabilities, in the words in which adapters declare emulation."""
+BEHAVIOURS = frozenset({"generate_text", *FAMILY_BEHAVIOUR.values()})
+"""Words beside capabilities that mark cases where an adapter declares them as emulated; others are only told."""
 
 
 def emulated_in(case: str, needs: Iterable[str], emulated: Iterable[str]) -> tuple[str, ...]:

@@ -433,7 +433,7 @@ EMULATOR = """
 class Mine:
     def describe(self):
         return {"protocol": "0.1-draft", "name": "mine", "version": "1", "capabilities": ["load_model", "forward"],
-                "emulated": {"format": "x", "arguments": "y", "batch": "z"}}
+                "emulated": {"format": "x", "arguments": "y", "batch": "z", "graph": "w"}}
     def load_model(self, path): ...
 """
 
@@ -441,7 +441,9 @@ class Mine:
 def test_doctor_says_in_one_line_what_an_adapter_emulates(llmasos, tmp_path):
     (tmp_path / "mine.py").write_text(EMULATOR)
     rows = json.loads(llmasos("doctor", "--adapter", f"{tmp_path / 'mine.py'}:Mine", "--json")[1])["rows"]
-    assert [row["text"] for row in rows if row["name"] == "emulated"] == ["arguments, batch, format: by the adapter"]
+    assert [(row["state"], row["text"]) for row in rows if row["name"] == "emulated"] == [
+        ("ok", "arguments, batch, format: by the adapter; graph: told, and marks no case")
+    ]
 
 
 # ── errors ──
