@@ -123,6 +123,11 @@ def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False, small
     return smallest.of(trial.outcome, draws=draws)
 
 
+def last(trial: Trial) -> Outcome:
+    """The outcome of a trial that ended in silence, with the questions that led to it, as they were asked."""
+    return replace(trial.outcome, minimal="\n".join(asked(trial.examples[-1])))
+
+
 def beyond(bench: Bench, case: Case, trial: Trial, examples: int, *, draws: bool = False) -> Outcome:
     """The outcome of a passed trial, or a fail if further examples find one.
 

@@ -137,6 +137,13 @@ class Hanging(Mine):
         time.sleep(60)
 
 
+class Dying(Mine):
+    def wrong(self, text):
+        import os
+
+        os._exit(3)
+
+
 class Mute(Mine):
     def describe(self):
         raise OSError("nothing to say")
@@ -635,6 +642,14 @@ def test_a_candidate_that_never_answers_is_left_alone_after_three_time_outs(vend
     assert len(re.findall("^could not be judged: load_model: ", ran.out, re.M)) == 3
     assert "no verdict: 4 of 5 cases of all ran" in ran.out
     assert "--llmasos-timeout=0.3" in ran.out
+    assert len(re.findall("^  asked +load_model .*-> timeout$", ran.out, re.M)) == 3
+
+
+def test_of_a_candidate_that_dies_the_questions_that_led_to_it_are_told(vendor):
+    ran = vendor.pytest("--adapter=./adapter.py:Dying", "--llmasos-out-of-process", "llmasos:demo::demo.bytes", *BARE)
+    assert re.search("^fail: died: tokenize: its process ended with status 3", ran.out, re.M)
+    assert re.search("^  asked +tokenize text='.*' -> died$", ran.out, re.M)
+    assert "minimal" not in ran.out
 
 
 def test_all_that_is_required_passing_is_conformant_and_the_next_step_is_certify(vendor):

@@ -272,8 +272,10 @@ class Run:
             outcome = shown = trial.outcome
             place = summary.place(trial.detail) if outcome.state == "fail" else ""
             told = "" if known else self._told(case, outcome, place)  # what is known to fail is not shown
-            again = outcome.state == "fail" and outcome.got != "died"  # of "died" each one costs a process
-            if again and not told and not known:
+            ended = outcome.got == "died" or outcome.fault  # each one more would cost a process, or its time
+            if ended and not told:
+                shown = explore.last(trial)
+            elif outcome.state == "fail" and not told and not known:
                 started, patient = time.monotonic(), self._shrinking < explore.RUN_SECONDS
                 shown = explore.shrink(bench, case, trial, draws=self.draws, smaller=patient)
                 self._shrinking += time.monotonic() - started

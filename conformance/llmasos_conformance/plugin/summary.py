@@ -94,7 +94,8 @@ def failure(
     if len(outcome.figures) > 1:
         figures += "; of each the largest of all rows"
     example = "" if outcome.example is None else f"number {outcome.example + 1} of {case.examples}"
-    if outcome.minimal and example:
+    ended = outcome.got == "died" or bool(outcome.fault)
+    if outcome.minimal and example and not ended:
         example += " failed; all that is said here is of the minimal one below"
     rows = [
         ("", "\n".join(more)),
@@ -106,7 +107,7 @@ def failure(
         ("expected", outcome.expected),
         ("got", outcome.got),
         ("figures", figures),
-        ("minimal", outcome.minimal),
+        ("asked" if ended else "minimal", outcome.minimal),
         ("reproduce", again),
     ]
     if told:
