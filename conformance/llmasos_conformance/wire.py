@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 
@@ -138,16 +138,20 @@ def request_line(number: int, method: str, params: Mapping[str, Any], *, frames:
 
 def result_line(number: Any, result: Mapping[str, Any]) -> bytes:
     """An answer. `result` is native and already checked."""
-    return f'{{"jsonrpc":"2.0","id":{_ENCODE(number)},"result":{_ENCODE(encode(result))}}}\n'.encode()
+    return f'{{"jsonrpc":"2.0","id":{_id(number)},"result":{_ENCODE(encode(result))}}}\n'.encode()
+
+
+def _id(number: Any) -> str:
+    """The id of a question as it came. Ours are integers, and an encoder takes its time for one of them."""
+    return str(number) if type(number) is int else _ENCODE(number)
 
 
 def result_message(number: Any, result: Mapping[str, Any]) -> list[Bytes]:
     """An answer whose tensors are frames: the line, and what comes behind it."""
     frames: list[Bytes] = []
     sent = _ENCODE(encode(result, frames))
-    lengths = ",".join(str(len(frame)) for frame in frames)
-    announced = f',"frames":[{lengths}]' if frames else ""
-    return [f'{{"jsonrpc":"2.0","id":{_ENCODE(number)},"result":{sent}{announced}}}\n'.encode(), *frames]
+    announced = f',"frames":[{",".join([str(len(frame)) for frame in frames])}]' if frames else ""
+    return [f'{{"jsonrpc":"2.0","id":{_id(number)},"result":{sent}{announced}}}\n'.encode(), *frames]
 
 
 def error_line(number: Any, code: int, message: str, data: Mapping[str, Any]) -> bytes:
@@ -230,13 +234,14 @@ def encode(value: Any, frames: list[Bytes] | None = None) -> Any:
     if kind is list or kind is tuple:
         # Lists of ids are the bulk of what travels; they need no second copy.
         return value if all(type(item) is int for item in value) else [encode(item, frames) for item in value]
+    # What a `type` tells comes first: asking whether something is a Mapping takes longer than all the rest.
+    if isinstance(value, np.ndarray):
+        return _encode_tensor(value, frames)
     if isinstance(value, Generation):
         members = ((field.name, getattr(value, field.name)) for field in fields(value))
         return {name: _encode_member(name, item, frames) for name, item in members if item is not None}
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return {key: _encode_member(key, item, frames) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _encode_tensor(value, frames)
     if isinstance(value, np.generic):
         return value.item()
     raise ValueError(f"{type(value).__name__} cannot travel as JSON")
@@ -334,9 +339,13 @@ def _native_tensor(value: Any, where: str) -> Array:
     return view
 
 
+def _is_object(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return type(value) is dict or (type(value) is not np.ndarray and isinstance(value, Mapping))
+
+
 def _array(value: Any, where: str, ranks: Sequence[int]) -> Array:
     """An array with one of several numbers of axes, none of length 0."""
-    array = decode_tensor(value, where) if isinstance(value, Mapping) else _native_tensor(value, where)
+    array = decode_tensor(value, where) if _is_object(value) else _native_tensor(value, where)
     if array.ndim not in ranks or 0 in array.shape:
         due = " or ".join(map(str, ranks))
         raise Malformed(f"{where} has shape {list(array.shape)}, {due} axes of length 1 or more were due")
@@ -357,7 +366,7 @@ def _arrays(value: Any, where: str, ranks: Sequence[int]) -> list[Array]:
 
 def _tensor(value: Any, where: str, shape: tuple[int, int | None] | None) -> Array:
     """Logits of shape [t, V]. `shape` is what is due, V None if free; None only demands two axes."""
-    array = decode_tensor(value, where) if isinstance(value, Mapping) else _native_tensor(value, where)
+    array = decode_tensor(value, where) if _is_object(value) else _native_tensor(value, where)
     found = list(array.shape)
     if len(found) != 2 or found[1] == 0:
         raise Malformed(f"{where} has shape {found}, [{shape[0] if shape else 'T'}, V] was due")
@@ -378,7 +387,7 @@ def _wrong(where: str, value: Any, due: str) -> NoReturn:
 
 def _members(value: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> Mapping[str, Any]:
     """A closed object: every required member, no unknown one."""
-    if not isinstance(value, Mapping):
+    if not _is_object(value):
         _wrong(where, value, "an object")
     for name in required:
         if name not in value:
@@ -604,7 +613,7 @@ def check_params(method: str, params: Any) -> Params:
         raise ValueError(f"unknown method {method!r:.60}; known: {', '.join(METHODS)}")
     required = _PARAMS[method]
     try:
-        if not isinstance(params, Mapping):
+        if not _is_object(params):
             _wrong("params", params, "an object")
         for role in required:
             name = "ids" if role == "batch" else role

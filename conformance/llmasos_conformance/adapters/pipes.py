@@ -82,6 +82,7 @@ class Polled:
         self._poll = select.poll()
         self._poll.register(answered, select.POLLIN)
         self._unsent = memoryview(b"")
+        self._chunk = memoryview(bytearray(CHUNK))  # kept: memory that is new each time costs more than the copy
 
     def ask(self, line: bytes) -> None:
         self._unsent = memoryview(line)
@@ -92,18 +93,24 @@ class Polled:
     def read(self, deadline: float) -> bytes:
         while True:
             self._wait(deadline)
-            with contextlib.suppress(BlockingIOError):
-                if chunk := os.read(self._out, CHUNK):
-                    return chunk
-                raise Closed
+            try:
+                count = os.readv(self._out, (self._chunk,))
+            except BlockingIOError:
+                continue
+            if count:
+                return bytes(self._chunk[:count])
+            raise Closed
 
     def read_into(self, buffers: Sequence[memoryview], deadline: float) -> int:
         while True:
             self._wait(deadline)
-            with contextlib.suppress(BlockingIOError):
-                if count := os.readv(self._out, buffers[:VECTORS]):
-                    return count
-                raise Closed
+            try:
+                count = os.readv(self._out, buffers[:VECTORS])
+            except BlockingIOError:
+                continue
+            if count:
+                return count
+            raise Closed
 
     def _wait(self, deadline: float) -> None:
         """Until there is something to read. What is still to be sent is sent meanwhile."""
