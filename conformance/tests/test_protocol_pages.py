@@ -159,8 +159,8 @@ def test_the_page_of_the_protocol_names_all_methods_capabilities_codes_and_dtype
 def test_the_table_of_methods_lists_the_params_that_are_required(name, method):
     (row,) = (line for line in page(name).splitlines() if line.startswith(f"| `{method}` |"))
     params = set(re.findall(r"\w+", row.split("|")[2]))
-    assert {"ids" if role == "batch" else role for role in wire._PARAMS[method]} | set(
-        wire._BESIDE.get(method, ())
+    assert {"ids" if role == "batch" else role for role in wire.PARAMS[method]} | set(
+        wire.BESIDE.get(method, ())
     ) == params - {"options"}
     assert (method in wire.OPTIONAL) == ("options" in params)
 

@@ -397,7 +397,7 @@ def test_a_line_that_is_no_strict_json_object_breaks_the_protocol(line):
 
 
 def test_a_line_beyond_the_limit_breaks_the_protocol(monkeypatch):
-    monkeypatch.setattr(wire, "MAX_LINE", 16)
+    monkeypatch.setattr(wire.lines, "MAX_LINE", 16)
     with pytest.raises(ProtocolBroken, match="a line of 20 bytes; 16 are allowed"):
         wire.parse_line(b'{"a":"0123456789ab"}')
     with pytest.raises(ValueError, match="16 are allowed"):
