@@ -398,6 +398,35 @@ def test_events_are_read_with_comments_two_line_data_and_either_line_end():
 
 
 @pytest.mark.parametrize(
+    ("api", "logprobs", "message"),
+    [
+        ("chat", {"content": [{"logprob": -1.0, "bytes": None}]}, "an entry of logprobs has no token"),
+        ("chat", {"content": [{"token": "a", "logprob": -1.0}]}, "an entry of logprobs has no bytes"),
+        (
+            "chat",
+            {"content": [{"token": "a", "logprob": -1.0, "bytes": None, "top_logprobs": [{"logprob": -1.0}]}]},
+            "an entry of logprobs has no token",
+        ),
+        (
+            "chat",
+            {"content": [{"token": "a", "logprob": -1.0, "bytes": None, "top_logprobs": {"a": -1.0}}]},
+            "top_logprobs of an entry of logprobs is no list",
+        ),
+        (
+            "completions",
+            {"tokens": [None], "token_logprobs": [-1.0], "top_logprobs": [{}], "text_offset": [0]},
+            "a token of logprobs has no text",
+        ),
+    ],
+)
+def test_a_token_without_a_text_is_counted_and_fails_the_form_alone(installed, api, logprobs, message):
+    body = whole(choice(logprobs=logprobs, message={"role": "assistant", "content": "a"}))
+    assert len(replies.read(api, answered(body)).choices[0].tokens) == 1
+    given = installed.cases[f"hosted.{api}.logprobs.form"].given
+    assert message in stated.judge_form(given, {"answer": answered(body)}, None).message
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
         ({"error": {"message": "no"}}, "no"),

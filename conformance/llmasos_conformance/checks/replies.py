@@ -36,7 +36,8 @@ class Token:
     """What is stated of one token.
 
     Attributes:
-        text: as shown. raw: its bytes, where they are stated. logprob: None where no number says it.
+        text: as shown; "" where it is not. raw: its bytes, where they are stated.
+        logprob: None where no number says it.
         top: texts and logprobs of the likeliest tokens at its place, in the order in which they came; entries without
             a number are left out.
     """
@@ -269,6 +270,9 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def _shown(value: Any) -> str:
+    """The text of a token; "" where none is shown, which is for one check to say and not for all."""
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise Broken(f"a token is {value!r:.40}, a text was due")
     return value

@@ -123,8 +123,17 @@ def _form(api: str, raw: Any) -> Finding:
         return failed(f"logprobs lack {', '.join(lacking)}", expected=", ".join(names), got=", ".join(raw))
     if api == "completions" and len({len(raw[name]) for name in names}) != 1:
         return failed("the lists of logprobs have different lengths")
-    if api == "chat" and any("bytes" not in entry for entry in raw["content"]):
-        return failed("an entry of logprobs has no bytes, which may be null")
+    if api == "completions" and None in raw["tokens"]:
+        return failed("a token of logprobs has no text")
+    if api == "chat":
+        lists = [entry.get("top_logprobs", []) for entry in raw["content"]]
+        if not all(isinstance(each, list) for each in lists):
+            return failed("top_logprobs of an entry of logprobs is no list")
+        entries = [*raw["content"], *(entry for each in lists for entry in each)]
+        if any(entry.get("token") is None for entry in entries):
+            return failed("an entry of logprobs has no token")
+        if any("bytes" not in entry for entry in entries):
+            return failed("an entry of logprobs has no bytes, which may be null")
     return passed()
 
 
