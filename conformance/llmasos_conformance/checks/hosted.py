@@ -549,6 +549,8 @@ def _stops(draw: Draw, text: str, prompt: str, kind: str) -> list[str]:
         piece = text[2 : 2 + max(4, len(text) - 4)]
     if kind == "four":
         return [NEVER + str(i) for i in range(3)] + [piece]
+    if kind == "close":  # many a token holds several of them, and the first of these stands last in the list
+        return [*dict.fromkeys(reversed(text[at : at + 4]))]
     if kind == "two":  # the second stands first in the text
         return [text[len(text) // 2 : len(text) // 2 + 2], text[2:4]]
     return [piece]
@@ -574,10 +576,10 @@ check(
     given={
         "api": API, "tokens": TOKENS,
         "kind": {
-            "enum": ["text", "list", "wide", "four", "two", "long", "prompt"],
+            "enum": ["text", "list", "wide", "four", "two", "close", "long", "prompt"],
             "description": "one as a text or in a list; one of so many characters that a token ends in it; behind "
-            "three that never come; two of which the second comes first; one as long as the text; one that stands in "
-            "the prompt alone",
+            "three that never come; two of which the second comes first; four characters that stand side by side, the "
+            "last one first; one as long as the text; one that stands in the prompt alone",
         },
         "prompts": {"type": "integer", "minimum": 1, "description": "that are tried for a text of some length"},
         "stream": {"type": "boolean", "default": False, "description": "asked for as a stream"},

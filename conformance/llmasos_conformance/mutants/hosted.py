@@ -376,6 +376,21 @@ class StopInOrderOfList(Serving):
                     stated=whole.stated)  # fmt: skip
 
 
+@mutant("stop-in-order-of-list-at-once", "huggingface/smolagents#2780", "HOST-14")
+class StopInOrderOfListAtOnce(Serving):
+    """Stop strings are looked for behind each token, in the order of the list, and the first that is found decides."""
+
+    def stop_in(self, text: str, stops: Sequence[str]) -> int | None:
+        return next((text.find(stop) for stop in stops if stop in text), None)
+
+
+@mutant("chat-stop-in-order-of-list-at-once", "huggingface/smolagents#2780", "HOST-14")
+class ChatStopInOrderOfListAtOnce(StopInOrderOfListAtOnce):
+    """Of several stop strings of a chat, the first of the list that is found behind a token decides."""
+
+    over = "chat"
+
+
 @mutant("stop-leaks-in-stream", "vllm-project/vllm#3574", "HOST-14")
 class StopLeaksInStream(Serving):
     """A stream gives out what becomes the beginning of a stop string."""
