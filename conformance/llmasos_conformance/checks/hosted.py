@@ -276,11 +276,11 @@ check("hosted-continues", ask_continues, judge_continues, needs=(), given={"api"
 def ask_limits(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """max_tokens is the largest number of new tokens, and a text that it cuts ends with length.
 
-    Varies: the prompt.
+    Varies: the prompt; behind some the model says characters of several bytes, within which a limit may lie.
     Compares: what limits give with what is counted, with the tokens that are stated, and with the longest text, of
         which each shorter one is the beginning.
     """
-    api, prompt = given["api"], words(draw, 5)
+    api, prompt = given["api"], words(draw, 5) if given["prompt"] == "words" else pick(draw, FOREIGN)
     extra = stating(candidate, api)
     answers = [candidate.hosted.ask(api, greedy(api, prompt, limit, **extra)) for limit in given["limits"]]
     return {"answers": answers, "repeats": claims_at_least(candidate, "D1")}
@@ -314,7 +314,9 @@ LIMITS = {
     "type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2,
     "description": "values of max_tokens, the largest one last",
 }  # fmt: skip
-check("hosted-limits", ask_limits, judge_limits, needs=(), given={"api": API, "limits": LIMITS})
+PROMPT = {"enum": ["words", "foreign"], "default": "words", "description": "words, or characters of several bytes"}
+LIMITED = {"api": API, "limits": LIMITS, "prompt": PROMPT}
+check("hosted-limits", ask_limits, judge_limits, needs=(), given=LIMITED)
 
 
 @judge
@@ -334,7 +336,7 @@ def judge_ending(given: Given, asked: Asked) -> Finding:
     return worst(findings) if findings else passed()
 
 
-check("hosted-ending", ask_limits, judge_ending, needs=(), given={"api": API, "limits": LIMITS})
+check("hosted-ending", ask_limits, judge_ending, needs=(), given=LIMITED)
 
 
 def ask_none(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -782,7 +784,7 @@ check(
     "hosted-streamed", ask_streamed, judge_streamed, needs=("stream",),
     given={
         "api": API, "tokens": TOKENS,
-        "prompt": {"enum": ["words", "foreign"], "description": "words, or characters of several bytes"},
+        "prompt": PROMPT,
         "stated": {"type": "boolean", "default": False, "description": "with logprobs"},
     },
 )  # fmt: skip

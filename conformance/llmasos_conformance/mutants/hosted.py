@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from llmasos_conformance.adapters.kit.choosing import log_law
-from llmasos_conformance.adapters.openai.api import Made, Reply, Stated
+from llmasos_conformance.adapters.openai.api import REPLACEMENT, Made, Reply, Stated
 from llmasos_conformance.adapters.openai.wanted import Refused, Wanted
 from llmasos_conformance.mutants.babbler import EOS, Babbling, Serving
 from llmasos_conformance.mutants.catalogue import Mutant, record
@@ -126,6 +126,18 @@ class ThreeAtLeast(Serving):
         usage = super().usage(wanted, prompt, made)
         told = min(usage["completion_tokens"], wanted.max_tokens or 0)
         return {**usage, "completion_tokens": told, "total_tokens": usage["prompt_tokens"] + told}
+
+
+@mutant("limit-outside-characters", "abetlen/llama-cpp-python#118", "HOST-4")
+class LimitOutsideCharacters(Serving):
+    """The limit is looked at where a character is whole, so that more tokens come if it lies within one."""
+
+    def generate(self, wanted: Wanted, prompt: Sequence[int], index: int) -> Made:
+        made = super().generate(wanted, prompt, index)
+        while made.finish == "length" and wanted.max_tokens and self.model.decode(made.ids).endswith(REPLACEMENT):
+            wanted = replace(wanted, max_tokens=wanted.max_tokens + 1)
+            made = super().generate(wanted, prompt, index)
+        return made
 
 
 @mutant("always-stop", "mudler/LocalAI#3533", "HOST-5")
