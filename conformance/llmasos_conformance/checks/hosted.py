@@ -80,6 +80,26 @@ def states(api: str, count: int) -> dict[str, Any]:
     return {"logprobs": True, "top_logprobs": count} if api == "chat" else {"logprobs": count}
 
 
+OFF: Mapping[str, Sequence[float]] = {
+    "top_p": (1,), "top_k": (0, -1), "min_p": (0,), "repetition_penalty": (1,), "repeat_penalty": (1,),
+}  # fmt: skip
+"""What servers have defaults of their own for, and the values that switch it off: the first that a server takes."""
+
+
+def neutral(candidate: Candidate, api: str) -> dict[str, Any]:
+    """Options that leave a server's own defaults out of its answers, as far as it takes them.
+
+    It is asked which it takes. A name that it does not know does no harm, and who refuses one has no such default.
+    """
+    plain, made = request(api, "One, two, three,", max_tokens=1), dict[str, Any]()
+    for name, values in OFF.items():
+        for value in values:
+            if replies.accepted(candidate.hosted.ask(api, {**plain, name: value})):
+                made[name] = value
+                break
+    return made
+
+
 def said(api: str, answer: Answer, *, stream: bool = False) -> str:
     """The text of an answer, for what is asked next; empty where there is none to read."""
     try:
@@ -889,9 +909,8 @@ def ask_together(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     if not exact and "logprobs" not in candidate.description.capabilities:
         return {"excused": "D1 is claimed, and no logprobs say where rounding may decide"}
     api = given["api"]
-    asked = [
-        greedy(api, words(draw, 4), given["tokens"], **stating(candidate, api, 5)) for _ in range(given["requests"])
-    ]
+    extra = {**neutral(candidate, api), **stating(candidate, api, 5)}
+    asked = [greedy(api, words(draw, 4), given["tokens"], **extra) for _ in range(given["requests"])]
     alone = [candidate.hosted.ask(api, each) for each in asked]
     together = candidate.hosted.together(api, asked)
     tie = 0.0 if exact else TIES[candidate.description.claims.dtype]

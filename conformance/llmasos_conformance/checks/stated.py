@@ -31,6 +31,7 @@ from llmasos_conformance.checks.hosted import (
     claims_at_least,
     greedy,
     judge,
+    neutral,
     open_case,
     request,
     said,
@@ -64,12 +65,6 @@ def slack(dtype: str, logprob: float) -> float:
 
 def dtype_of(candidate: Candidate) -> str:
     return candidate.description.claims.dtype
-
-
-def neutral(candidate: Candidate) -> dict[str, Any]:
-    """Filters that are offered, switched off: servers have defaults of their own for them."""
-    off = {"top_p": 1, "top_k": 0, "min_p": 0}
-    return {name: value for name, value in off.items() if name in candidate.description.capabilities}
 
 
 def stated(choice: Choice) -> tuple[Token, ...]:
@@ -204,8 +199,9 @@ def ask_law(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         likeliest.
     """
     api = given["api"]
+    extra = {**neutral(candidate, api), **states(api, MOST)}
     asked = [
-        {**request(api, words(draw, 5), max_tokens=given["tokens"], **states(api, MOST)), "temperature": temperature}
+        {**request(api, words(draw, 5), max_tokens=given["tokens"], **extra), "temperature": temperature}
         for temperature in (0, 1)
     ]
     return {"answers": [candidate.hosted.ask(api, each) for each in asked], "dtype": dtype_of(candidate)}
@@ -545,10 +541,9 @@ def ask_unlike(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         product over the prompts has to reach 1/`alpha` before it counts as a failure.
     """
     api, calls = given["api"], []
+    extra = {"temperature": 1, **states(api, 1), **neutral(candidate, api)}
     for _ in range(given["prompts"]):
-        asked = request(
-            api, words(draw, 5), max_tokens=given["tokens"], temperature=1, **states(api, 1), **neutral(candidate)
-        )
+        asked = request(api, words(draw, 5), max_tokens=given["tokens"], **extra)
         seeds = [draw.integer(0, 2**31 - 1) for _ in range(2)]
         if given["of"] == "seeds":
             answers = [candidate.hosted.ask(api, {**asked, "seed": seed}) for seed in seeds]
@@ -618,10 +613,11 @@ def ask_warm(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     if excused := unrepeatable(candidate):
         return excused
     api, calls = given["api"], []
+    off = neutral(candidate, api)
     for _ in range(given["prompts"]):
         prompt = words(draw, 5)
-        cold = candidate.hosted.ask(api, greedy(api, prompt, given["tokens"]))
-        asked = request(api, prompt, max_tokens=given["tokens"], temperature=given["temperature"], **neutral(candidate))
+        cold = candidate.hosted.ask(api, {**greedy(api, prompt, given["tokens"]), **off})
+        asked = request(api, prompt, max_tokens=given["tokens"], temperature=given["temperature"], **off)
         warm = candidate.hosted.ask(api, {**asked, **candidate.drawn_seed(draw)})
         calls.append([cold, warm])
         try:
@@ -683,11 +679,11 @@ def ask_drawn(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     api, dtype = given["api"], dtype_of(candidate)
     calls: list[Answer] = []
     columns: list[Told] = []
+    options = {} if given["bare"] else {"temperature": 1, **neutral(candidate, api), **given["options"]}
     while len(calls) * given["tokens"] < given["most"]:
         asked = request(
-            api, words(draw, 5), max_tokens=given["tokens"],
-            **({} if given["bare"] else {"temperature": 1, **neutral(candidate), **given["options"]}),
-            **states(api, MOST), **candidate.drawn_seed(draw),
+            api, words(draw, 5), max_tokens=given["tokens"], **options, **states(api, MOST),
+            **candidate.drawn_seed(draw),
         )  # fmt: skip
         calls.append(candidate.hosted.ask(api, asked))
         try:
@@ -905,9 +901,10 @@ def ask_penalty(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     api, dtype = given["api"], dtype_of(candidate)
     calls: list[tuple[str, Answer]] = []
+    extra = {**neutral(candidate, api), **given["penalty"], **states(api, MOST)}
     while len(calls) < given["prompts"]:
         prompt = words(draw, 5)
-        asked = greedy(api, prompt, given["tokens"], **given["penalty"], **states(api, MOST))
+        asked = greedy(api, prompt, given["tokens"], **extra)
         calls.append((prompt, candidate.hosted.ask(api, asked)))
         try:
             wrong, told = _penalised(given, calls, dtype)
