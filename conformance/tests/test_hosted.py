@@ -148,6 +148,62 @@ def test_there_is_a_mutant_for_every_requirement(installed):
     assert {name for name in installed.requirements if name.startswith("HOST-")} == broken
 
 
+class Counting(Asked):
+    """A connection that has read the last prompt's words, and cuts or refuses more than so many."""
+
+    def __init__(self, most, *, refuses=False):
+        super().__init__("honest:hosted-plain")
+        self.asked, self._most, self._refuses = [], most, refuses
+
+    def call(self, method, params):
+        words = len(params["request"]["prompt"].split())
+        self.asked.append(words)
+        if self._refuses and words > self._most:
+            return answered({"error": {"message": "too long"}}, 400)
+        count = min(words, self._most)
+        return answered(whole(usage={"prompt_tokens": count, "completion_tokens": 1, "total_tokens": count + 1}))
+
+
+@pytest.mark.parametrize(
+    ("most", "refuses", "lengths", "state"),
+    [
+        (100, True, [1024], State.PASS),
+        (2000, True, [1024, 4096], State.PASS),
+        (2100, False, [1024, 4096, 16384], State.FAIL),
+        (1500, False, [1024, 4096], State.FAIL),
+        (10**6, False, [1024, 4096, 16384], State.PASS),
+    ],
+)
+def test_prompts_become_longer_until_one_is_refused_or_cut(bench, cases, most, refuses, lengths, state):
+    connection = Counting(most, refuses=refuses)
+    (case,) = [each for each in cases if each.id == "hosted.completions.too-long"]
+    assert engine.run_case(bench(connection), case).outcome.state is state
+    assert connection.asked == lengths
+
+
+@pytest.mark.parametrize(
+    ("takes", "found"),
+    [
+        (lambda name, value: True, {"top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1, "repeat_penalty": 1}),
+        (lambda name, value: (name, value) in (("top_p", 1), ("top_k", -1)), {"top_p": 1, "top_k": -1}),
+        (lambda name, value: False, {}),
+    ],
+)
+def test_defaults_of_a_server_are_switched_off_as_far_as_it_takes_it(bench, takes, found):
+    made = bench(Asked("honest:hosted-plain"))
+
+    class Hosted:
+        def ask(self, api, request):
+            (extra,) = request.keys() - {"prompt", "max_tokens"}
+            return answered(whole(), 200 if takes(extra, request[extra]) else 400)
+
+    class Choosy:
+        hosted = Hosted()
+        description = made.candidate.description
+
+    assert hosted.neutral(Choosy(), "completions") == found
+
+
 # ── evidence ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

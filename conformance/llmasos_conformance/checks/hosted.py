@@ -505,29 +505,49 @@ def ask_too_long(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A prompt of more tokens than the context is refused, and never cut in silence.
 
     Varies: the words.
-    Compares: what came with the number of words, of which no tokenizer makes half as many tokens.
+    Compares: what came with the number of words, of which no tokenizer makes half as many tokens. Prompts become longer
+        until one is refused or cut, so that no server reads much more than its context; one that has read the longest
+        has not cut it.
     """
     line = " ".join(pick(draw, WORDS) for _ in range(64)) + " "
-    asked = greedy(given["api"], line * (given["words"] // 64), 1)
-    return {"answer": candidate.hosted.ask(given["api"], asked)}
+    answers = list[Answer]()
+    for count in given["words"]:
+        answers.append(candidate.hosted.ask(given["api"], greedy(given["api"], line * (count // 64), 1)))
+        if not _was_read(given["api"], answers[-1], count):
+            break
+    return {"answers": answers}
+
+
+def _was_read(api: str, answer: Answer, count: int) -> bool:
+    """Whether a prompt of so many words was read to its end, by the tokens that are counted."""
+    try:
+        usage = replies.read(api, answer).usage
+    except Broken:
+        return False
+    return usage is not None and usage.prompt >= count // 2
 
 
 @judge
 def judge_too_long(given: Given, asked: Asked) -> Finding:
-    if replies.refused(asked["answer"]):
+    count, answer = given["words"][len(asked["answers"]) - 1], asked["answers"][-1]
+    if replies.refused(answer) or _was_read(given["api"], answer, count):
         return passed()
-    reply = replies.read(given["api"], asked["answer"])
+    reply = replies.read(given["api"], answer)
     if reply.usage is None:
         raise Broken("the answer has no usage")
-    if reply.usage.prompt < given["words"] // 2:
-        message = f"of a prompt of {given['words']} words {reply.usage.prompt} tokens were read, and the rest was cut"
-        return failed(message, expected="4xx", got=asked["answer"]["status"])
-    return passed()
+    message = f"of a prompt of {count} words {reply.usage.prompt} tokens were read, and the rest was cut"
+    return failed(message, expected="4xx", got=answer["status"])
 
 
 check(
     "hosted-too-long", ask_too_long, judge_too_long, needs=(),
-    given={"api": API, "words": {"type": "integer", "minimum": 64, "description": "of the prompt"}},
+    given={
+        "api": API,
+        "words": {
+            "type": "array", "items": {"type": "integer", "minimum": 64}, "minItems": 1,
+            "description": "of the prompts, each more than the one before",
+        },
+    },
 )  # fmt: skip
 
 
