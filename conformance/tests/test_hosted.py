@@ -316,6 +316,7 @@ def made_of(tokens, text="", top=(), number=-0.01):
         ("logprobs.law", {"answers": [made_of([]), made_of([])], "dtype": "float32"}, "no token was stated"),
         ("stop.text", {"whole": made_of(["a"]), "stops": []}, "no prompt led to a text"),
         ("seeds.different", {"calls": [[made_of(["a"]), made_of(["a"])]]}, "is e^-0.0"),
+        ("choices.different", {"calls": [[made_of(["a"])]]}, "there is nothing to compare"),
         ("temperature.heard", {"calls": [[made_of(["a"]), made_of(["a"])]]}, "were all the likeliest one"),
         ("drawn.one", {"calls": [], "dtype": "float32"}, "0 tokens leave open"),
         ("penalty.presence", {"calls": [("p", made_of(["a"]))], "dtype": "float32"}, "no token came again"),

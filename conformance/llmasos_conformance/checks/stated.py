@@ -564,7 +564,8 @@ def _is_decided(given: Given, calls: Sequence[Sequence[Answer]]) -> bool:
 
 
 def _unlikely(given: Given, calls: Sequence[Sequence[Answer]]) -> tuple[int, float]:
-    """1 once tokens differ, -1 once that they agree is too unlikely, else 0; and by how many nats it is.
+    """1 once tokens differ, -1 once that they agree is too unlikely, 2 where there are no two, else 0; and by how many
+    nats it is.
 
     Given the first, another draw gives the same tokens with the product of their probabilities. Tokens whose text does
     not tell them apart are left out of it, which makes the chance larger and the test milder.
@@ -573,7 +574,9 @@ def _unlikely(given: Given, calls: Sequence[Sequence[Answer]]) -> tuple[int, flo
     for answers in calls:
         choices = [choice for answer in answers for choice in replies.read(given["api"], answer).choices]
         told = [[token.text for token in stated(choice)] for choice in choices]
-        if any(other != told[0] for other in told) or len(told) < 2:
+        if len(told) < 2:
+            return 2, nats
+        if any(other != told[0] for other in told):
             return 1, nats
         nats -= sum(min(token.logprob or 0.0, 0.0) for token in stated(choices[0]) if not ambiguous(token.text))
     return (-1 if nats >= -math.log(given["alpha"]) else 0), nats
@@ -586,6 +589,8 @@ def judge_unlike(given: Given, asked: Asked) -> Finding:
     if decided < 0:
         message = f"{what} gave one text each time, which is less likely than e^-{nats:.1f} by what is stated of it"
         return failed(message, expected="different texts", got="the same text")
+    if decided == 2:
+        return open_case("one choice came of n 2, and there is nothing to compare")
     if not decided:
         return open_case(f"{what} gave one text each time, and by what is stated of it that is e^-{nats:.1f}")
     return passed()
