@@ -25,6 +25,7 @@ from llmasos_conformance import laws
 from llmasos_conformance.checks import Asked, Given, check, replies
 from llmasos_conformance.checks.hosted import (
     API,
+    TIES,
     TOKENS,
     alike,
     certain,
@@ -417,7 +418,7 @@ def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: the prompt, and what the model says behind it; several, until one's text is cut into the same tokens where
         it is a prompt.
     Compares: logprobs of a text as it was generated with those of the same text as a prompt. Each is held to its own
-        place or to one beside it, whichever is nearer.
+        place or to one beside it, whichever is nearer, and that is to be near.
     """
     extra = states("completions", 1)
     pairs: list[tuple[Answer, Answer]] = []
@@ -464,6 +465,11 @@ LEAST = 3
 """Tokens that have to be cut alike in text and prompt, or the two are not compared."""
 
 
+STRAY = 2 * TIES["bfloat16"]
+"""How far a token's logprob in an echo may be, on average and in nats, from that of the same token as it was generated:
+twice what decides between tokens in the coarsest dtype that can be claimed. Numbers of another law are ten away."""
+
+
 def _matched(tokens: Sequence[Token], new: Sequence[Token]) -> tuple[int, int]:
     """Where in an echo the generated tokens stand, and how many of them are cut alike there."""
     best = (0, 0)
@@ -490,6 +496,9 @@ def _at_home(tokens: Sequence[Token], new: Sequence[Token]) -> Finding:
     if min(before, behind) < here:
         message = "logprobs of an echo fit the tokens beside their own better"
         return failed(message, expected=f"{min(before, behind):.3g} or less", got=f"{here:.3g}")
+    if here > STRAY:
+        message = f"logprobs of an echo are {here:.3g} nats away from those of the same tokens as they were generated"
+        return failed(message, expected=f"{STRAY:g} or less", got=f"{here:.3g}")
     return passed(distance=here)
 
 

@@ -901,6 +901,16 @@ class EchoOnePlaceOff(Serving):
         return [made[0], *(replace(each, logprob=number) for each, number in zip(made[1:], numbers, strict=True))]
 
 
+@mutant("echo-of-the-row-behind", "abetlen/llama-cpp-python#1983", "HOST-31")
+class EchoOfTheRowBehind(Serving):
+    """Of a prompt each token has the number that it would have behind itself."""
+
+    def echoed(self, wanted: Wanted, prompt: Sequence[int]) -> list[Stated]:
+        rows = self.model.all_logits(prompt)
+        made = super().echoed(wanted, prompt)
+        return [made[0], *(self.stated(rows[i], prompt[i], prompt[:i], wanted) for i in range(1, len(prompt)))]
+
+
 # Chance.
 
 
