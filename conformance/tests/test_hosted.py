@@ -436,7 +436,12 @@ def test_a_chat_without_a_message_is_named():
     with pytest.raises(Broken, match="message is no object"):
         replies.read("chat", answered(whole(choice())))
     with pytest.raises(Broken, match=r"message\.content is None"):
-        replies.read("chat", answered(whole({"finish_reason": "stop", "message": {"content": None}})))
+        replies.read("chat", answered(whole({"finish_reason": "stop", "message": {"role": "assistant"}})))
+
+
+def test_a_message_may_have_null_where_it_says_nothing():
+    reply = replies.read("chat", answered(whole({"finish_reason": "stop", "message": {"content": None}})))
+    assert reply.choices[0].text == ""
 
 
 def test_events_are_read_with_comments_two_line_data_and_either_line_end():

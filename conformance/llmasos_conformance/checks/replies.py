@@ -205,8 +205,10 @@ def _text(api: str, choice: Mapping[str, Any], member: str) -> str:
     if api == "completions":
         value = choice.get("text")
     else:
-        value = _object(choice.get(member), member).get("content")
-        value = "" if value is None and member == "delta" else value
+        said = _object(choice.get(member), member)
+        value = said.get("content")
+        if value is None and (member == "delta" or "content" in said):
+            return ""  # a message may have null where it says nothing
     if not isinstance(value, str):
         name = "text" if api == "completions" else f"{member}.content"
         raise Broken(f"{name} is {value!r:.40}, a text was due")

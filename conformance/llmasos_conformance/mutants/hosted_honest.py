@@ -56,7 +56,8 @@ class Talkative(Serving):
         choice = super().choice(wanted, prompt, made, index)
         if wanted.api != "chat":
             return choice
-        return {**choice, "stop_reason": None, "message": {**choice["message"], "refusal": None, "tool_calls": []}}
+        message = {**choice["message"], "content": made.text or None, "refusal": None, "tool_calls": []}
+        return {**choice, "stop_reason": None, "message": message}
 
     def delta(
         self, wanted: Wanted, index: int, content: Any, logprobs: dict[str, Any] | None, finish: str | None
