@@ -148,6 +148,62 @@ def test_there_is_a_mutant_for_every_requirement(installed):
     assert {name for name in installed.requirements if name.startswith("HOST-")} == broken
 
 
+class Counting(Asked):
+    """A connection that has read the last prompt's words, and cuts or refuses more than so many."""
+
+    def __init__(self, most, *, refuses=False):
+        super().__init__("honest:hosted-plain")
+        self.asked, self._most, self._refuses = [], most, refuses
+
+    def call(self, method, params):
+        words = len(params["request"]["prompt"].split())
+        self.asked.append(words)
+        if self._refuses and words > self._most:
+            return answered({"error": {"message": "too long"}}, 400)
+        count = min(words, self._most)
+        return answered(whole(usage={"prompt_tokens": count, "completion_tokens": 1, "total_tokens": count + 1}))
+
+
+@pytest.mark.parametrize(
+    ("most", "refuses", "lengths", "state"),
+    [
+        (100, True, [1024], State.PASS),
+        (2000, True, [1024, 4096], State.PASS),
+        (2100, False, [1024, 4096, 16384], State.FAIL),
+        (1500, False, [1024, 4096], State.FAIL),
+        (10**6, False, [1024, 4096, 16384], State.PASS),
+    ],
+)
+def test_prompts_become_longer_until_one_is_refused_or_cut(bench, cases, most, refuses, lengths, state):
+    connection = Counting(most, refuses=refuses)
+    (case,) = [each for each in cases if each.id == "hosted.completions.too-long"]
+    assert engine.run_case(bench(connection), case).outcome.state is state
+    assert connection.asked == lengths
+
+
+@pytest.mark.parametrize(
+    ("takes", "found"),
+    [
+        (lambda name, value: True, {"top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1, "repeat_penalty": 1}),
+        (lambda name, value: (name, value) in (("top_p", 1), ("top_k", -1)), {"top_p": 1, "top_k": -1}),
+        (lambda name, value: False, {}),
+    ],
+)
+def test_defaults_of_a_server_are_switched_off_as_far_as_it_takes_it(bench, takes, found):
+    made = bench(Asked("honest:hosted-plain"))
+
+    class Hosted:
+        def ask(self, api, request):
+            (extra,) = request.keys() - {"prompt", "max_tokens"}
+            return answered(whole(), 200 if takes(extra, request[extra]) else 400)
+
+    class Choosy:
+        hosted = Hosted()
+        description = made.candidate.description
+
+    assert hosted.neutral(Choosy(), "completions") == found
+
+
 # ── evidence ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -260,6 +316,7 @@ def made_of(tokens, text="", top=(), number=-0.01):
         ("logprobs.law", {"answers": [made_of([]), made_of([])], "dtype": "float32"}, "no token was stated"),
         ("stop.text", {"whole": made_of(["a"]), "stops": []}, "no prompt led to a text"),
         ("seeds.different", {"calls": [[made_of(["a"]), made_of(["a"])]]}, "is e^-0.0"),
+        ("choices.different", {"calls": [[made_of(["a"])]]}, "there is nothing to compare"),
         ("temperature.heard", {"calls": [[made_of(["a"]), made_of(["a"])]]}, "were all the likeliest one"),
         ("drawn.one", {"calls": [], "dtype": "float32"}, "0 tokens leave open"),
         ("penalty.presence", {"calls": [("p", made_of(["a"]))], "dtype": "float32"}, "no token came again"),
@@ -379,7 +436,12 @@ def test_a_chat_without_a_message_is_named():
     with pytest.raises(Broken, match="message is no object"):
         replies.read("chat", answered(whole(choice())))
     with pytest.raises(Broken, match=r"message\.content is None"):
-        replies.read("chat", answered(whole({"finish_reason": "stop", "message": {"content": None}})))
+        replies.read("chat", answered(whole({"finish_reason": "stop", "message": {"role": "assistant"}})))
+
+
+def test_a_message_may_have_null_where_it_says_nothing():
+    reply = replies.read("chat", answered(whole({"finish_reason": "stop", "message": {"content": None}})))
+    assert reply.choices[0].text == ""
 
 
 def test_events_are_read_with_comments_two_line_data_and_either_line_end():
@@ -395,6 +457,35 @@ def test_events_are_read_with_comments_two_line_data_and_either_line_end():
     body = "".join(f"{line}\r\n" for line in lines)
     reply = replies.read("completions", answered(body, kind=replies.EVENTS), stream=True)
     assert (reply.choices[0].text, reply.choices[0].finish) == ("a", "stop")
+
+
+@pytest.mark.parametrize(
+    ("api", "logprobs", "message"),
+    [
+        ("chat", {"content": [{"logprob": -1.0, "bytes": None}]}, "an entry of logprobs has no token"),
+        ("chat", {"content": [{"token": "a", "logprob": -1.0}]}, "an entry of logprobs has no bytes"),
+        (
+            "chat",
+            {"content": [{"token": "a", "logprob": -1.0, "bytes": None, "top_logprobs": [{"logprob": -1.0}]}]},
+            "an entry of logprobs has no token",
+        ),
+        (
+            "chat",
+            {"content": [{"token": "a", "logprob": -1.0, "bytes": None, "top_logprobs": {"a": -1.0}}]},
+            "top_logprobs of an entry of logprobs is no list",
+        ),
+        (
+            "completions",
+            {"tokens": [None], "token_logprobs": [-1.0], "top_logprobs": [{}], "text_offset": [0]},
+            "a token of logprobs has no text",
+        ),
+    ],
+)
+def test_a_token_without_a_text_is_counted_and_fails_the_form_alone(installed, api, logprobs, message):
+    body = whole(choice(logprobs=logprobs, message={"role": "assistant", "content": "a"}))
+    assert len(replies.read(api, answered(body)).choices[0].tokens) == 1
+    given = installed.cases[f"hosted.{api}.logprobs.form"].given
+    assert message in stated.judge_form(given, {"answer": answered(body)}, None).message
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,26 @@ def states(api: str, count: int) -> dict[str, Any]:
     return {"logprobs": True, "top_logprobs": count} if api == "chat" else {"logprobs": count}
 
 
+OFF: Mapping[str, Sequence[float]] = {
+    "top_p": (1,), "top_k": (0, -1), "min_p": (0,), "repetition_penalty": (1,), "repeat_penalty": (1,),
+}  # fmt: skip
+"""What servers have defaults of their own for, and the values that switch it off: the first that a server takes."""
+
+
+def neutral(candidate: Candidate, api: str) -> dict[str, Any]:
+    """Options that leave a server's own defaults out of its answers, as far as it takes them.
+
+    It is asked which it takes. A name that it does not know does no harm, and who refuses one has no such default.
+    """
+    plain, made = request(api, "One, two, three,", max_tokens=1), dict[str, Any]()
+    for name, values in OFF.items():
+        for value in values:
+            if replies.accepted(candidate.hosted.ask(api, {**plain, name: value})):
+                made[name] = value
+                break
+    return made
+
+
 def said(api: str, answer: Answer, *, stream: bool = False) -> str:
     """The text of an answer, for what is asked next; empty where there is none to read."""
     try:
@@ -276,11 +296,11 @@ check("hosted-continues", ask_continues, judge_continues, needs=(), given={"api"
 def ask_limits(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """max_tokens is the largest number of new tokens, and a text that it cuts ends with length.
 
-    Varies: the prompt.
+    Varies: the prompt; behind some the model says characters of several bytes, within which a limit may lie.
     Compares: what limits give with what is counted, with the tokens that are stated, and with the longest text, of
         which each shorter one is the beginning.
     """
-    api, prompt = given["api"], words(draw, 5)
+    api, prompt = given["api"], words(draw, 5) if given["prompt"] == "words" else pick(draw, FOREIGN)
     extra = stating(candidate, api)
     answers = [candidate.hosted.ask(api, greedy(api, prompt, limit, **extra)) for limit in given["limits"]]
     return {"answers": answers, "repeats": claims_at_least(candidate, "D1")}
@@ -314,7 +334,9 @@ LIMITS = {
     "type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2,
     "description": "values of max_tokens, the largest one last",
 }  # fmt: skip
-check("hosted-limits", ask_limits, judge_limits, needs=(), given={"api": API, "limits": LIMITS})
+PROMPT = {"enum": ["words", "foreign"], "default": "words", "description": "words, or characters of several bytes"}
+LIMITED = {"api": API, "limits": LIMITS, "prompt": PROMPT}
+check("hosted-limits", ask_limits, judge_limits, needs=(), given=LIMITED)
 
 
 @judge
@@ -334,7 +356,7 @@ def judge_ending(given: Given, asked: Asked) -> Finding:
     return worst(findings) if findings else passed()
 
 
-check("hosted-ending", ask_limits, judge_ending, needs=(), given={"api": API, "limits": LIMITS})
+check("hosted-ending", ask_limits, judge_ending, needs=(), given=LIMITED)
 
 
 def ask_none(given: Given, draw: Draw, candidate: Candidate) -> Asked:
@@ -483,29 +505,49 @@ def ask_too_long(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A prompt of more tokens than the context is refused, and never cut in silence.
 
     Varies: the words.
-    Compares: what came with the number of words, of which no tokenizer makes half as many tokens.
+    Compares: what came with the number of words, of which no tokenizer makes half as many tokens. Prompts become longer
+        until one is refused or cut, so that no server reads much more than its context; one that has read the longest
+        has not cut it.
     """
     line = " ".join(pick(draw, WORDS) for _ in range(64)) + " "
-    asked = greedy(given["api"], line * (given["words"] // 64), 1)
-    return {"answer": candidate.hosted.ask(given["api"], asked)}
+    answers = list[Answer]()
+    for count in given["words"]:
+        answers.append(candidate.hosted.ask(given["api"], greedy(given["api"], line * (count // 64), 1)))
+        if not _was_read(given["api"], answers[-1], count):
+            break
+    return {"answers": answers}
+
+
+def _was_read(api: str, answer: Answer, count: int) -> bool:
+    """Whether a prompt of so many words was read to its end, by the tokens that are counted."""
+    try:
+        usage = replies.read(api, answer).usage
+    except Broken:
+        return False
+    return usage is not None and usage.prompt >= count // 2
 
 
 @judge
 def judge_too_long(given: Given, asked: Asked) -> Finding:
-    if replies.refused(asked["answer"]):
+    count, answer = given["words"][len(asked["answers"]) - 1], asked["answers"][-1]
+    if replies.refused(answer) or _was_read(given["api"], answer, count):
         return passed()
-    reply = replies.read(given["api"], asked["answer"])
+    reply = replies.read(given["api"], answer)
     if reply.usage is None:
         raise Broken("the answer has no usage")
-    if reply.usage.prompt < given["words"] // 2:
-        message = f"of a prompt of {given['words']} words {reply.usage.prompt} tokens were read, and the rest was cut"
-        return failed(message, expected="4xx", got=asked["answer"]["status"])
-    return passed()
+    message = f"of a prompt of {count} words {reply.usage.prompt} tokens were read, and the rest was cut"
+    return failed(message, expected="4xx", got=answer["status"])
 
 
 check(
     "hosted-too-long", ask_too_long, judge_too_long, needs=(),
-    given={"api": API, "words": {"type": "integer", "minimum": 64, "description": "of the prompt"}},
+    given={
+        "api": API,
+        "words": {
+            "type": "array", "items": {"type": "integer", "minimum": 64}, "minItems": 1,
+            "description": "of the prompts, each more than the one before",
+        },
+    },
 )  # fmt: skip
 
 
@@ -549,6 +591,8 @@ def _stops(draw: Draw, text: str, prompt: str, kind: str) -> list[str]:
         piece = text[2 : 2 + max(4, len(text) - 4)]
     if kind == "four":
         return [NEVER + str(i) for i in range(3)] + [piece]
+    if kind == "close":  # many a token holds several of them, and the first of these stands last in the list
+        return [*dict.fromkeys(reversed(text[at : at + 4]))]
     if kind == "two":  # the second stands first in the text
         return [text[len(text) // 2 : len(text) // 2 + 2], text[2:4]]
     return [piece]
@@ -574,10 +618,10 @@ check(
     given={
         "api": API, "tokens": TOKENS,
         "kind": {
-            "enum": ["text", "list", "wide", "four", "two", "long", "prompt"],
+            "enum": ["text", "list", "wide", "four", "two", "close", "long", "prompt"],
             "description": "one as a text or in a list; one of so many characters that a token ends in it; behind "
-            "three that never come; two of which the second comes first; one as long as the text; one that stands in "
-            "the prompt alone",
+            "three that never come; two of which the second comes first; four characters that stand side by side, the "
+            "last one first; one as long as the text; one that stands in the prompt alone",
         },
         "prompts": {"type": "integer", "minimum": 1, "description": "that are tried for a text of some length"},
         "stream": {"type": "boolean", "default": False, "description": "asked for as a stream"},
@@ -780,7 +824,7 @@ check(
     "hosted-streamed", ask_streamed, judge_streamed, needs=("stream",),
     given={
         "api": API, "tokens": TOKENS,
-        "prompt": {"enum": ["words", "foreign"], "description": "words, or characters of several bytes"},
+        "prompt": PROMPT,
         "stated": {"type": "boolean", "default": False, "description": "with logprobs"},
     },
 )  # fmt: skip
@@ -885,9 +929,8 @@ def ask_together(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     if not exact and "logprobs" not in candidate.description.capabilities:
         return {"excused": "D1 is claimed, and no logprobs say where rounding may decide"}
     api = given["api"]
-    asked = [
-        greedy(api, words(draw, 4), given["tokens"], **stating(candidate, api, 5)) for _ in range(given["requests"])
-    ]
+    extra = {**neutral(candidate, api), **stating(candidate, api, 5)}
+    asked = [greedy(api, words(draw, 4), given["tokens"], **extra) for _ in range(given["requests"])]
     alone = [candidate.hosted.ask(api, each) for each in asked]
     together = candidate.hosted.together(api, asked)
     tie = 0.0 if exact else TIES[candidate.description.claims.dtype]

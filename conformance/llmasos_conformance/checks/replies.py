@@ -36,7 +36,8 @@ class Token:
     """What is stated of one token.
 
     Attributes:
-        text: as shown. raw: its bytes, where they are stated. logprob: None where no number says it.
+        text: as shown; "" where it is not. raw: its bytes, where they are stated.
+        logprob: None where no number says it.
         top: texts and logprobs of the likeliest tokens at its place, in the order in which they came; entries without
             a number are left out.
     """
@@ -204,8 +205,10 @@ def _text(api: str, choice: Mapping[str, Any], member: str) -> str:
     if api == "completions":
         value = choice.get("text")
     else:
-        value = _object(choice.get(member), member).get("content")
-        value = "" if value is None and member == "delta" else value
+        said = _object(choice.get(member), member)
+        value = said.get("content")
+        if value is None and (member == "delta" or "content" in said):
+            return ""  # a message may have null where it says nothing
     if not isinstance(value, str):
         name = "text" if api == "completions" else f"{member}.content"
         raise Broken(f"{name} is {value!r:.40}, a text was due")
@@ -269,6 +272,9 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def _shown(value: Any) -> str:
+    """The text of a token; "" where none is shown, which is for one check to say and not for all."""
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise Broken(f"a token is {value!r:.40}, a text was due")
     return value

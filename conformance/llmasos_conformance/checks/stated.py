@@ -25,12 +25,14 @@ from llmasos_conformance import laws
 from llmasos_conformance.checks import Asked, Given, check, replies
 from llmasos_conformance.checks.hosted import (
     API,
+    TIES,
     TOKENS,
     alike,
     certain,
     claims_at_least,
     greedy,
     judge,
+    neutral,
     open_case,
     request,
     said,
@@ -64,12 +66,6 @@ def slack(dtype: str, logprob: float) -> float:
 
 def dtype_of(candidate: Candidate) -> str:
     return candidate.description.claims.dtype
-
-
-def neutral(candidate: Candidate) -> dict[str, Any]:
-    """Filters that are offered, switched off: servers have defaults of their own for them."""
-    off = {"top_p": 1, "top_k": 0, "min_p": 0}
-    return {name: value for name, value in off.items() if name in candidate.description.capabilities}
 
 
 def stated(choice: Choice) -> tuple[Token, ...]:
@@ -123,8 +119,17 @@ def _form(api: str, raw: Any) -> Finding:
         return failed(f"logprobs lack {', '.join(lacking)}", expected=", ".join(names), got=", ".join(raw))
     if api == "completions" and len({len(raw[name]) for name in names}) != 1:
         return failed("the lists of logprobs have different lengths")
-    if api == "chat" and any("bytes" not in entry for entry in raw["content"]):
-        return failed("an entry of logprobs has no bytes, which may be null")
+    if api == "completions" and None in raw["tokens"]:
+        return failed("a token of logprobs has no text")
+    if api == "chat":
+        lists = [entry.get("top_logprobs", []) for entry in raw["content"]]
+        if not all(isinstance(each, list) for each in lists):
+            return failed("top_logprobs of an entry of logprobs is no list")
+        entries = [*raw["content"], *(entry for each in lists for entry in each)]
+        if any(entry.get("token") is None for entry in entries):
+            return failed("an entry of logprobs has no token")
+        if any("bytes" not in entry for entry in entries):
+            return failed("an entry of logprobs has no bytes, which may be null")
     return passed()
 
 
@@ -195,8 +200,9 @@ def ask_law(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         likeliest.
     """
     api = given["api"]
+    extra = {**neutral(candidate, api), **states(api, MOST)}
     asked = [
-        {**request(api, words(draw, 5), max_tokens=given["tokens"], **states(api, MOST)), "temperature": temperature}
+        {**request(api, words(draw, 5), max_tokens=given["tokens"], **extra), "temperature": temperature}
         for temperature in (0, 1)
     ]
     return {"answers": [candidate.hosted.ask(api, each) for each in asked], "dtype": dtype_of(candidate)}
@@ -412,7 +418,7 @@ def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: the prompt, and what the model says behind it; several, until one's text is cut into the same tokens where
         it is a prompt.
     Compares: logprobs of a text as it was generated with those of the same text as a prompt. Each is held to its own
-        place or to one beside it, whichever is nearer.
+        place or to one beside it, whichever is nearer, and that is to be near.
     """
     extra = states("completions", 1)
     pairs: list[tuple[Answer, Answer]] = []
@@ -459,6 +465,11 @@ LEAST = 3
 """Tokens that have to be cut alike in text and prompt, or the two are not compared."""
 
 
+STRAY = 2 * TIES["bfloat16"]
+"""How far a token's logprob in an echo may be, on average and in nats, from that of the same token as it was generated:
+twice what decides between tokens in the coarsest dtype that can be claimed. Numbers of another law are ten away."""
+
+
 def _matched(tokens: Sequence[Token], new: Sequence[Token]) -> tuple[int, int]:
     """Where in an echo the generated tokens stand, and how many of them are cut alike there."""
     best = (0, 0)
@@ -485,6 +496,9 @@ def _at_home(tokens: Sequence[Token], new: Sequence[Token]) -> Finding:
     if min(before, behind) < here:
         message = "logprobs of an echo fit the tokens beside their own better"
         return failed(message, expected=f"{min(before, behind):.3g} or less", got=f"{here:.3g}")
+    if here > STRAY:
+        message = f"logprobs of an echo are {here:.3g} nats away from those of the same tokens as they were generated"
+        return failed(message, expected=f"{STRAY:g} or less", got=f"{here:.3g}")
     return passed(distance=here)
 
 
@@ -536,10 +550,9 @@ def ask_unlike(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         product over the prompts has to reach 1/`alpha` before it counts as a failure.
     """
     api, calls = given["api"], []
+    extra = {"temperature": 1, **states(api, 1), **neutral(candidate, api)}
     for _ in range(given["prompts"]):
-        asked = request(
-            api, words(draw, 5), max_tokens=given["tokens"], temperature=1, **states(api, 1), **neutral(candidate)
-        )
+        asked = request(api, words(draw, 5), max_tokens=given["tokens"], **extra)
         seeds = [draw.integer(0, 2**31 - 1) for _ in range(2)]
         if given["of"] == "seeds":
             answers = [candidate.hosted.ask(api, {**asked, "seed": seed}) for seed in seeds]
@@ -560,7 +573,8 @@ def _is_decided(given: Given, calls: Sequence[Sequence[Answer]]) -> bool:
 
 
 def _unlikely(given: Given, calls: Sequence[Sequence[Answer]]) -> tuple[int, float]:
-    """1 once tokens differ, -1 once that they agree is too unlikely, else 0; and by how many nats it is.
+    """1 once tokens differ, -1 once that they agree is too unlikely, 2 where there are no two, else 0; and by how many
+    nats it is.
 
     Given the first, another draw gives the same tokens with the product of their probabilities. Tokens whose text does
     not tell them apart are left out of it, which makes the chance larger and the test milder.
@@ -569,7 +583,9 @@ def _unlikely(given: Given, calls: Sequence[Sequence[Answer]]) -> tuple[int, flo
     for answers in calls:
         choices = [choice for answer in answers for choice in replies.read(given["api"], answer).choices]
         told = [[token.text for token in stated(choice)] for choice in choices]
-        if any(other != told[0] for other in told) or len(told) < 2:
+        if len(told) < 2:
+            return 2, nats
+        if any(other != told[0] for other in told):
             return 1, nats
         nats -= sum(min(token.logprob or 0.0, 0.0) for token in stated(choices[0]) if not ambiguous(token.text))
     return (-1 if nats >= -math.log(given["alpha"]) else 0), nats
@@ -582,6 +598,8 @@ def judge_unlike(given: Given, asked: Asked) -> Finding:
     if decided < 0:
         message = f"{what} gave one text each time, which is less likely than e^-{nats:.1f} by what is stated of it"
         return failed(message, expected="different texts", got="the same text")
+    if decided == 2:
+        return open_case("one choice came of n 2, and there is nothing to compare")
     if not decided:
         return open_case(f"{what} gave one text each time, and by what is stated of it that is e^-{nats:.1f}")
     return passed()
@@ -609,10 +627,11 @@ def ask_warm(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     if excused := unrepeatable(candidate):
         return excused
     api, calls = given["api"], []
+    off = neutral(candidate, api)
     for _ in range(given["prompts"]):
         prompt = words(draw, 5)
-        cold = candidate.hosted.ask(api, greedy(api, prompt, given["tokens"]))
-        asked = request(api, prompt, max_tokens=given["tokens"], temperature=given["temperature"], **neutral(candidate))
+        cold = candidate.hosted.ask(api, {**greedy(api, prompt, given["tokens"]), **off})
+        asked = request(api, prompt, max_tokens=given["tokens"], temperature=given["temperature"], **off)
         warm = candidate.hosted.ask(api, {**asked, **candidate.drawn_seed(draw)})
         calls.append([cold, warm])
         try:
@@ -674,11 +693,11 @@ def ask_drawn(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     api, dtype = given["api"], dtype_of(candidate)
     calls: list[Answer] = []
     columns: list[Told] = []
+    options = {} if given["bare"] else {"temperature": 1, **neutral(candidate, api), **given["options"]}
     while len(calls) * given["tokens"] < given["most"]:
         asked = request(
-            api, words(draw, 5), max_tokens=given["tokens"],
-            **({} if given["bare"] else {"temperature": 1, **neutral(candidate), **given["options"]}),
-            **states(api, MOST), **candidate.drawn_seed(draw),
+            api, words(draw, 5), max_tokens=given["tokens"], **options, **states(api, MOST),
+            **candidate.drawn_seed(draw),
         )  # fmt: skip
         calls.append(candidate.hosted.ask(api, asked))
         try:
@@ -896,9 +915,10 @@ def ask_penalty(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """
     api, dtype = given["api"], dtype_of(candidate)
     calls: list[tuple[str, Answer]] = []
+    extra = {**neutral(candidate, api), **given["penalty"], **states(api, MOST)}
     while len(calls) < given["prompts"]:
         prompt = words(draw, 5)
-        asked = greedy(api, prompt, given["tokens"], **given["penalty"], **states(api, MOST))
+        asked = greedy(api, prompt, given["tokens"], **extra)
         calls.append((prompt, candidate.hosted.ask(api, asked)))
         try:
             wrong, told = _penalised(given, calls, dtype)

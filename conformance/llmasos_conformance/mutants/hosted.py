@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from llmasos_conformance.adapters.kit.choosing import log_law
-from llmasos_conformance.adapters.openai.api import Made, Reply, Stated
+from llmasos_conformance.adapters.openai.api import REPLACEMENT, Made, Reply, Stated
 from llmasos_conformance.adapters.openai.wanted import Refused, Wanted
 from llmasos_conformance.mutants.babbler import EOS, Babbling, Serving
 from llmasos_conformance.mutants.catalogue import Mutant, record
@@ -126,6 +126,18 @@ class ThreeAtLeast(Serving):
         usage = super().usage(wanted, prompt, made)
         told = min(usage["completion_tokens"], wanted.max_tokens or 0)
         return {**usage, "completion_tokens": told, "total_tokens": usage["prompt_tokens"] + told}
+
+
+@mutant("limit-outside-characters", "abetlen/llama-cpp-python#118", "HOST-4")
+class LimitOutsideCharacters(Serving):
+    """The limit is looked at where a character is whole, so that more tokens come if it lies within one."""
+
+    def generate(self, wanted: Wanted, prompt: Sequence[int], index: int) -> Made:
+        made = super().generate(wanted, prompt, index)
+        while made.finish == "length" and wanted.max_tokens and self.model.decode(made.ids).endswith(REPLACEMENT):
+            wanted = replace(wanted, max_tokens=wanted.max_tokens + 1)
+            made = super().generate(wanted, prompt, index)
+        return made
 
 
 @mutant("always-stop", "mudler/LocalAI#3533", "HOST-5")
@@ -374,6 +386,21 @@ class StopInOrderOfList(Serving):
             return whole
         return Made(ids=whole.ids, text=whole.text[:found], finish="stop", pieces=[whole.text[:found]],
                     stated=whole.stated)  # fmt: skip
+
+
+@mutant("stop-in-order-of-list-at-once", "huggingface/smolagents#2780", "HOST-14")
+class StopInOrderOfListAtOnce(Serving):
+    """Stop strings are looked for behind each token, in the order of the list, and the first that is found decides."""
+
+    def stop_in(self, text: str, stops: Sequence[str]) -> int | None:
+        return next((text.find(stop) for stop in stops if stop in text), None)
+
+
+@mutant("chat-stop-in-order-of-list-at-once", "huggingface/smolagents#2780", "HOST-14")
+class ChatStopInOrderOfListAtOnce(StopInOrderOfListAtOnce):
+    """Of several stop strings of a chat, the first of the list that is found behind a token decides."""
+
+    over = "chat"
 
 
 @mutant("stop-leaks-in-stream", "vllm-project/vllm#3574", "HOST-14")
@@ -872,6 +899,16 @@ class EchoOnePlaceOff(Serving):
         made = super().echoed(wanted, prompt)
         numbers = [*(each.logprob for each in made[2:]), -1.0]
         return [made[0], *(replace(each, logprob=number) for each, number in zip(made[1:], numbers, strict=True))]
+
+
+@mutant("echo-of-the-row-behind", "abetlen/llama-cpp-python#1983", "HOST-31")
+class EchoOfTheRowBehind(Serving):
+    """Of a prompt each token has the number that it would have behind itself."""
+
+    def echoed(self, wanted: Wanted, prompt: Sequence[int]) -> list[Stated]:
+        rows = self.model.all_logits(prompt)
+        made = super().echoed(wanted, prompt)
+        return [made[0], *(self.stated(rows[i], prompt[i], prompt[:i], wanted) for i in range(1, len(prompt)))]
 
 
 # Chance.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ class Talkative(Serving):
         choice = super().choice(wanted, prompt, made, index)
         if wanted.api != "chat":
             return choice
-        return {**choice, "stop_reason": None, "message": {**choice["message"], "refusal": None, "tool_calls": []}}
+        message = {**choice["message"], "content": made.text or None, "refusal": None, "tool_calls": []}
+        return {**choice, "stop_reason": None, "message": message}
 
     def delta(
         self, wanted: Wanted, index: int, content: Any, logprobs: dict[str, Any] | None, finish: str | None
@@ -197,10 +199,42 @@ class FourDecimals(Serving):
         }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repelled(Wanted):
+    """A request with a penalty on what has come, which divides logits above 0 and multiplies those below."""
+
+    repeat_penalty: float
+
+
+class OwnDefaults(Serving):
+    """It has defaults of its own where the API has none: a penalty on repetition, and the 40 likeliest tokens; 1 and -1
+    switch them off. top_k 0 is refused."""
+
+    def judged(self, api: str, body: Any) -> Wanted:
+        if api == "template":
+            return super().judged(api, body)
+        given = dict(body)
+        top_k, penalty = given.pop("top_k", 40), given.pop("repeat_penalty", 1.3)
+        if type(top_k) is not int or (top_k < 1 and top_k != -1):
+            raise Refused(400, "top_k has to be -1, or 1 at least", "top_k")
+        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or penalty <= 0:
+            raise Refused(400, "repeat_penalty has to be above 0", "repeat_penalty")
+        wanted = super().judged(api, given)
+        held = {each.name: getattr(wanted, each.name) for each in fields(Wanted)}
+        return Repelled(**{**held, "top_k": max(top_k, 0)}, repeat_penalty=float(penalty))
+
+    def penalised(self, logits: Array, wanted: Wanted, ids: Sequence[int]) -> Array:
+        z = super().penalised(logits, wanted, ids)
+        if isinstance(wanted, Repelled):
+            came = np.unique(np.array(ids, dtype=int))
+            z[came] = np.where(z[came] > 0, z[came] / wanted.repeat_penalty, z[came] * wanted.repeat_penalty)
+        return z
+
+
 HOSTED: Mapping[str, type[Serving]] = {
     "hosted-plain": Plain, "hosted-chat": Chat, "hosted-in-handfuls": InHandfuls, "hosted-talkative": Talkative,
     "hosted-chosen-beside": ChosenBeside, "hosted-chosen-first": ChosenFirst, "hosted-any-name": AnyName,
     "hosted-frugal": Frugal, "hosted-batched": Batched, "hosted-tied": Tied, "hosted-half-written": HalfWritten,
-    "hosted-four-decimals": FourDecimals,
+    "hosted-four-decimals": FourDecimals, "hosted-own-defaults": OwnDefaults,
 }  # fmt: skip
 """Honest servers, `honest:NAME`."""
