@@ -37,8 +37,8 @@ Nobody adds up hundreds of terms in half precision one after the other: the sum 
 
 
 MODELS = 96
-"""Models that each seat of the reference keeps; no case asks for more than a few of them at once. Who asks candidates of
-every architecture and dtype has twenty seats, whose models took 4 GB when each kept 256."""
+"""Models that each seat of the reference keeps; no case asks for more than a few of them at once. Who asks candidates
+of every architecture and dtype has twenty seats, whose models took 4 GB when each kept 256."""
 MEMORY = 256 * 2**20
 """Bytes of logits that are remembered, and as many entries of other answers as LOOKS: a certified run needs less, and
 whoever asks a thousand candidates does not grow without end."""
