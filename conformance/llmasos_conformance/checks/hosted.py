@@ -483,29 +483,42 @@ def ask_too_long(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A prompt of more tokens than the context is refused, and never cut in silence.
 
     Varies: the words.
-    Compares: what came with the number of words, of which no tokenizer makes half as many tokens.
+    Compares: what came with the number of words, of which no tokenizer makes half as many tokens. Prompts grow until
+        one is refused, so that a server of a short context, or one that has none in mind, need not read the longest.
     """
     line = " ".join(pick(draw, WORDS) for _ in range(64)) + " "
-    asked = greedy(given["api"], line * (given["words"] // 64), 1)
-    return {"answer": candidate.hosted.ask(given["api"], asked)}
+    answers: list[Answer] = []
+    for count in given["words"]:
+        answers.append(candidate.hosted.ask(given["api"], greedy(given["api"], line * (count // 64), 1)))
+        if not replies.accepted(answers[-1]):
+            break
+    return {"answers": answers}
 
 
 @judge
 def judge_too_long(given: Given, asked: Asked) -> Finding:
-    if replies.refused(asked["answer"]):
-        return passed()
-    reply = replies.read(given["api"], asked["answer"])
-    if reply.usage is None:
-        raise Broken("the answer has no usage")
-    if reply.usage.prompt < given["words"] // 2:
-        message = f"of a prompt of {given['words']} words {reply.usage.prompt} tokens were read, and the rest was cut"
-        return failed(message, expected="4xx", got=asked["answer"]["status"])
-    return passed()
+    findings = []
+    for count, answer in zip(given["words"], asked["answers"], strict=False):
+        if replies.refused(answer):
+            break
+        reply = replies.read(given["api"], answer)
+        if reply.usage is None:
+            raise Broken("the answer has no usage")
+        if reply.usage.prompt < count // 2:
+            message = f"of a prompt of {count} words {reply.usage.prompt} tokens were read, and the rest was cut"
+            findings.append(failed(message, expected="4xx", got=answer["status"]))
+    return worst(findings) if findings else passed()
 
 
 check(
     "hosted-too-long", ask_too_long, judge_too_long, needs=(),
-    given={"api": API, "words": {"type": "integer", "minimum": 64, "description": "of the prompt"}},
+    given={
+        "api": API,
+        "words": {
+            "type": "array", "items": {"type": "integer", "minimum": 64}, "minItems": 1,
+            "description": "of the prompts, which grow until one is refused",
+        },
+    },
 )  # fmt: skip
 
 
