@@ -158,8 +158,7 @@ class Hosted:
             self._template = self._shown()
         except CandidateFault as fault:
             self.close()
-            hint = "start the server, or name the variable with its token: …&token=VARIABLE"
-            raise AddressError(fault.message, where=self._target.address, hint=hint) from None
+            raise AddressError(fault.message, where=self._target.address, hint=_remedy(fault)) from None
         except AddressError:
             self.close()
             raise
@@ -194,6 +193,15 @@ class Hosted:
             if accepted(self._ask(self._line, "completions", {**PLAIN["completions"], "prompt": prompt})):
                 return place
         return ""
+
+
+def _remedy(fault: CandidateFault) -> str:
+    """What to do about a server that does not say what it can do."""
+    if isinstance(fault, Lost):
+        return "start the server, or check scheme, host and port of the address"
+    if isinstance(fault, TimedOut):
+        return "look whether the server is busy, and whether curl has an answer from it"
+    return "check the URL of the address, and the variable that holds the token: …&token=VARIABLE"
 
 
 # ── what it can do ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -362,7 +370,8 @@ class _Post:
     def _check_status(self, response: http.client.HTTPResponse) -> None:
         what = f"HTTP status {response.status} {response.reason:.60}".rstrip()
         if response.status in CLOSED:
-            raise ProtocolBroken(f"{what}: name the variable that holds the token, …&token=VARIABLE")
+            held = f"the token in {self._target.token} is not taken" if self._token else "it wants a token, as it seems"
+            raise ProtocolBroken(f"{what}: {held}")
         if 300 <= response.status < 400:
             raise ProtocolBroken(f"{what}: redirects are not followed; give the address where the server is")
         if response.status in BUSY or response.status > 501:
