@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.checks import Asked, Given, check, replies
-from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply
+from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply, Unstated
 from llmasos_conformance.inputs import pick, shuffled
 from llmasos_conformance.numerics import worst
 from llmasos_conformance.protocol import DETERMINISM
@@ -104,7 +104,8 @@ Judged = Callable[[Given, Asked], Finding]
 
 
 def judge(judged: Judged) -> Callable[[Given, Asked, Reference], Finding]:
-    """A judge of answers, which needs no reference: what cannot be read fails, what was not asked does not apply."""
+    """A judge of answers, which needs no reference: what cannot be read fails, what was not asked does not apply, and
+    where stated logprobs are what is judged by, their absence leaves it open: HOST-25 is about that."""
 
     @functools.wraps(judged)
     def judging(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -112,6 +113,8 @@ def judge(judged: Judged) -> Callable[[Given, Asked, Reference], Finding]:
             return Finding(state=State.NOT_APPLICABLE, message=asked["excused"])
         try:
             return judged(given, asked)
+        except Unstated as unstated:
+            return open_case(f"{unstated.message}: nothing to judge by")
         except Broken as broken:
             return failed(broken.message)
 

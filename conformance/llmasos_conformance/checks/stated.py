@@ -38,7 +38,7 @@ from llmasos_conformance.checks.hosted import (
     unrepeatable,
     words,
 )
-from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Token
+from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply, Token, Unstated
 from llmasos_conformance.laws import Decision
 from llmasos_conformance.numerics import UNIT_ROUNDOFF, worst
 from llmasos_conformance.verdict import Finding, State, failed, passed
@@ -75,7 +75,7 @@ def neutral(candidate: Candidate) -> dict[str, Any]:
 def stated(choice: Choice) -> tuple[Token, ...]:
     """The tokens of a choice that was asked for them."""
     if choice.tokens is None:
-        raise Broken("logprobs were asked for and accepted, and none came")
+        raise Unstated
     return choice.tokens
 
 
@@ -90,16 +90,24 @@ def ambiguous(text: str) -> bool:
 def ask_form(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Logprobs have the form of the API: for each token its own, and as many of the likeliest as were asked for.
 
-    Varies: the prompt.
+    Varies: the prompt; temperature 0 and 1.
     """
-    asked = greedy(given["api"], words(draw, 5), given["tokens"], **states(given["api"], given["count"]))
-    return {"answer": candidate.hosted.ask(given["api"], asked)}
+    asked = request(given["api"], words(draw, 5), max_tokens=given["tokens"], **states(given["api"], given["count"]))
+    return {"answers": [candidate.hosted.ask(given["api"], {**asked, "temperature": each}) for each in (0, 1)]}
 
 
 @judge
 def judge_form(given: Given, asked: Asked) -> Finding:
-    reply = replies.read(given["api"], asked["answer"])
-    tokens = stated(reply.choices[0])
+    return worst([_formed(given, replies.read(given["api"], answer)) for answer in asked["answers"]])
+
+
+def _formed(given: Given, reply: Reply) -> Finding:
+    """The form of one answer's logprobs."""
+    tokens, text = reply.choices[0].tokens, reply.choices[0].text
+    if not tokens and not text:  # it ended at once
+        return passed()
+    if tokens is None:
+        return failed(Unstated().message)
     raw = reply.parts[0]["choices"][0]["logprobs"]
     findings = [_form(given["api"], raw)]
     if not tokens:
@@ -444,7 +452,9 @@ def judge_scored(given: Given, asked: Asked) -> Finding:
 
 def _scored(of_text: Answer, of_prompt: Answer, dtype: str) -> Finding:
     made, reply = (replies.read("completions", each) for each in (of_text, of_prompt))
-    tokens, new = stated(reply.choices[0]), stated(made.choices[0])
+    new, tokens = stated(made.choices[0]), reply.choices[0].tokens
+    if tokens is None:
+        raise Broken("logprobs come without an echo, and with it none")
     if reply.usage is not None and not 0 <= len(tokens) - reply.usage.prompt <= 1:
         message = f"{len(tokens)} tokens are stated of a prompt of {reply.usage.prompt} and one more"
         return failed(message, expected=reply.usage.prompt + 1, got=len(tokens))
