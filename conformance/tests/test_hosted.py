@@ -127,6 +127,19 @@ def test_where_no_logprobs_come_the_form_alone_is_wrong_and_what_rests_on_them_i
     assert all("none came" in outcome.message for outcome in found.values())
 
 
+@pytest.mark.parametrize(
+    ("got", "due", "told"),
+    [
+        ("abc", "abd", "'c' at character 2, 'd' was due"),
+        ("abc", "a", "it goes on with 'bc' at character 1, where it was to end"),
+        ("a", "abc", "it ends at character 1, where 'bc' was due"),
+    ],
+)
+def test_of_two_texts_it_is_told_where_they_part(got, due, told):
+    assert hosted.alike("they part", got, due).message == f"they part: {told}"
+    assert hosted.alike("they part", due, due).state is State.PASS
+
+
 def test_an_answer_that_ends_at_once_states_no_token(bench, installed):
     case = installed.cases["hosted.completions.logprobs.form"]
     ended = answered(whole(choice(text="", finish_reason="stop", logprobs=None)))

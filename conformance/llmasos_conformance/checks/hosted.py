@@ -136,8 +136,13 @@ def alike(what: str, got: str, due: str) -> Finding:
     if got == due:
         return passed()
     at = next((i for i, (a, b) in enumerate(zip(got, due, strict=False)) if a != b), min(len(got), len(due)))
-    message = f"{what}: {got[at : at + 30]!r} at character {at}, {due[at : at + 30]!r} was due"
-    return failed(message, expected=due[:200], got=got[:200])
+    came, lacks = got[at : at + 30], due[at : at + 30]
+    told = f"{came!r} at character {at}, {lacks!r} was due"
+    if not lacks:
+        told = f"it goes on with {came!r} at character {at}, where it was to end"
+    if not came:
+        told = f"it ends at character {at}, where {lacks!r} was due"
+    return failed(f"{what}: {told}", expected=due[:200], got=got[:200])
 
 
 # ── what is accepted ────────────────────────────────────────────────────────────────────────────────────────────────
