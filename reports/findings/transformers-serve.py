@@ -9,12 +9,14 @@ Causes (src/transformers/cli/serving/chat_completion.py, completion.py, utils.py
 UNUSED_…_FIELDS, which are logged and dropped; do_sample is switched off by temperature 0 and never on, so that a
 temperature counts only where generation_config.json of the model samples; frequency_penalty becomes repetition_penalty,
 which counts the prompt and multiplies; streams end without [DONE]; what a value raises is a 500; a prompt of more ids
-than max_position_embeddings is read. OpenAI's description says otherwise of each. Second witness for the temperature:
-`generate` of the same model, told to sample. transformers serve is wrong.
+than max_position_embeddings is read. With --continuous-batching the options of the first request are everybody's: the
+batch is made with its generation_config (CBGenerateManager.init_cb). OpenAI's description says otherwise of each.
+Second witness for the temperature: `generate` of the same model, told to sample. transformers serve is wrong.
 
-python transformers-serve.py      needs transformers, torch, fastapi, uvicorn, openai, accelerate
+python transformers-serve.py      needs transformers, torch, fastapi, uvicorn, openai, accelerate, psutil
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -24,6 +26,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 import tokenizers
@@ -63,15 +67,14 @@ def said(answer: tuple[int, str]) -> str:
     return f"{choice['message']['content']!r}, {choice['finish_reason']}"
 
 
-with tempfile.TemporaryDirectory() as folder:
-    llama = model(folder)
+@contextlib.contextmanager
+def serving(folder: str, *more: str) -> Iterator[str]:
+    """The URL of a server that is up."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = ["serve", folder, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "transformers.cli.transformers", *words], stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = ["serve", folder, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", *more]
+    command, quiet = [sys.executable, "-m", "transformers.cli.transformers", *words], subprocess.DEVNULL
+    server = subprocess.Popen(command, stdout=quiet, stderr=quiet)
     try:
         for _ in range(120):
             try:
@@ -79,7 +82,15 @@ with tempfile.TemporaryDirectory() as folder:
                 break
             except OSError:
                 time.sleep(1)
-        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        yield f"http://127.0.0.1:{port}/v1/chat/completions"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    llama = model(folder)
+    with serving(folder) as url:
         cold = ask(url, folder, temperature=0)
         text = json.loads(cold[1])["choices"][0]["message"]["content"]
         print(f"temperature 0:                 {said(cold)}")
@@ -95,6 +106,18 @@ with tempfile.TemporaryDirectory() as folder:
         print(f"a stream ends with:            {stream[-60:]!r}")
         for options in ({"max_tokens": 0}, {"temperature": "hot"}, {"max_tokens": "many"}, {"messages": "hello"}):
             print(f"{options!s:<30} status {ask(url, folder, **options)[0]}")
-    finally:
-        server.terminate()
-        server.wait(30)
+    (Path(folder) / "generation_config.json").write_text('{"do_sample": true, "top_k": 0, "eos_token_id": 0}')
+    with serving(folder) as url:
+        hot = {said(ask(url, folder, temperature=2, seed=seed)) for seed in range(20)}
+        print(f"a file that samples:           {len(hot)} different texts")
+    with serving(folder, "--continuous-batching") as url:
+        first = said(ask(url, folder, temperature=0))
+        stopped = said(ask(url, folder, temperature=0, stop=[text[3:6]]))
+        hot = {said(ask(url, folder, temperature=2, seed=seed)) for seed in range(20)}
+        print(f"continuous batching, cold:     {first}")
+        print(f"the same, stop {text[3:6]!r}:          {stopped}")
+        print(f"temperature 2, twenty seeds:   {len(hot)} different texts")
+    with serving(folder, "--continuous-batching") as url:
+        ask(url, folder, temperature=2)
+        hot = {said(ask(url, folder, temperature=0)) for _ in range(20)}
+        print(f"temperature 0 behind 2:        {len(hot)} different texts")
