@@ -38,6 +38,7 @@ from typing import Any
 from llmasos_conformance import adapters, engine, evidence, installed, isolation, report, signing
 from llmasos_conformance import reference as references
 from llmasos_conformance import suite as suites
+from llmasos_conformance.adapters.address import APIS
 from llmasos_conformance.adapters.reference import inspect_bundle
 from llmasos_conformance.candidate import Candidate, Connection, Live
 from llmasos_conformance.canonical import clean, digest_files, encode, package_files, parse, schema, sha256, validate
@@ -181,12 +182,13 @@ def _fits(api: str, name: str, profile: Mapping[str, Any]) -> None:
     if profile.get("hosted") and not api:
         raise ReportError(
             f"the profile {name} is about what a server answers that nobody can give a model",
-            hint="--adapter 'openai:http://HOST:PORT/v1#model=NAME'",
+            hint=f"--adapter 'openai:http://HOST:PORT/v1#model=NAME&api={name.rpartition('/')[2]}'",
         )
     if api and (not profile.get("hosted") or api not in profile["requires"]):
+        other = next((each for each in APIS if each in profile["requires"]), "")
         raise ReportError(
-            f"the profile {name} is not about {api} of a server with a model of its own",
-            hint=f"--profile hosted/{api}",
+            f"the address names a server that is asked over {api}, and the profile {name} does not ask that",
+            hint=f"--profile hosted/{api}" + (f", or &api={other} in the address" if profile.get("hosted") else ""),
         )
 
 

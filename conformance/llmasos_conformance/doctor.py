@@ -313,7 +313,8 @@ def _adapter(address: str) -> Iterator[Row]:
         yield Row("adapter", "warn" if slow else "ok", f"{who}, described itself after {took:.2f} s",
                   "let import and describe be quick, and load weights in load_model" if slow else "")  # fmt: skip
         yield Row("capabilities", "ok", ", ".join(sorted(said.capabilities)) or "none but generate_text")
-        yield Row("architectures", "ok", ", ".join(map(clean, said.architectures)) or "none")
+        if said.architectures or "load_model" in said.capabilities:
+            yield Row("architectures", "ok", ", ".join(map(clean, said.architectures)) or "none")
         yield Row("claims", "ok", f"{said.claims.dtype}, {said.claims.determinism}")
         if said.emulated:
             yield _emulated(said.emulated)
@@ -350,7 +351,8 @@ def _asked(address: str, connection: Connection, heard: list[Turn]) -> Iterator[
         name = "standard output" if fault == "protocol" else "adapter"
         yield Row(name, "bad", trial.outcome.message, seating.QUIET if fault == "protocol" else again)
         return
-    yield Row("standard output", "ok", f"nothing but the protocol in {len(heard)} answers")
+    if heard:  # a server with an API of its own speaks no protocol of ours
+        yield Row("standard output", "ok", f"nothing but the protocol in {len(heard)} answers")
     yield dtype_row(connection.description.claims.dtype, trial, again)
 
 

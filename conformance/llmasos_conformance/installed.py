@@ -70,17 +70,19 @@ def frozen_profile(directory: Path, name: str, digest: str = "") -> Mapping[str,
 
 FIRST = (
     "core/gpt/logits", "core/gpt/text", "core/llama/logits", "core/transformer/logits", "core/bert/logits",
-    "inference/bert/encodings", "metrics/text",
+    "inference/bert/encodings", "metrics/text", "hosted/completions", "hosted/chat",
 )  # fmt: skip
 """Profiles that a newcomer begins with, the one that asks most of an architecture first."""
 
 
 def profile_for(offers: frozenset[str]) -> str:
-    """The first profile whose requirements a candidate declares; `quick` if there is none."""
+    """The first profile whose requirements a candidate declares; if there is none `quick`, or that of an API which it
+    has, where it loads nothing."""
     directory = suites()
     names = profile_names(directory)
+    served = [] if "load_model" in offers else [f"hosted/{api}" for api in ("completions", "chat") if api in offers]
     return next((name for name in FIRST if name in names
-                 and {*frozen_profile(directory, name)["requires"]} <= offers), "quick")  # fmt: skip
+                 and {*frozen_profile(directory, name)["requires"]} <= offers), (*served, "quick")[0])  # fmt: skip
 
 
 def profile_digest(profile: Mapping[str, Any]) -> str:

@@ -127,6 +127,9 @@ CAPABILITIES: Mapping[str, str] = {
 }
 """The closed vocabulary of capabilities, versioned with the protocol."""
 
+OF_SERVERS = frozenset({"completions", "chat", "echo", "choices", "concurrent", "template"})
+"""Capabilities of who serves a model of his own choice; whoever loads what he is given has no such thing."""
+
 ARCHITECTURES = ("Transformer", "GPT-3", "BERT", "Llama")
 """Architectures of the model format. A case may need one, as it may need a capability."""
 

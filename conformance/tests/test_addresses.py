@@ -148,7 +148,7 @@ def test_what_is_built_in_is_known_without_installation():
         ("openai:http://127.0.0.1:9/v1#model=m&token=ABSENT_OF_TEST", ["the variable ABSENT_OF_TEST is not set"]),
         ("openai:http://example.org/v1#model=m&token=A", ["for everybody to read", "https://…"]),
         ("openai:http://me:secret@127.0.0.1#model=m", ["http://…@127.0.0.1", "a password or a query"]),
-        ("openai:example.org", ["not a URL of visible ASCII with a host"]),
+        ("openai:example.org", ["behind openai: stands no URL", "try: openai:http://127.0.0.1:8000/v1#model=NAME"]),
         ("openai:ftp://example.org/#model=m", ["behind openai: stands no URL"]),
         ("./adaptor.py:Adapter", ["no file", "adaptor.py", "try: adapter.py"]),
         ("./adapter.py", ["names no object in the file", "./adapter.py:Adapter"]),

@@ -19,7 +19,7 @@ from llmasos_conformance.adapters import connect, hosted, pipes, stdio, web
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.candidate import FAULTS
 from llmasos_conformance.canonical import schema
-from llmasos_conformance.errors import AddressError, SuiteError
+from llmasos_conformance.errors import AddressError, Lost, SuiteError, TimedOut
 from llmasos_conformance.protocol import Refusal
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -482,6 +482,34 @@ def test_a_fault_of_a_hosted_model_has_the_outcome_that_is_written(mishap, peer)
         assert completed(connection)["body"] == REPLY
     assert other.server.paths <= {"/v1/completions", "/apply-template", "/tokenize"}
     assert all(f"Authorization: Bearer {TOKEN}\r\n" in head for head in other.server.heads)
+
+
+@pytest.mark.parametrize(("name", "told"), [("api.closes", "closed without an answer"), ("api.resets", "was lost")])
+def test_a_hosted_model_that_hangs_up_on_a_new_connection_too_is_lost(name, told, peer, monkeypatch):
+    def again(chat, act=Chat.act):
+        chat.server.fresh = True
+        act(chat)
+
+    other = peer(next(each for each in EVERY if each.id == name), "openai")
+    with other.connect(PLENTY_S) as connection:
+        monkeypatch.setattr(Chat, "act", again)
+        with pytest.raises(Lost, match=told):
+            completed(connection)
+
+
+def test_a_hosted_model_that_is_busy_with_what_was_given_up_is_waited_for(peer, monkeypatch):
+    other = peer(next(each for each in EVERY if each.id == "api.silent"), "openai")
+    with other.connect(0.3) as connection:
+        with pytest.raises(TimedOut):
+            completed(connection)
+        other.server.fresh = True  # the next question is not answered in time either
+        monkeypatch.setattr(hosted, "RETURN_S", 0.0)
+        connection.restart()
+        assert completed(connection)["body"] == REPLY
+        other.server.fresh = True
+        monkeypatch.setattr(hosted, "BUSY_S", 0.0)
+        with pytest.raises(AddressError, match="no answer within"):
+            connection.restart()
 
 
 @pytest.mark.parametrize("mishap", [each for each in EVERY if each.over == "python"], ids=lambda each: each.id)

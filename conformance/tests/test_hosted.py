@@ -3,6 +3,7 @@
 Judges need no server: from the kept answers they say the same again. No answer, however broken, is an error of ours.
 """
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -111,6 +112,40 @@ def test_an_error_rate_is_a_share_of_one_in_ten_thousand_million_for_each_api(ca
         rates = [case.given["alpha"] for case in cases if "alpha" in case.given and api in case.needs]
         assert len(rates) == 8
         assert sum(rates) <= 1e-10
+
+
+def test_where_no_logprobs_come_the_form_alone_is_wrong_and_what_rests_on_them_is_open(bench, cases):
+    connection = Asked("mutant:hosted-logprobs-dropped")
+    with contextlib.closing(connection):
+        asking = [case for case in cases if "logprobs" in case.needs and case.needs <= connection.description.offers]
+        found = {case.id: engine.run_case(bench(connection), case).outcome for case in asking}
+    failed = {name for name, outcome in found.items() if outcome.state is State.FAIL}
+    assert failed == {"hosted.completions.logprobs.form"}
+    alike = found.pop("hosted.completions.stream.stated")  # a stream states as little as no stream
+    assert alike.state is State.PASS
+    assert {outcome.state for name, outcome in found.items() if name not in failed} == {State.INCONCLUSIVE}
+    assert all("none came" in outcome.message for outcome in found.values())
+
+
+@pytest.mark.parametrize(
+    ("got", "due", "told"),
+    [
+        ("abc", "abd", "'c' at character 2, 'd' was due"),
+        ("abc", "a", "it goes on with 'bc' at character 1, where it was to end"),
+        ("a", "abc", "it ends at character 1, where 'bc' was due"),
+    ],
+)
+def test_of_two_texts_it_is_told_where_they_part(got, due, told):
+    assert hosted.alike("they part", got, due).message == f"they part: {told}"
+    assert hosted.alike("they part", due, due).state is State.PASS
+
+
+def test_an_answer_that_ends_at_once_states_no_token(bench, installed):
+    case = installed.cases["hosted.completions.logprobs.form"]
+    ended = answered(whole(choice(text="", finish_reason="stop", logprobs=None)))
+    dropped = answered(whole(choice(text="a", logprobs=None)))
+    for answers, state in (([ended, ended], State.PASS), ([ended, dropped], State.FAIL)):
+        assert stated.judge_form(case.given, {"answers": answers}, None).state is state
 
 
 # ── right servers and wrong ones ────────────────────────────────────────────────────────────────────────────────────

@@ -314,9 +314,13 @@ def test_an_endpoint_in_a_report_of_another_profile_is_found(place, tmp_path):
 @pytest.mark.parametrize(
     ("adapter", "profile", "message"),
     [
-        ("openai:http://127.0.0.1:9/v1#model=m", "quick", "the profile quick is not about completions of a server"),
-        ("openai:http://127.0.0.1:9/v1#model=m", "hosted/chat", "hosted/chat is not about completions"),
-        ("openai:http://127.0.0.1:9/v1#model=m&api=chat", "hosted/completions", "is not about chat of a server"),
+        ("openai:http://127.0.0.1:9/v1#model=m", "quick", "asked over completions, and the profile quick does not ask"),
+        (
+            "openai:http://127.0.0.1:9/v1#model=m",
+            "hosted/chat",
+            "asked over completions, and the profile hosted/chat does",
+        ),
+        ("openai:http://127.0.0.1:9/v1#model=m&api=chat", "hosted/completions", "or &api=completions in the"),
         ("reference", "hosted/completions", "is about what a server answers that nobody can give a model"),
     ],
 )

@@ -3,15 +3,18 @@ what is served is what the reference computes."""
 
 import http.client
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
+from llmasos_conformance import cli, installed, suite
 from llmasos_conformance.adapters import check_address, connect
-from llmasos_conformance.adapters.hosted import found_by_asking, templated
+from llmasos_conformance.adapters.hosted import FURTHER, OWN, Endpoint, found_by_asking, templated
 from llmasos_conformance.adapters.openai.api import Api
 from llmasos_conformance.adapters.openai.http import Server, main
 from llmasos_conformance.adapters.openai.model import BundleModel
@@ -20,6 +23,7 @@ from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import CAPABILITIES, Refusal
 
 PROMPT = "A requirement is "
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +293,29 @@ def test_a_descriptor_names_a_hosted_model_in_one_form():
     }  # fmt: skip
     assert check_address("http://127.0.0.1:8000").descriptor() is None
     assert set(check_address("openai:http://h#model=m&offers=stop+seed").endpoint.offers) <= set(CAPABILITIES)
+
+
+@pytest.mark.parametrize("page", ["hosted.md", "hosted.zh.md"])
+def test_the_page_names_every_option_and_capability_and_its_commands_are_there(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    options = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert {*options} == {*Endpoint.__dataclass_fields__, "token"}
+    found = {name for api in OWN.values() for name in api} | {*FURTHER, "template"}
+    assert {*re.findall(r"`(\w+)`", text)} >= found
+    for address in re.findall(r"'(openai:[^']+)'", text):
+        assert check_address(address).endpoint.api == "chat"
+    for name in ("completions", "chat"):
+        requires = re.search(rf"^\| `hosted/{name}` \| (.*?) \|", text, re.MULTILINE)[1]
+        profile = installed.frozen_profile(installed.suites(), f"hosted/{name}")
+        assert {*re.findall(r"`(\w+)`", requires)} == {*profile["requires"]}
+    words = {*re.findall(r"llmasos (\w+)", text)}
+    assert words == {"smoke", "certify", "verify", "try", "keygen", "explain", "list"}
+    assert words <= {*cli.cli.commands}
+    loaded = suite.load()
+    assert {*re.findall(r"hosted\.(?:chat|completions)\.[\w.-]+\w", text)} <= {*loaded.cases}
+    assert {*re.findall(r"HOST-\d+", text)} <= {*loaded.requirements}
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert (DOCS / link).exists(), link
 
 
 # ── the command ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,8 +7,10 @@ import textwrap
 import pytest
 
 from llmasos_conformance import cli, installed, seating, smoke
+from llmasos_conformance.adapters.openai.http import Server
 from llmasos_conformance.canonical import telling
-from llmasos_conformance.protocol import CAPABILITIES, Description
+from llmasos_conformance.mutants.babbler import Babbler, Serving
+from llmasos_conformance.protocol import CAPABILITIES, OF_SERVERS, Description
 from llmasos_conformance.smoke import calls
 
 REFERENCE = "from llmasos_conformance.adapters.reference import ReferenceAdapter\n"
@@ -43,7 +45,8 @@ def bad(tried):
 
 def test_every_capability_is_called_or_shows_where_something_is_loaded():
     apart = {"load_model", "window", "onnx"}
-    assert {*calls.CALLS, *calls.OF_ADAPTER, *apart} == {*CAPABILITIES}
+    assert {*calls.CALLS, *calls.OF_ADAPTER, *apart, *OF_SERVERS} == {*CAPABILITIES}
+    assert {*calls.SERVED} < OF_SERVERS
 
 
 def test_the_reference_is_wired_right_in_everything_that_it_declares():
@@ -360,12 +363,78 @@ def test_without_an_address_it_is_the_default_or_the_only_profile(llmasos, tmp_p
         (("Llama",), {"load_model", "forward", "generate_ids"}, "core/llama/logits"),
         (("BERT",), {"load_model", "encode", "fill_mask"}, "inference/bert/encodings"),
         ((), {"bleu", "rouge"}, "metrics/text"),
+        ((), {"chat", "stop", "stream"}, "hosted/chat"),
+        ((), {"completions", "stop", "stream"}, "hosted/completions"),
+        ((), {"chat"}, "hosted/chat"),
         ((), set(), "quick"),
     ],
 )
 def test_the_first_profile_is_one_whose_requirements_are_declared(architectures, capabilities, profile):
     said = Description(name="x", version="1", architectures=architectures, capabilities=frozenset(capabilities))
     assert installed.profile_for(said.offers) == profile
+
+
+# ── a model that somebody serves ──
+
+
+@pytest.fixture
+def served():
+    """Starts servers with an API like OpenAI's: class of the API -> address over an API."""
+    made = []
+
+    def start(kind, api):
+        made.append(Server(kind(Babbler(), "babbler")))
+        return f"openai:{made[-1].url}#model=babbler&api={api}"
+
+    yield start
+    for server in made:
+        server.stop()
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_a_model_that_is_served_is_asked_for_a_text_a_stream_and_a_refusal(served, api, llmasos):
+    address = served(Serving, api)
+    tried = smoke.run(address)
+    assert [(step.name, step.state) for step in tried.steps[3:]] == [
+        (api, "ok"), ("stream", "ok"), ("refusal", "ok"), ("end", "ok"),
+    ]  # fmt: skip
+    assert tried.steps[-1].text == "the connection is closed; the server is left running"
+    for words in (("smoke", address), ("smoke", "--adapter", address), ("doctor", "--adapter", address)):
+        code, out, _ = llmasos(*words)
+        assert code == 0, out
+        assert f"--llmasos-profile=hosted/{api}" in out
+        assert "standard output" not in out
+        assert "architectures" not in out
+
+
+def test_a_case_is_tried_where_the_address_stands_behind_its_option_too(served, llmasos):
+    code, out, _ = llmasos("try", "--adapter", served(Serving, "chat"), "hosted.chat.shape")
+    assert code == 0, out
+    assert out.splitlines()[0].startswith("hosted.chat.shape: ")
+
+
+class Muddled(Serving):
+    """It streams whatever it is asked, and an asker's mistake is its own."""
+
+    def answer(self, path, body):
+        if "messages" not in body:
+            return {"status": 500, "type": "text/plain", "body": "Internal Server Error"}
+        return {"status": 200, "type": "text/event-stream", "body": "data: {}\n\n"}
+
+
+def test_a_served_model_whose_answers_are_none_is_told(served):
+    tried = smoke.run(served(Muddled, "chat"))
+    assert [name for name, _ in bad(tried)] == ["chat", "stream"]
+    step = next(step for step in tried.steps if step.name == "refusal")
+    assert (step.state, step.text) == ("warn", "a request without messages was answered with status 500")
+    assert "explain HOST-8" in step.hint
+
+
+def test_what_may_be_a_token_is_not_shown_again(llmasos):
+    code, out, err = llmasos("smoke", "openai:http://127.0.0.1:9/v1#model=m&token=sk-0123456789")
+    assert code == 4
+    assert "does not name a variable" in out
+    assert "sk-0123" not in out + err
 
 
 # ── what a trace says ──

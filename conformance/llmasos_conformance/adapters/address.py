@@ -225,9 +225,9 @@ def _server(address: str) -> Target:
 
 def _hosted(address: str) -> Target:
     """A hosted model: a URL, and behind its # what has to be known of it."""
-    parts, port = _url(address.removeprefix(OPENAI))
-    if parts.scheme not in ("http", "https"):
+    if not address.removeprefix(OPENAI).startswith(("http://", "https://")):
         raise AddressError("behind openai: stands no URL", where=_shown(address), hint=_HOSTED)
+    parts, port = _url(address.removeprefix(OPENAI))
     given: dict[str, str] = {}
     for part in filter(None, parts.fragment.split("&")):
         name, equals, value = part.partition("=")
@@ -295,8 +295,9 @@ def _url(address: str) -> tuple[SplitResult, int]:
 def _variable(address: str, parts: SplitResult, name: str) -> str:
     """The name of the variable that holds a token, where the way to the server keeps what it holds."""
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
-        what = f"{parts.fragment!r:.60} behind # does not name a variable"
-        raise AddressError(what, where=_shown(address), hint="…#token=VARIABLE, the variable's name and not its value")
+        what = "what stands as token behind # does not name a variable"  # it may be a token, which is not to be shown
+        hint = "token=VARIABLE, the variable's name and not its value"
+        raise AddressError(what, where=_shown(address).partition("#")[0] + "#…", hint=hint)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         what = "a token would travel over the network for everybody to read"
         raise AddressError(what, where=_shown(address), hint="https://…")

@@ -80,7 +80,8 @@ def _token(target: Target) -> str:
     token = os.environ.get(target.token, "")
     if not _TOKEN.fullmatch(token):
         what = f"the variable {target.token} holds no token" if token else f"the variable {target.token} is not set"
-        hint = "16 or more letters, digits and - . _ ~ + /, then = if any"
+        shape = "16 or more letters, digits and - . _ ~ + /, then = if any"
+        hint = shape if token else f"export {target.token}=…, the token itself: {shape}"
         raise AddressError(what, where=target.address, hint=hint)
     return token
 

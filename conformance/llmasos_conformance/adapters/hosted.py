@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from typing import Any
 from llmasos_conformance import wire
 from llmasos_conformance.adapters.address import Endpoint, Target
 from llmasos_conformance.adapters.sockets import Line, beginning, check_lengths, faults, holds, host_header, whole
-from llmasos_conformance.errors import AddressError, CandidateFault, Lost, Malformed, ProtocolBroken
+from llmasos_conformance.errors import AddressError, CandidateFault, Lost, Malformed, ProtocolBroken, TimedOut
 from llmasos_conformance.protocol import Claims, Description
 
 JSON, EVENTS = "application/json", "text/event-stream"
@@ -42,6 +43,8 @@ PAUSE_S = 1.0
 """Before asking again where the server names no time."""
 RETURN_S = 10.0
 """How long a server may take to come back after a fault."""
+BUSY_S = 120.0
+"""How long one that can be reached may be busy with what nobody waits for any more: many do not notice that."""
 DONE = "[DONE]"
 
 Reply = dict[str, Any]
@@ -107,20 +110,20 @@ class Hosted:
         self._line.drop()
 
     def restart(self) -> None:
-        """Reach it again. A server that somebody is starting anew is waited for.
+        """Reach it again. A server that somebody is starting anew is waited for, and one that is busy for longer.
 
         Raises:
             AddressError: it does not come back.
         """
         self.close()
-        deadline = time.monotonic() + RETURN_S
+        began = time.monotonic()
         while True:
             try:
                 self._ask(self._line, self._endpoint.api, PLAIN[self._endpoint.api])
                 return
             except CandidateFault as fault:
                 self.close()
-                if time.monotonic() > deadline:
+                if time.monotonic() - began > (BUSY_S if isinstance(fault, TimedOut) else RETURN_S):
                     raise AddressError(fault.message, where=self._target.address, hint="start the server") from None
                 time.sleep(PAUSE_S / 5)
 
@@ -155,8 +158,7 @@ class Hosted:
             self._template = self._shown()
         except CandidateFault as fault:
             self.close()
-            hint = "start the server, or name the variable with its token: …&token=VARIABLE"
-            raise AddressError(fault.message, where=self._target.address, hint=hint) from None
+            raise AddressError(fault.message, where=self._target.address, hint=_remedy(fault)) from None
         except AddressError:
             self.close()
             raise
@@ -191,6 +193,15 @@ class Hosted:
             if accepted(self._ask(self._line, "completions", {**PLAIN["completions"], "prompt": prompt})):
                 return place
         return ""
+
+
+def _remedy(fault: CandidateFault) -> str:
+    """What to do about a server that does not say what it can do."""
+    if isinstance(fault, Lost):
+        return "start the server, or check scheme, host and port of the address"
+    if isinstance(fault, TimedOut):
+        return "look whether the server is busy, and whether curl has an answer from it"
+    return "check the URL of the address, and the variable that holds the token: …&token=VARIABLE"
 
 
 # ── what it can do ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,16 +310,8 @@ class _Post:
 
     def _once(self, place: str, body: bytes, deadline: float) -> tuple[Reply | None, float]:
         """What comes, or how long to wait before asking again."""
-        stream = self._line.ready(deadline)
-        head = (
-            f"POST {place} HTTP/1.1", f"Host: {host_header(self._target)}", "User-Agent: llmasos",
-            f"Content-Type: {JSON}", f"Accept: {JSON}, {EVENTS}", "Accept-Encoding: identity",
-            *([f"Authorization: Bearer {self._token}"] if self._token else []), f"Content-Length: {len(body)}",
-        )  # fmt: skip
-        stream.sendall("".join(f"{line}\r\n" for line in (*head, "")).encode() + body)
-        response = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type]
+        response = self._begun(place, body, deadline)
         try:
-            response.begin()
             if response.status in AGAIN:
                 return None, _pause(response.headers.get("Retry-After", ""))
             reply = self._read(response)
@@ -316,6 +319,34 @@ class _Post:
             return reply, 0.0
         finally:
             response.close()
+
+    def _begun(self, place: str, body: bytes, deadline: float) -> http.client.HTTPResponse:
+        """A response as far as its body.
+
+        A server may close a connection that is kept whenever it likes, also without saying so, as uvicorn does behind a
+        failure of its application. Where that meets a question, nothing of an answer has come, and it is asked over a
+        new connection; one that is lost there is the server's doing.
+        """
+        head = (
+            f"POST {place} HTTP/1.1", f"Host: {host_header(self._target)}", "User-Agent: llmasos",
+            f"Content-Type: {JSON}", f"Accept: {JSON}, {EVENTS}", "Accept-Encoding: identity",
+            *([f"Authorization: Bearer {self._token}"] if self._token else []), f"Content-Length: {len(body)}",
+        )  # fmt: skip
+        while True:
+            stream, kept = self._line.ready(deadline), self._line.kept
+            response = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type]
+            try:
+                stream.sendall("".join(f"{line}\r\n" for line in (*head, "")).encode() + body)
+                response.begin()
+                return response
+            except (ConnectionError, ssl.SSLEOFError):
+                response.close()
+                self.drop()
+                if not kept:
+                    raise
+            except BaseException:
+                response.close()
+                raise
 
     def _read(self, response: http.client.HTTPResponse) -> Reply:
         check_lengths(response)
@@ -339,7 +370,8 @@ class _Post:
     def _check_status(self, response: http.client.HTTPResponse) -> None:
         what = f"HTTP status {response.status} {response.reason:.60}".rstrip()
         if response.status in CLOSED:
-            raise ProtocolBroken(f"{what}: name the variable that holds the token, …&token=VARIABLE")
+            held = f"the token in {self._target.token} is not taken" if self._token else "it wants a token, as it seems"
+            raise ProtocolBroken(f"{what}: {held}")
         if 300 <= response.status < 400:
             raise ProtocolBroken(f"{what}: redirects are not followed; give the address where the server is")
         if response.status in BUSY or response.status > 501:

@@ -24,6 +24,7 @@ from llmasos_conformance.protocol import (
     DTYPES,
     HALF,
     NOT_IN_HALF,
+    OF_SERVERS,
     ROUGE_PARTS,
     Array,
     Claims,
@@ -60,7 +61,10 @@ class ReferenceAdapter:
         return Description(
             name="llmasos",
             version=llmasos.__version__,
-            capabilities=frozenset(CAPABILITIES) - _absent() - (NOT_IN_HALF if self.dtype in HALF else set()),
+            capabilities=frozenset(CAPABILITIES)
+            - OF_SERVERS
+            - _absent()
+            - (NOT_IN_HALF if self.dtype in HALF else set()),
             # Ids do not depend on company or cache, because each row is computed alone; sums over a cache run in
             # another order than without one, so logits agree only within rounding: D2, not D3.
             claims=Claims(dtype=self.dtype, determinism="D2"),

@@ -122,9 +122,14 @@ def reason(error: OSError) -> str:
 
 
 class Line:
-    """A connection to a server, made when it is needed and kept while both sides keep it."""
+    """A connection to a server, made when it is needed and kept while both sides keep it.
+
+    Attributes:
+        kept: whether the one that was ready last had been used before.
+    """
 
     def __init__(self, target: Target) -> None:
+        self.kept = False
         self._target = target
         self._wire: Wire | None = None
         self._used = 0.0
@@ -140,6 +145,7 @@ class Line:
                 raise ProtocolBroken(f"it wrote unasked: {wire.quoted(unasked)}")
             if self._wire.closed or time.monotonic() - self._used > IDLE_S:
                 self.drop()
+        self.kept = self._wire is not None
         if self._wire is None:
             try:
                 self._wire = Wire(self._target, deadline)

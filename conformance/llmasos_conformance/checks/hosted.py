@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.checks import Asked, Given, check, replies
-from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply
+from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply, Unstated
 from llmasos_conformance.inputs import pick, shuffled
 from llmasos_conformance.numerics import worst
 from llmasos_conformance.protocol import DETERMINISM
@@ -124,7 +124,8 @@ Judged = Callable[[Given, Asked], Finding]
 
 
 def judge(judged: Judged) -> Callable[[Given, Asked, Reference], Finding]:
-    """A judge of answers, which needs no reference: what cannot be read fails, what was not asked does not apply."""
+    """A judge of answers, which needs no reference: what cannot be read fails, what was not asked does not apply, and
+    where stated logprobs are what is judged by, their absence leaves it open: HOST-25 is about that."""
 
     @functools.wraps(judged)
     def judging(given: Given, asked: Asked, reference: Reference) -> Finding:
@@ -132,6 +133,8 @@ def judge(judged: Judged) -> Callable[[Given, Asked, Reference], Finding]:
             return Finding(state=State.NOT_APPLICABLE, message=asked["excused"])
         try:
             return judged(given, asked)
+        except Unstated as unstated:
+            return open_case(f"{unstated.message}: nothing to judge by")
         except Broken as broken:
             return failed(broken.message)
 
@@ -153,8 +156,13 @@ def alike(what: str, got: str, due: str) -> Finding:
     if got == due:
         return passed()
     at = next((i for i, (a, b) in enumerate(zip(got, due, strict=False)) if a != b), min(len(got), len(due)))
-    message = f"{what}: {got[at : at + 30]!r} at character {at}, {due[at : at + 30]!r} was due"
-    return failed(message, expected=due[:200], got=got[:200])
+    came, lacks = got[at : at + 30], due[at : at + 30]
+    told = f"{came!r} at character {at}, {lacks!r} was due"
+    if not lacks:
+        told = f"it goes on with {came!r} at character {at}, where it was to end"
+    if not came:
+        told = f"it ends at character {at}, where {lacks!r} was due"
+    return failed(f"{what}: {told}", expected=due[:200], got=got[:200])
 
 
 # ── what is accepted ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,6 +174,7 @@ def ask_accepted(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: nothing.
     Compares: what is accepted with what is declared. A parameter that the API does not have counts where a wrong value
         of it is refused, since many servers accept any name.
+    Bound: none, it is declared or it is not.
     """
     api, plain = given["api"], request(given["api"], "One, two, three,", max_tokens=1)
     hosted = candidate.hosted
@@ -221,6 +230,7 @@ def ask_shape(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: prompts.
     Compares: two answers with the API's description; their ids differ.
+    Bound: none.
     """
     asked = [greedy(given["api"], words(draw, 5), given["tokens"]) for _ in range(2)]
     return {"answers": [candidate.hosted.ask(given["api"], each) for each in asked]}
@@ -274,6 +284,8 @@ def ask_continues(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """The text is the continuation alone, without the prompt.
 
     Varies: the prompt, of so many words that no single token says it.
+    Compares: the beginning of the text with the prompt.
+    Bound: none.
     """
     prompt = words(draw, 8)
     return {"prompt": prompt, "answer": candidate.hosted.ask(given["api"], greedy(given["api"], prompt, 1))}
@@ -299,6 +311,7 @@ def ask_limits(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: the prompt; behind some the model says characters of several bytes, within which a limit may lie.
     Compares: what limits give with what is counted, with the tokens that are stated, and with the longest text, of
         which each shorter one is the beginning.
+    Bound: none, they are equal or they are not.
     """
     api, prompt = given["api"], words(draw, 5) if given["prompt"] == "words" else pick(draw, FOREIGN)
     extra = stating(candidate, api)
@@ -363,6 +376,8 @@ def ask_none(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """max_tokens 0 gives nothing, or is refused.
 
     Varies: the prompt.
+    Compares: status, text and finish reason with those that are due.
+    Bound: none.
     """
     return {"answer": candidate.hosted.ask(given["api"], greedy(given["api"], words(draw, 5), 0))}
 
@@ -387,6 +402,8 @@ def ask_repeats(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """With temperature 0 the same request gives the same text again, whatever the seed.
 
     Varies: the prompt, and seeds where they are declared.
+    Compares: texts and finish reasons of equal requests.
+    Bound: none, they are equal or they are not.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -414,6 +431,7 @@ def ask_wrong(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: the prompt.
     Compares: status and body of each wrong request with what an error of the API is.
+    Bound: none.
     """
     api = given["api"]
     asked = request(api, words(draw, 5), max_tokens=1)
@@ -482,6 +500,8 @@ def ask_stranger(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A model that the server does not have is refused, or at least not impersonated.
 
     Varies: the name.
+    Compares: the name under which it is answered with the one that was asked for.
+    Bound: none, they are equal or they are not.
     """
     name = f"no-such-model-{draw.integer(10**6, 10**7 - 1)}"
     asked = request(given["api"], "One, two, three,", max_tokens=1, model=name)
@@ -508,6 +528,7 @@ def ask_too_long(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Compares: what came with the number of words, of which no tokenizer makes half as many tokens. Prompts become longer
         until one is refused or cut, so that no server reads much more than its context; one that has read the longest
         has not cut it.
+    Bound: none, a prompt counts as cut where usage names fewer tokens than half of its words.
     """
     line = " ".join(pick(draw, WORDS) for _ in range(64)) + " "
     answers = list[Answer]()
@@ -559,6 +580,7 @@ def ask_stop(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: prompts until one leads to a text; where in it the stop string begins, and how long it is.
     Compares: the text with the one without stop strings, cut before the first place where one of them stands.
+    Bound: none, they are equal or they are not.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -634,6 +656,7 @@ def ask_stop_absent(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: the prompt.
     Compares: texts with the stop strings of their request, which are frequent letters.
+    Bound: none, they stand there or they do not.
     """
     api = given["api"]
     asked = [
@@ -670,6 +693,7 @@ def ask_usage(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: the prompt.
     Compares: counts of a request, of the same with half of the tokens, and of one whose prompt is twice as long.
+    Bound: none.
     """
     api, prompt = given["api"], words(draw, 5)
     extra = stating(candidate, api)
@@ -724,6 +748,8 @@ def ask_choices(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """n gives n continuations, counted together.
 
     Varies: the prompt.
+    Compares: number and places of the choices with n, and their tokens with usage.
+    Bound: none, they are equal or they are not.
     """
     api, prompt = given["api"], words(draw, 5)
     asked = request(api, prompt, max_tokens=given["tokens"], temperature=1, n=given["n"], **candidate.drawn_seed(draw))
@@ -763,6 +789,8 @@ def ask_stream(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """A stream is events of the API, of one id, closed by one finish reason and by [DONE].
 
     Varies: the prompt.
+    Compares: the events with the API's description.
+    Bound: none.
     """
     api = given["api"]
     asked = greedy(api, words(draw, 5), given["tokens"], stream=True)
@@ -795,6 +823,7 @@ def ask_streamed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: the prompt.
     Compares: the pieces, joined, with the text.
+    Bound: none, they are equal or they are not.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -835,6 +864,7 @@ def ask_stream_usage(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: the prompt.
     Compares: the counts with those of the same request without streaming.
+    Bound: none, they are equal or they are not.
     """
     api, extra = given["api"], {"stream": True, "stream_options": {"include_usage": True}}
     asked = greedy(api, words(draw, 5), given["tokens"])
@@ -882,6 +912,7 @@ def ask_apart(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: prompts; what is asked between: another prompt, one that begins alike, a refused request, a sampled one, a
         stream.
     Compares: the text of one request before and after each of these.
+    Bound: none, they are equal or they are not.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -922,6 +953,7 @@ def ask_together(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: prompts.
     Compares: texts of requests made at once with those made alone. Who claims D2 is held to every character; who
         claims D1 may differ from where two tokens tie by the logprobs that are stated, and nowhere else.
+    Bound: none if D2 is claimed; else a tie is a difference that roundings of the claimed dtype make.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -971,6 +1003,7 @@ def ask_template(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: the words of the messages.
     Compares: text and count of a chat with those of the completion of the template that the server shows.
+    Bound: none, they are equal or they are not.
     """
     if excused := unrepeatable(candidate):
         return excused

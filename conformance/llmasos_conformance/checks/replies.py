@@ -31,6 +31,13 @@ class Broken(Exception):
         self.message = message
 
 
+class Unstated(Broken):
+    """Logprobs were asked for and accepted, and none came."""
+
+    def __init__(self) -> None:
+        super().__init__("logprobs were asked for and accepted, and none came")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
     """What is stated of one token.

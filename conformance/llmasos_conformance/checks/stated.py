@@ -40,7 +40,7 @@ from llmasos_conformance.checks.hosted import (
     unrepeatable,
     words,
 )
-from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Token
+from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply, Token, Unstated
 from llmasos_conformance.laws import Decision
 from llmasos_conformance.numerics import UNIT_ROUNDOFF, worst
 from llmasos_conformance.verdict import Finding, State, failed, passed
@@ -71,7 +71,7 @@ def dtype_of(candidate: Candidate) -> str:
 def stated(choice: Choice) -> tuple[Token, ...]:
     """The tokens of a choice that was asked for them."""
     if choice.tokens is None:
-        raise Broken("logprobs were asked for and accepted, and none came")
+        raise Unstated
     return choice.tokens
 
 
@@ -86,16 +86,26 @@ def ambiguous(text: str) -> bool:
 def ask_form(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """Logprobs have the form of the API: for each token its own, and as many of the likeliest as were asked for.
 
-    Varies: the prompt.
+    Varies: the prompt; temperature 0 and 1.
+    Compares: the members of each token with the API's description, and their number.
+    Bound: none.
     """
-    asked = greedy(given["api"], words(draw, 5), given["tokens"], **states(given["api"], given["count"]))
-    return {"answer": candidate.hosted.ask(given["api"], asked)}
+    asked = request(given["api"], words(draw, 5), max_tokens=given["tokens"], **states(given["api"], given["count"]))
+    return {"answers": [candidate.hosted.ask(given["api"], {**asked, "temperature": each}) for each in (0, 1)]}
 
 
 @judge
 def judge_form(given: Given, asked: Asked) -> Finding:
-    reply = replies.read(given["api"], asked["answer"])
-    tokens = stated(reply.choices[0])
+    return worst([_formed(given, replies.read(given["api"], answer)) for answer in asked["answers"]])
+
+
+def _formed(given: Given, reply: Reply) -> Finding:
+    """The form of one answer's logprobs."""
+    tokens, text = reply.choices[0].tokens, reply.choices[0].text
+    if not tokens and not text:  # it ended at once
+        return passed()
+    if tokens is None:
+        return failed(Unstated().message)
     raw = reply.parts[0]["choices"][0]["logprobs"]
     findings = [_form(given["api"], raw)]
     if not tokens:
@@ -145,6 +155,7 @@ def ask_text(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: the prompt, of words and of characters of several bytes.
     Compares: joined texts and joined bytes of the tokens with the text, as far as it is whole characters.
+    Bound: none, they are equal or they are not.
     """
     api, prompts = given["api"], (words(draw, 5), *given["prompts"])
     extra = states(api, 1)
@@ -198,6 +209,7 @@ def ask_law(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: prompts; temperature 0 and 1.
     Compares: stated logprobs with each other: their sum, the chosen token with the list, and at temperature 0 with the
         likeliest.
+    Bound: roundings of the claimed dtype; see `slack`.
     """
     api = given["api"]
     extra = {**neutral(candidate, api), **states(api, MOST)}
@@ -284,6 +296,7 @@ def ask_raw(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         those behind it as far as texts agree. For a temperature that is the difference of two logprobs, for top_p the
         largest one. It is held to whichever is nearer, the model's own or the one that the option makes. Places count
         where the two are farther apart than `APART` and than four times what the same request, asked twice, differs by.
+    Bound: none, a number is nearer to one of two that are `APART`.
     """
     api, calls = given["api"], list[list[Answer]]()
     while len(calls) < given["prompts"]:
@@ -393,6 +406,8 @@ def ask_echo(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """An echo puts the prompt in front of the text, to the letter.
 
     Varies: the prompt, of words and of characters of several bytes.
+    Compares: the text with the prompt and the text of the same request without an echo.
+    Bound: none, they are equal or they are not.
     """
     prompts = (words(draw, 5), *given["prompts"])
     asked = [greedy("completions", each, 2, echo=True) for each in prompts]
@@ -419,6 +434,7 @@ def ask_scored(given: Given, draw: Draw, candidate: Candidate) -> Asked:
         it is a prompt.
     Compares: logprobs of a text as it was generated with those of the same text as a prompt. Each is held to its own
         place or to one beside it, whichever is nearer, and that is to be near.
+    Bound: none between places, one is nearer; a nat on average for how near.
     """
     extra = states("completions", 1)
     pairs: list[tuple[Answer, Answer]] = []
@@ -450,7 +466,9 @@ def judge_scored(given: Given, asked: Asked) -> Finding:
 
 def _scored(of_text: Answer, of_prompt: Answer, dtype: str) -> Finding:
     made, reply = (replies.read("completions", each) for each in (of_text, of_prompt))
-    tokens, new = stated(reply.choices[0]), stated(made.choices[0])
+    new, tokens = stated(made.choices[0]), reply.choices[0].tokens
+    if tokens is None:
+        raise Broken("logprobs come without an echo, and with it none")
     if reply.usage is not None and not 0 <= len(tokens) - reply.usage.prompt <= 1:
         message = f"{len(tokens)} tokens are stated of a prompt of {reply.usage.prompt} and one more"
         return failed(message, expected=reply.usage.prompt + 1, got=len(tokens))
@@ -518,6 +536,8 @@ def ask_seeds(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     """One seed gives one text.
 
     Varies: the prompt, and the seed.
+    Compares: texts of one seed with each other.
+    Bound: none, they are equal or they are not.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -548,6 +568,7 @@ def ask_unlike(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: prompts and seeds.
     Compares: texts with each other. That they agree is as likely as the stated logprobs of their tokens say: the
         product over the prompts has to reach 1/`alpha` before it counts as a failure.
+    Bound: `alpha` of the case, by the probabilities that are stated.
     """
     api, calls = given["api"], []
     extra = {"temperature": 1, **states(api, 1), **neutral(candidate, api)}
@@ -623,6 +644,7 @@ def ask_warm(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: prompts and seeds.
     Compares: sampled texts with the greedy one. The model is unknown; that its tokens other than the likeliest have a
         probability of `least` on average, at this temperature, is what a model is taken to have at the least.
+    Bound: `alpha` of the case.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -867,6 +889,7 @@ def ask_narrow(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: prompts, and seeds where they are declared.
     Compares: texts at temperature 1 with the greedy ones.
+    Bound: none, they are equal or they are not.
     """
     if excused := unrepeatable(candidate):
         return excused
@@ -912,6 +935,7 @@ def ask_penalty(given: Given, draw: Draw, candidate: Candidate) -> Asked:
     Varies: prompts, until one place each tells it from no penalty and from one that counts otherwise.
     Compares: each chosen token with the one that is likeliest by the stated logprobs, less the penalty for each listed
         token that has come. Whether a prompt counts is left open, as the API leaves it.
+    Bound: roundings of the claimed dtype; see `slack`.
     """
     api, dtype = given["api"], dtype_of(candidate)
     calls: list[tuple[str, Answer]] = []

@@ -84,11 +84,12 @@ _MARKS = {"ok": None, "warn": "yellow", "bad": "red", "left": "yellow"}
     "broke the protocol.",
 )
 @click.argument("address", required=False)
+@click.option("--adapter", metavar="ADDRESS", hidden=True, help="the same, as other commands have it")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="seconds per call"
 )
 @click.option("--json", "as_json", is_flag=True, help="print the steps as JSON")
-def smoke(address: str | None, timeout_s: float, as_json: bool) -> int:
+def smoke(address: str | None, adapter: str | None, timeout_s: float, as_json: bool) -> int:
     """Start an adapter, load a bundle, call every declared capability once, have it refuse, unload, and end.
 
     Without ADDRESS it is the default profile of llmasos.toml, or the only one there.
@@ -96,14 +97,15 @@ def smoke(address: str | None, timeout_s: float, as_json: bool) -> int:
     from llmasos_conformance import adapters
     from llmasos_conformance import smoke as rooms
 
-    address = address or adapters.default_address()
+    address = address or adapter or adapters.default_address()
     tried = rooms.run(address, timeout_s=timeout_s, tell=(lambda step: None) if as_json else _say_step)
     code, bad = tried.exit_code, sum(step.state == "bad" for step in tried.steps)
     if code == 0 and tried.description is not None:
         steps = [_first_verdict(address, tried.description), f"llmasos try {shlex.quote(address)}"]
     else:
         first = next(step for step in tried.steps if step.state == "bad")
-        steps = [f"mend {first.name}, as said above, and then: llmasos smoke {shlex.quote(address)}"]
+        again = "with the new one" if first.name == "address" else shlex.quote(address)  # a token may stand in the old
+        steps = [f"mend {first.name}, as said above, and then: llmasos smoke {again}"]
     if as_json:
         print_json({
             "schemaVersion": "1.0", "address": address, "ok": code == 0, "exitCode": code, "next": steps,
@@ -148,6 +150,7 @@ def _say_step(step: Step) -> None:
 )
 @click.argument("address", required=False)
 @click.argument("case", required=False)
+@click.option("--adapter", metavar="ADDRESS", hidden=True, help="the same, as other commands have it")
 @click.option("--seed", default="0", show_default=True, metavar="TEXT", help="inputs follow from it")
 @click.option("--in-process", is_flag=True, help="keep an object of Python in this process, for a debugger")
 @click.option("--all", "whole", is_flag=True, help="show every turn of a long conversation")
@@ -157,8 +160,8 @@ def _say_step(step: Step) -> None:
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="print conversation and outcome as JSON")
 def try_(
-    address: str | None, case: str | None, seed: str, in_process: bool, whole: bool, timeout_s: float, lang: str,
-    as_json: bool,
+    address: str | None, case: str | None, adapter: str | None, seed: str, in_process: bool, whole: bool,
+    timeout_s: float, lang: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Run one case against an adapter, show the conversation, and how to read what came of it.
 
@@ -170,7 +173,7 @@ def try_(
     loaded = suite.load()
     if address is not None and case is None and seating.bare(address) in loaded.cases:
         address, case = None, address
-    address = address or adapters.default_address()
+    address = address or adapter or adapters.default_address()
     tried = onecase.run(address, case, seed=seed, in_process=in_process, timeout_s=timeout_s, suite=loaded)
     if as_json:
         print_json(tried.as_json(lang))

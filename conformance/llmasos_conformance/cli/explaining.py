@@ -394,5 +394,7 @@ def _after_doctor(adapter: str | None) -> str:
     from llmasos_conformance import adapters, installed
 
     if adapter is not None:
-        return f"{installed.pytest_command()} --adapter={shlex.quote(adapter)}"
+        endpoint = adapters.check_address(adapter).endpoint
+        profile = f" --llmasos-profile=hosted/{endpoint.api}" if endpoint is not None else ""
+        return f"{installed.pytest_command()} --adapter={shlex.quote(adapter)}{profile}"
     return f"llmasos doctor --adapter {adapters.default_address()}" if adapters.profiles_in() else "llmasos demo"

@@ -26,7 +26,7 @@ from llmasos_conformance.mutants.learning import Learning
 from llmasos_conformance.mutants.loader import Config, Loader, Opened, refuse
 from llmasos_conformance.mutants.scoring import Scores
 from llmasos_conformance.mutants.vocabulary import Vocabulary
-from llmasos_conformance.protocol import CAPABILITIES, Array, Claims, Description, Generation, Refusal
+from llmasos_conformance.protocol import CAPABILITIES, OF_SERVERS, Array, Claims, Description, Generation, Refusal
 
 OPTIONS = frozenset({"seed", "top_k", "top_p", "min_p", "stop", "logprobs", "allow_special"})
 PAD = 0
@@ -129,7 +129,7 @@ class Runtime(Learning):
     """Buffers kept for reuse."""
     scores: ClassVar[type[Scores]] = Scores
     """Metrics of texts, which the adapter offers beside the model."""
-    offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED
+    offers: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - NOT_OFFERED - OF_SERVERS
     """Capabilities that this class adds to those of its bases."""
     withholds: ClassVar[frozenset[str]] = frozenset()
     """Capabilities of its bases that this class and what is made of it do not have."""

@@ -3,6 +3,7 @@
     address  start  describe     where it leads, whether it comes up, what it says of itself
     load_model …                 one bundle of each architecture that it declares
     forward …                    one call of each capability that it declares; the answer has the shape that is due
+    completions, chat            one request each, and one as a stream, where a model is served and none is loaded
     refusal                      a request that has to be refused is refused, with a code
     unload_model  end            it lets go of the bundle, and ends when its input does
 
@@ -42,7 +43,7 @@ from llmasos_conformance.graphs.contract import WRITTEN
 from llmasos_conformance.probes import Library
 from llmasos_conformance.protocol import ARCHITECTURES, Description, Refusal
 from llmasos_conformance.smoke import calls
-from llmasos_conformance.smoke.calls import CALLS, GENERATES, OF_ADAPTER, Odd, Subject
+from llmasos_conformance.smoke.calls import CALLS, GENERATES, OF_ADAPTER, SERVED, Odd, Subject
 from llmasos_conformance.verdict import EXIT_ADAPTER
 
 PROBES: Mapping[str, str] = {
@@ -132,7 +133,7 @@ def _steps(address: str, directory: Path, timeout_s: float, said: list[Descripti
             yield from _Asker(connection, library, timeout_s).steps()
     finally:
         connection.close()
-    yield _ended(channels[-1])
+    yield _ended(channels[-1] if channels else None)
 
 
 START = "start it by hand and send it a describe request; `llmasos try ADDRESS` shows what was asked"
@@ -167,6 +168,9 @@ class _Asker:
 
     def steps(self) -> Iterator[Step]:
         known = [name for name in ARCHITECTURES if name in self.said.architectures]
+        if self._serves:
+            yield from self._served()
+            return
         if self._scores:
             yield Step(name="load_model", state="ok", text="is not declared; scores of texts need no model")
         elif "load_model" not in self.said.capabilities:
@@ -256,6 +260,28 @@ class _Asker:
         """What it declares that needs no model, where it declares nothing else."""
         return [name for name in OF_ADAPTER if {name} <= self.said.capabilities <= {*OF_ADAPTER}]
 
+    @property
+    def _serves(self) -> list[str]:
+        """APIs over which it serves a model of its own, where it loads none."""
+        return (
+            [] if "load_model" in self.said.capabilities else [api for api in SERVED if api in self.said.capabilities]
+        )
+
+    def _served(self) -> Iterator[Step]:
+        """One request over each API, one as a stream, and one that has to be refused."""
+        for api in self._serves:
+            yield self._try(api, partial(calls.served, self._ask, api))
+            if "stream" in self.said.capabilities:
+                yield self._try("stream", partial(calls.served, self._ask, api, stream=True))
+            yield self._turned_away(api)
+
+    def _turned_away(self, api: str) -> Step:
+        """A request that lacks what is to be continued. Whoever answers it as something else is still wired."""
+        step = self._try(
+            "refusal", partial(calls.turned_away, self._ask, api), "`llmasos explain HOST-8` says what is due"
+        )
+        return step if step.state != "bad" or step.broken else replace(step, state="warn")
+
     def _refusal(self) -> Step:
         """A bundle that is not there, or an option that there is not: everybody has to say so, and nobody may die of
         it."""
@@ -317,8 +343,8 @@ def _tail(detail: str, lines: int = 4) -> list[str]:
     return telling(detail, lines)
 
 
-def _ended(channel: Channel) -> Step:
-    """How it took the end of its input."""
+def _ended(channel: Channel | None) -> Step:
+    """How it took the end of its input; None is a server that has none."""
     if not isinstance(channel, Process):
         return Step(name="end", state="ok", text="the connection is closed; the server is left running")
     status = channel.popen.returncode

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.candidate import Answer
+from llmasos_conformance.checks import replies
 from llmasos_conformance.protocol import ARCHITECTURES
 
 TEXT = "abc"
@@ -257,3 +258,32 @@ CALLS: Mapping[str, Call] = {
 apart."""
 
 OF_ADAPTER: Mapping[str, Callable[..., str]] = {"bleu": _bleu, "rouge": _rouge}
+
+
+# ── a model that is served ──────────────────────────────────────────────────────────────────────────────────────────
+
+SERVED: Mapping[str, Mapping[str, Any]] = {
+    "completions": {"prompt": "One, two, three,", "max_tokens": 4, "temperature": 0},
+    "chat": {"messages": [{"role": "user", "content": "One, two, three,"}], "max_tokens": 4, "temperature": 0},
+}
+"""A request by API."""
+
+
+def served(ask: Ask, api: str, *, stream: bool = False) -> str:
+    """A text over an API like OpenAI's, whole or as a stream."""
+    answer = ask(api, {"request": {**SERVED[api], **({"stream": True} if stream else {})}})
+    try:
+        reply = replies.read(api, answer, stream=stream)
+    except replies.Broken as broken:
+        raise Odd(broken.message) from None
+    choice = reply.choices[0]
+    pieces = f" in {sum(map(bool, choice.pieces))} pieces" if stream else ""
+    return f"{len(choice.text)} characters{pieces}, finish_reason {choice.finish:.20}"
+
+
+def turned_away(ask: Ask, api: str) -> str:
+    """A request without what is to be continued is the asker's mistake."""
+    lacking = {"completions": "prompt", "chat": "messages"}[api]
+    answer = ask(api, {"request": {name: value for name, value in SERVED[api].items() if name != lacking}})
+    must(replies.refused(answer), f"a request without {lacking} was answered with status {answer['status']}")
+    return f"a request without {lacking}: status {answer['status']}"
