@@ -228,6 +228,17 @@ def llama_cpp(folder: Path, port: int) -> Start:
     return Start(command=command, model="served")
 
 
+def transformers_serve(folder: Path, port: int) -> Start:
+    # Named as it lies in the child's directory: the server calls a model by its path, and a report by that name.
+    made = checkpoint(folder / "served")
+    # Without this a temperature is heard by no request.
+    sampling = {"eos_token_id": 0, "pad_token_id": 0, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    (made / "generation_config.json").write_text(json.dumps(sampling), encoding="utf-8")
+    options = ("--host", "127.0.0.1", "--port", str(port), "--device", "cpu")
+    command = (sys.executable, "-m", "transformers.cli.transformers", "serve", made.name, *options)
+    return Start(command=command, model=made.name)
+
+
 SERVERS = (
     Server(
         name="mlx_lm.server", package="mlx-lm", needs=("mlx_lm", "tokenizers"), start=mlx_lm,
@@ -244,6 +255,15 @@ SERVERS = (
             "*.nothing", "*.wrong-types", "*.out-of-range", "*.unknown-names", "*.error-form", "*.unknown-model",
             "*.stop.close", "*.stop.absent", "*.stop.two", "*.choices*", "*.stream.usage", "hosted.echo.scores",
             "*.drawn.defaults",
+        ),
+    ),
+    Server(
+        name="transformers serve", package="transformers",
+        needs=("transformers", "torch", "tokenizers", "fastapi", "uvicorn", "openai", "accelerate"),
+        start=transformers_serve,
+        known=(
+            "*.nothing", "*.wrong-types", "*.out-of-range", "*.error-form", "*.stop.*", "*.choices*", "*.stream.form",
+            "*.too-long", "*.logprobs.*", "*.drawn.*", "*.penalty.*", "*.stream.stated", "hosted.echo.*",
         ),
     ),
 )  # fmt: skip
@@ -272,7 +292,7 @@ def running(server: Server, folder: Path) -> Iterator[str]:
         start = server.start(Path(place), port)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         child = subprocess.Popen(
-            start.command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, env=environment,
+            start.command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, env=environment, cwd=place,
             start_new_session=True,
         )  # fmt: skip
         try:
