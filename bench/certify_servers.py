@@ -263,7 +263,8 @@ SERVERS = (
         start=transformers_serve,
         known=(
             "*.nothing", "*.wrong-types", "*.out-of-range", "*.error-form", "*.stop.*", "*.choices*", "*.stream.form",
-            "*.too-long", "*.logprobs.*", "*.seeds.different", "*.drawn.*", "*.penalty.*", "*.stream.stated", "hosted.echo.*",
+            "*.too-long", "*.logprobs.*", "*.seeds.different", "*.drawn.*", "*.penalty.*", "*.stream.stated",
+            "hosted.echo.*",
         ),
     ),
 )  # fmt: skip
