@@ -339,13 +339,14 @@ def surprising(server: Server, said: Mapping[str, Any]) -> list[str]:
 
 def run(server: Server, url: str, profile: str, given: argparse.Namespace, folder: Path) -> list[str]:
     """Certify a running server, print the line, and say what is not known."""
-    address = f"{url}&api={PROFILES[profile]}&{server.claims}"
+    version = importlib.metadata.version(server.package)
+    address = f"{url}&api={PROFILES[profile]}&{server.claims}&version={server.package}/{version}"
     out = folder / re.sub("[:/]", "-", profile)
     start = time.perf_counter()
     said = certified(address, profile, out, given.key)
     spent, counts = time.perf_counter() - start, said["summary"]
     failed = [each["id"] for each in said["notRight"] if each["outcome"] != "not_declared"]
-    line = f"{server.name:18} {importlib.metadata.version(server.package):12.12} {profile:20} {said['verdict']:25}"
+    line = f"{server.name:18} {version:12.12} {profile:20} {said['verdict']:25}"
     print(f"{line} {counts['pass']:4} of {sum(counts.values()):4} {spent:6.1f} s", *failed, flush=True)
     if given.publish:
         print(f"    {published(server.name, out, given.publish, given.trust)}", flush=True)

@@ -67,7 +67,7 @@ def place(tmp_path_factory):
     for name, over, api in (("right", "completions", Serving(Babbler(), "acme/babbler")), ("wrong", "chat", dropped)):
         server = Server(api)
         model = "acme/babbler" if name == "right" else "babbler"
-        address = f"openai:{server.url}#model={model}&api={over}&dtype=float32&region=eu-1"
+        address = f"openai:{server.url}#model={model}&api={over}&dtype=float32&region=eu-1&version=babble/1.2"
         words = ["certify", "--adapter", address, "--profile", f"hosted/{over}", "--key", root / "keys" / "key.pem",
                  "--out", root / name, "--seed", "5"]  # fmt: skip
         command = [sys.executable, "-I", "-m", "llmasos_conformance.cli", *map(str, words)]
@@ -97,7 +97,8 @@ def test_without_the_server_every_answer_is_judged_again(place):
 def test_the_subject_is_the_endpoint_since_the_model_is_nobody_s_to_hash(place):
     content = verified(place, "right", "suite").content
     endpoint = content["predicate"]["endpoint"]
-    assert endpoint.keys() == {"api", "url", "model", "region"}
+    assert endpoint.keys() == {"api", "url", "model", "region", "version"}
+    assert endpoint["version"] == content["predicate"]["candidate"]["version"] == "babble/1.2"
     assert (endpoint["api"], endpoint["model"], endpoint["region"]) == ("openai/completions", "acme/babbler", "eu-1")
     assert content["subject"][2] == {"name": "endpoint", "digest": {"sha256": sha256(encode(endpoint))}}
     assert f"at {endpoint['url']}" in report.headline(content)

@@ -53,6 +53,7 @@ OPENAI = "openai:"
 APIS = ("completions", "chat")
 _MODEL = re.compile(r"[!-~]{1,200}")
 _PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+_SOFTWARE = re.compile("[A-Za-z0-9][A-Za-z0-9 ._+/-]{0,59}")
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -65,6 +66,7 @@ class Endpoint:
         offers: capabilities, joined by `+`, that it is held to beside those that are found by asking.
         dtype, determinism: what it claims. The coarsest dtype stands where nothing is said: nothing here measures it.
         region: where it runs, if that makes a difference. weights: SHA-256 that is claimed for its weights, or "".
+        version: which software answers, of which version, as its operator says.
     """
 
     model: str
@@ -74,6 +76,7 @@ class Endpoint:
     determinism: str = "D1"
     region: str = ""
     weights: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,7 @@ class Target:
         """What names a hosted model; None for everything else. Nothing else of it can be hashed."""
         if self.endpoint is None:
             return None
-        said = {"region": self.endpoint.region, "weights": self.endpoint.weights}
+        said = {name: getattr(self.endpoint, name) for name in ("region", "weights", "version")}
         return {
             "api": f"openai/{self.endpoint.api}", "url": self.url, "model": self.endpoint.model,
             **{name: text for name, text in said.items() if text},
@@ -261,6 +264,12 @@ def _check_endpoint(address: str, endpoint: Endpoint) -> None:
         ("determinism", endpoint.determinism, endpoint.determinism in DETERMINISM, ", ".join(DETERMINISM)),
         ("region", endpoint.region, not endpoint.region or _PLACE.fullmatch(endpoint.region), "letters, digits, . _ -"),
         ("weights", endpoint.weights, not endpoint.weights or _DIGEST.fullmatch(endpoint.weights), "64 digits of hex"),
+        (
+            "version",
+            endpoint.version,
+            not endpoint.version or _SOFTWARE.fullmatch(endpoint.version),
+            "letters, digits, blanks, . _ + / -",
+        ),
     ):
         if not fits:
             raise AddressError(f"{name}={value!r:.60} behind #; {due} is due", where=address, hint=_HOSTED)

@@ -167,7 +167,7 @@ class Hosted:
         return wire.parse_description(
             Description(
                 name=endpoint.model,
-                version=fingerprint if isinstance(fingerprint, str) and 0 < len(fingerprint) <= 100 else "unknown",
+                version=endpoint.version or (fingerprint if _names(fingerprint) else "unknown"),
                 capabilities=found | frozenset(endpoint.offers),
                 claims=Claims(dtype=endpoint.dtype, determinism=endpoint.determinism),
                 runtime={
@@ -261,6 +261,11 @@ def templated(body: str) -> str | list[int] | None:
         if isinstance(value, list) and value and all(type(item) is int for item in value):
             return value
     return None
+
+
+def _names(fingerprint: Any) -> bool:
+    """Whether a fingerprint says anything."""
+    return isinstance(fingerprint, str) and 0 < len(fingerprint) <= 100
 
 
 def _member(body: str, name: str) -> Any:
