@@ -520,7 +520,7 @@ def test_a_token_without_a_text_is_counted_and_fails_the_form_alone(installed, a
     body = whole(choice(logprobs=logprobs, message={"role": "assistant", "content": "a"}))
     assert len(replies.read(api, answered(body)).choices[0].tokens) == 1
     given = installed.cases[f"hosted.{api}.logprobs.form"].given
-    assert message in stated.judge_form(given, {"answer": answered(body)}, None).message
+    assert message in stated.judge_form(given, {"answers": [answered(body)] * 2}, None).message
 
 
 @pytest.mark.parametrize(

@@ -441,6 +441,7 @@ def test_what_the_runtime_does_not_do_itself_is_declared():
     description = connect("transformers").description
     assert frozenset(CAPABILITIES) - description.capabilities == {
         *("bleu", "rouge", "onnx", "export", "frequency_penalty", "presence_penalty"),
+        *("completions", "chat", "template", "echo", "choices", "concurrent"),
     }
     assert {"tokenize", "stream", "stop", "seed", "top_k", "top_p", "min_p", "logprobs", "format", "fill_mask"} <= set(
         description.emulated

@@ -178,7 +178,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "claims": "声明",
         "bundle": "模型",
         "endpoint": "端点",
-        "endpoint said": "{1} 的 {0}。结论仅针对它在此次运行中的回答；无人能查看其模型。",
+        "endpoint said": "接口 {}，位于 {}。结论仅针对它在此次运行中的回答；无人能查看其模型。",
         "endpoint digest": "端点描述的摘要",
         "signer": "签名者",
         "checked": "已核验",
