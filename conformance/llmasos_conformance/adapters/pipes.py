@@ -24,6 +24,9 @@ PIPE = 1 << 20
 """Bytes that a pipe for answers is asked to hold, so that bulk goes over in few turns; Linux lets anybody have them."""
 VECTORS = 64
 """Frames that one read fills."""
+AWAKE_S = 100e-6
+"""How long an answer is looked for before the system is asked to wake us: a small one is there sooner than we are
+awake. Only where there is a second processor, because a child cannot answer on the one that looks."""
 AHEAD = 16
 """Chunks that a thread reads ahead; then the child has to wait, as it would for a full pipe."""
 
@@ -83,6 +86,7 @@ class Polled:
         self._poll.register(answered, select.POLLIN)
         self._unsent = memoryview(b"")
         self._chunk = memoryview(bytearray(CHUNK))  # kept: memory that is new each time costs more than the copy
+        self._awake = AWAKE_S if _processors() > 1 else 0.0
 
     def ask(self, line: bytes) -> None:
         self._unsent = memoryview(line)
@@ -114,6 +118,11 @@ class Polled:
 
     def _wait(self, deadline: float) -> None:
         """Until there is something to read. What is still to be sent is sent meanwhile."""
+        if not self._unsent:
+            until = min(deadline, time.monotonic() + self._awake)
+            while time.monotonic() < until:
+                if self._poll.poll(0):
+                    return
         while True:
             left = deadline - time.monotonic()
             ready = self._poll.poll(max(0.0, left) * 1000)
@@ -231,6 +240,11 @@ class Threaded:
             except OSError:  # ours was closed
                 chunk = b""
             self._chunks.put(chunk)
+
+
+def _processors() -> int:
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _widen(descriptor: int) -> None:

@@ -1,0 +1,48 @@
+"""What waits for answers, by itself: what a fault over a pipe comes to stands in test_faults."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from llmasos_conformance.adapters import pipes
+
+pytestmark = pytest.mark.skipif(not pipes.POLLS, reason="this system has no poll, and never makes these")
+
+
+@pytest.fixture(params=[1, 2], ids=["one processor", "two processors"])
+def polled(request, monkeypatch):
+    """Pipes of a machine with so many processors, and what the child at their other end reads and writes."""
+    monkeypatch.setattr(pipes, "_processors", lambda: request.param)
+    asks, answers = os.pipe(), os.pipe()
+    yield pipes.Polled(asks[1], answers[0]), asks[0], answers[1]
+    for descriptor in (*asks, *answers):
+        os.close(descriptor)
+
+
+def test_an_answer_is_read_whether_it_is_there_at_once_or_later(polled):
+    made, asked, answered = polled
+    made.ask(b"a question\n")
+    assert os.read(asked, 100) == b"a question\n"
+    os.write(answered, b"an answer\n")
+    assert made.read(time.monotonic() + 5) == b"an answer\n"
+
+
+def test_what_does_not_come_is_late_at_its_deadline(polled):
+    made, _, _ = polled
+    for limit in (0.0, pipes.AWAKE_S / 2, 0.05):
+        began = time.monotonic()
+        with pytest.raises(pipes.Late):
+            made.read(began + limit)
+        assert time.monotonic() - began >= limit
+
+
+def test_on_one_processor_nobody_looks_while_the_child_works(monkeypatch):
+    looked = []
+    for processors in (1, 2):
+        monkeypatch.setattr(pipes, "_processors", lambda count=processors: count)
+        into, out = os.pipe()
+        looked.append(pipes.Polled(os.dup(out), into)._awake)
+    assert looked == [0.0, pipes.AWAKE_S]
