@@ -39,10 +39,23 @@ def test_what_does_not_come_is_late_at_its_deadline(polled):
         assert time.monotonic() - began >= limit
 
 
-def test_on_one_processor_nobody_looks_while_the_child_works(monkeypatch):
-    looked = []
-    for processors in (1, 2):
-        monkeypatch.setattr(pipes, "_processors", lambda count=processors: count)
-        into, out = os.pipe()
-        looked.append(pipes.Polled(os.dup(out), into)._awake)
-    assert looked == [0.0, pipes.AWAKE_S]
+@pytest.fixture
+def pipe():
+    descriptors = os.pipe()
+    yield descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def test_on_one_processor_nobody_looks_while_the_other_side_works(pipe, monkeypatch):
+    monkeypatch.setattr(pipes, "_processors", lambda: 1)
+    os.write(pipe[1], b"x")
+    assert not pipes.Lookout(pipe[0]).sees()
+
+
+def test_after_a_look_in_vain_nobody_looks_for_a_while(pipe, monkeypatch):
+    monkeypatch.setattr(pipes, "_processors", lambda: 2)
+    lookout = pipes.Lookout(pipe[0])
+    assert not lookout.sees()
+    os.write(pipe[1], b"x")
+    assert [lookout.sees() for _ in range(pipes.RESTS + 2)] == [False] * pipes.RESTS + [True, True]

@@ -42,10 +42,14 @@ def serve(asked: IO[bytes], answered: IO[bytes], load: Callable[[], Any]) -> int
         Exit status.
     """
     from llmasos_conformance import wire
+    from llmasos_conformance.adapters import pipes
     from llmasos_conformance.adapters.answering import Desk
 
-    desk = Desk(load)
-    while desk.status is None and (line := asked.readline(wire.MAX_LINE + 1)):
+    desk, lookout = Desk(load), pipes.Lookout(asked.fileno())
+    while desk.status is None:
+        lookout.sees()
+        if not (line := asked.readline(wire.MAX_LINE + 1)):
+            break
         message = desk.answer(line)
         # What is small goes in one piece, so that the reader is woken once; what is large is not copied.
         for part in [b"".join(message)] if sum(map(len, message)) <= SMALL else message:

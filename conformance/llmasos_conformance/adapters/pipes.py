@@ -25,8 +25,11 @@ PIPE = 1 << 20
 VECTORS = 64
 """Frames that one read fills."""
 AWAKE_S = 100e-6
-"""How long an answer is looked for before the system is asked to wake us: a small one is there sooner than we are
-awake. Only where there is a second processor, because a child cannot answer on the one that looks."""
+"""How long either side looks for what comes before it asks the system to be woken: a small answer is there sooner than
+somebody is awake. Only where there is a second processor, because nobody can answer on the one that looks."""
+RESTS = 8
+"""Times that nobody looks after a look in vain: of slow answers looking then costs little, and where both sides have
+come to one processor, each waits for the other's look to end."""
 AHEAD = 16
 """Chunks that a thread reads ahead; then the child has to wait, as it would for a full pipe."""
 
@@ -86,7 +89,7 @@ class Polled:
         self._poll.register(answered, select.POLLIN)
         self._unsent = memoryview(b"")
         self._chunk = memoryview(bytearray(CHUNK))  # kept: memory that is new each time costs more than the copy
-        self._awake = AWAKE_S if _processors() > 1 else 0.0
+        self._lookout = Lookout(answered)
 
     def ask(self, line: bytes) -> None:
         self._unsent = memoryview(line)
@@ -118,11 +121,8 @@ class Polled:
 
     def _wait(self, deadline: float) -> None:
         """Until there is something to read. What is still to be sent is sent meanwhile."""
-        if not self._unsent:
-            until = min(deadline, time.monotonic() + self._awake)
-            while time.monotonic() < until:
-                if self._poll.poll(0):
-                    return
+        if not self._unsent and self._lookout.sees(deadline):
+            return
         while True:
             left = deadline - time.monotonic()
             ready = self._poll.poll(max(0.0, left) * 1000)
@@ -240,6 +240,32 @@ class Threaded:
             except OSError:  # ours was closed
                 chunk = b""
             self._chunks.put(chunk)
+
+
+class Lookout:
+    """Looks for what comes before it goes to sleep, for as long as that pays.
+
+    Args:
+        descriptor: to look at.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._rest = 0 if POLLS and _processors() > 1 else float("inf")
+        if not self._rest:
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLIN)
+
+    def sees(self, deadline: float = float("inf")) -> bool:
+        """Whether something is there within `AWAKE_S`."""
+        if self._rest:
+            self._rest -= 1
+            return False
+        until = min(deadline, time.monotonic() + AWAKE_S)
+        while time.monotonic() < until:
+            if self._poll.poll(0):
+                return True
+        self._rest = RESTS
+        return False
 
 
 def _processors() -> int:
