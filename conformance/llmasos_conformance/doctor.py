@@ -327,14 +327,11 @@ def _adapter(address: str) -> Iterator[Row]:
 def _emulated(said: Mapping[str, str]) -> Row:
     """What the adapter does for its runtime: which of it marks cases, and what is told and marks none."""
     words = BEHAVIOURS | CAPABILITIES.keys()
-    marked = [f"{', '.join(sorted(said.keys() & words))}: by the adapter"] if said.keys() & words else []
-    told = (
-        [f"{', '.join(map(clean, sorted(said.keys() - words)))}: told, and marks no case"]
-        if said.keys() - words
-        else []
-    )
-    return Row("emulated", "ok", "; ".join(marked + told),
-               f"what marks cases is a capability, {', '.join(sorted(BEHAVIOURS))}" if told else "")  # fmt: skip
+    marking, other = sorted(said.keys() & words), sorted(map(clean, said.keys() - words))
+    told = [f"{', '.join(marking)}: by the adapter"] if marking else []
+    told += [f"{', '.join(other)}: told, and marks no case"] if other else []
+    return Row("emulated", "ok", "; ".join(told),
+               f"what marks cases is a capability, {', '.join(sorted(BEHAVIOURS))}" if other else "")  # fmt: skip
 
 
 def _asked(address: str, connection: Connection, heard: list[Turn]) -> Iterator[Row]:

@@ -113,7 +113,8 @@ class Outcome:
         case, requirement: ids. level: MUST, SHOULD or MAY of the requirement.
         emulated: capabilities that the case used and that the adapter, not the runtime, provides.
         example: index of the drawn example that decided, None for a fixed case or a pass.
-        minimal: rendering of the smallest failing input found, empty unless exploration shrank it.
+        minimal: rendering of the smallest failing input found, empty unless exploration shrank it; of what
+            `ended`, what was asked.
         evidence: sha256 hex of the case's evidence line, empty when none was stored.
     """
 
@@ -134,6 +135,11 @@ class Outcome:
     @property
     def ok(self) -> bool:
         return self.state in (State.PASS, State.WAIVED, State.NOT_APPLICABLE)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it died, or nothing could be judged for a fault: asking again costs a process, or its time."""
+        return self.got == "died" or bool(self.fault)
 
 
 NO_ANSWER = ("raised: ", "malformed: ", "died: ", "a valid request was refused: ")

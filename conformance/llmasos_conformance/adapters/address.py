@@ -239,11 +239,11 @@ def _hosted(address: str) -> Target:
         given[name] = unquote(value)
     token = _variable(address, parts, given.pop("token")) if "token" in given else ""
     offers = tuple(sorted(filter(None, given.pop("offers", "").split("+"))))
-    fields = [name for name in Endpoint.__dataclass_fields__ if name != "offers"]
+    options = [*Endpoint.__dataclass_fields__, "token"]
     for name in given:
-        if name not in fields:
-            near = get_close_matches(name, [*fields, "offers", "token"], 1, 0.5)
-            hint = near[0] if near else ", ".join([*fields, "offers", "token"])
+        if name not in options:
+            near = get_close_matches(name, options, 1, 0.5)
+            hint = near[0] if near else ", ".join(options)
             raise AddressError(f"no option {name!r:.60} behind #", where=address, hint=hint)
     endpoint = Endpoint(**{"model": "", **given}, offers=offers)
     _check_endpoint(address, endpoint)

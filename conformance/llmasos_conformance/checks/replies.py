@@ -223,12 +223,16 @@ def _text(api: str, choice: Mapping[str, Any], member: str) -> str:
 
 
 def _usage(value: Any) -> Usage:
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    counts = [_object(value, "usage").get(name) for name in names]
-    for name, count in zip(names, counts, strict=True):
-        if type(count) is not int or count < 0:
-            raise Broken(f"usage.{name} is {count!r:.40}, a count was due")
-    return Usage(prompt=counts[0], completion=counts[1], total=counts[2])  # type: ignore[arg-type]
+    said = _object(value, "usage")
+    prompt, completion, total = (_count(said, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    return Usage(prompt=prompt, completion=completion, total=total)
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    count = usage.get(name)
+    if type(count) is not int or count < 0:
+        raise Broken(f"usage.{name} is {count!r:.40}, a count was due")
+    return count
 
 
 def _tokens(logprobs: Any) -> list[Token]:

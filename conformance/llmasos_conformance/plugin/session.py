@@ -272,8 +272,7 @@ class Run:
             outcome = shown = trial.outcome
             place = summary.place(trial.detail) if outcome.state == "fail" else ""
             told = "" if known else self._told(case, outcome, place)  # what is known to fail is not shown
-            ended = outcome.got == "died" or outcome.fault  # each one more would cost a process, or its time
-            if ended and not told:
+            if outcome.ended and not told:
                 shown = explore.last(trial)
             elif outcome.state == "fail" and not told and not known:
                 started, patient = time.monotonic(), self._shrinking < explore.RUN_SECONDS

@@ -94,8 +94,7 @@ def failure(
     if len(outcome.figures) > 1:
         figures += "; of each the largest of all rows"
     example = "" if outcome.example is None else f"number {outcome.example + 1} of {case.examples}"
-    ended = outcome.got == "died" or bool(outcome.fault)
-    if outcome.minimal and example and not ended:
+    if outcome.minimal and example and not outcome.ended:
         example += " failed; all that is said here is of the minimal one below"
     rows = [
         ("", "\n".join(more)),
@@ -107,7 +106,7 @@ def failure(
         ("expected", outcome.expected),
         ("got", outcome.got),
         ("figures", figures),
-        ("asked" if ended else "minimal", outcome.minimal),
+        ("asked" if outcome.ended else "minimal", outcome.minimal),
         ("reproduce", again),
     ]
     if told:
