@@ -31,23 +31,25 @@ def claim_streams() -> tuple[IO[bytes], IO[bytes]]:
     return os.fdopen(asked, "rb", 1 << 16), os.fdopen(answered, "wb", 0)
 
 
-def serve(asked: IO[bytes], answered: IO[bytes], load: Callable[[], Any]) -> int:
+def serve(
+    asked: IO[bytes], answered: IO[bytes], load: Callable[[], Any], await_line: Callable[[], object] = lambda: None
+) -> int:
     """Answer line after line until the input ends, or the adapter ends itself.
 
     Args:
         asked, answered: the protocol's streams.
         load: makes the connection to the adapter; may raise AddressError.
+        await_line: called before each line is read.
 
     Returns:
         Exit status.
     """
     from llmasos_conformance import wire
-    from llmasos_conformance.adapters import pipes
     from llmasos_conformance.adapters.answering import Desk
 
-    desk, lookout = Desk(load), pipes.Lookout(asked.fileno())
+    desk = Desk(load)
     while desk.status is None:
-        lookout.sees()
+        await_line()
         if not (line := asked.readline(wire.MAX_LINE + 1)):
             break
         message = desk.answer(line)
@@ -98,7 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
             from llmasos_conformance.adapters import serving
 
             return serving.main(load, options.http, options.token)
-        return serve(*streams, load)
+        from llmasos_conformance.adapters import pipes
+
+        return serve(*streams, load, pipes.Lookout(streams[0].fileno()).sees)
     except (KeyboardInterrupt, BrokenPipeError):
         return 130  # nobody listens any more
     finally:
