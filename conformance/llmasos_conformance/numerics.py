@@ -28,7 +28,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import ml_dtypes  # noqa: F401 (NumPy then knows bfloat16 by name)
@@ -66,6 +66,10 @@ eight apart, so that the bounds of the one hold much of the other."""
 ROUNDINGS = 8.0
 """Of float32, what a sampler's arithmetic behind the logits may cost: bias, factor, two subtractions and a division
 round once each; of the noise, two logarithms err by one or two units each, and its addition rounds."""
+
+CANCELLED = 16.0
+"""A tensor of this many roundoffs of the largest one holds nothing but what a cancellation left: sums of some dozens of
+terms, which cancel, leave a few roundoffs of them."""
 
 SLACK = 4.0
 """Of scores that are made of counts: how many times the roundings of one way to compute them any other way may cost. A
@@ -303,6 +307,60 @@ def judge_same(
     )
     finding = _verdict(label, _compare(first, second, wider), row, "came the other way")
     return _naming_coarse(finding, label, dtype, a, b)
+
+
+def judge_tensors(
+    label: str,
+    got: Mapping[str, Array],
+    truth: Mapping[str, Array],
+    honest: Sequence[Mapping[str, Array]],
+    dtype: str,
+    other: Mapping[str, Array] | None = None,
+) -> Finding:
+    """Whether tensors that come of one computation, such as gradients, are the truth's or those of another answer.
+
+    Each is measured in units of its own size, the rms of its truth, and held to the largest E, P and M that any of them
+    has in any honest computation. Its own honest errors would not do: what errs in one norm or in the law of the loss
+    errs in all that follows, in one direction, so that a tensor has as good as one error. One of a Gaussian law exceeds
+    six times the largest of four others once in a thousand times.
+
+    A tensor in which everything cancels has no size: as in the gradient by the keys' bias, which moves all scores of a
+    row alike, what is left is rounding. It may err by as much as any other does.
+
+    Args:
+        label: what they are, for example "gradient". got: of the candidate, of the truth's names.
+        truth: float64. honest: several computations in the claimed dtype. dtype: that the candidate claims.
+        other: the candidate's other answer, which got should equal; bounds are √2 times as wide then.
+    """
+    exact = {name: np.atleast_2d(np.asarray(due, dtype=np.float64)) for name, due in truth.items()}
+    sizes = {name: math.sqrt(float(np.mean(due * due))) for name, due in exact.items()}
+    least = CANCELLED * UNIT_ROUNDOFF[dtype] * max(sizes.values())
+    scales = {name: size if size > least else 0.0 for name, size in sizes.items()}
+    errors = [
+        (name, error)
+        for name, due in exact.items()
+        for error in (UNIT_ROUNDOFF[dtype] * due, *(np.atleast_2d(order[name]) - due for order in honest))
+    ]
+    root = 1.0 if other is None else math.sqrt(2.0)
+    relative = _largest(((error, scales[name]) for name, error in errors if scales[name]), root, dtype)
+    absolute = _largest(((error, 1.0) for _, error in errors), root, dtype)
+    findings = []
+    for name, due in exact.items():
+        title, values = f"{label} of {name}", np.atleast_2d(np.asarray(got[name], dtype=np.float64))
+        unit = replace(relative, scale=scales[name]) if scales[name] else absolute
+        finding = _unfit(title, values, due, None)
+        if finding is None:
+            wanted = due if other is None else np.atleast_2d(np.asarray(other[name], dtype=np.float64))
+            said = "was due" if other is None else "came the other way"
+            finding = _verdict(title, _compare(values, wanted, unit), None, said)
+        findings.append(_naming_coarse(finding, title, dtype, got[name]))
+    return worst(findings)
+
+
+def _largest(errors: Iterable[tuple[Array, float]], times: float, dtype: str) -> Honest:
+    """The largest E, P and M of errors in units of the scales beside them, so many times; its own scale is 1."""
+    rms, position, peak = (times * max(each) for each in zip(*(_sizes(*pair) for pair in errors), strict=True))
+    return Honest(rms=rms, position=position, peak=peak, scale=1.0, dtype=dtype)
 
 
 def log_softmax(logits: Array) -> Array:

@@ -84,3 +84,25 @@ def test_what_cancels_widens_no_bound_of_the_others():
     finding = judged(0.0, 1e-6)
     assert not finding.ok
     assert "key.weight" in finding.message
+
+
+def scaled(error, *honest_errors, name="norm.bias"):
+    """Gradients of which one errs as a whole, by a factor, as honest ones do: by what one norm erred in."""
+    draw = np.random.default_rng(0)
+    truth = {"norm.bias": 1e-3 * draw.normal(size=32), "up.weight": draw.normal(size=(32, 32))}
+    honest = [
+        {"norm.bias": truth["norm.bias"] * (1 + e), "up.weight": truth["up.weight"] * (1 + 1e-6)} for e in honest_errors
+    ]
+    got = {**truth, name: truth[name] * (1 + error)}
+    return _same_tensors("gradient", got, truth, honest, "float32")
+
+
+def test_a_tensor_that_honest_orders_have_right_by_luck_may_err_for_its_size_as_the_others_do():
+    assert scaled(3e-6, 1e-8, 2e-8).ok
+
+
+def test_what_a_tensor_may_err_by_is_in_units_of_its_own_size():
+    finding = scaled(2e-5, 1e-8, 2e-8)
+    assert not finding.ok
+    assert "norm.bias" in finding.message
+    assert "20x the honest float32 error over the row, bound 6x" in finding.message

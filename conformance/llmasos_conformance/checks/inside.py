@@ -328,7 +328,7 @@ def ask_gradients(given: Given, draw: Draw, candidate: Candidate) -> Asked:
 
     Varies: length and content of the rows, their labels, sources and types.
     Compares: the loss, and the gradient by every tensor, with the float64 reference.
-    Bound: honest error of the claimed dtype, tensor by tensor.
+    Bound: honest error of the claimed dtype, that of the tensor which errs most for its size.
     """
     rows, more = taught(draw, candidate, given)
     loss, gradients = candidate.model(given["probe"]).gradients(rows, **more)
@@ -357,15 +357,6 @@ def judge_gradients(given: Given, asked: Asked, reference: Reference) -> Finding
     return _same_tensors("gradient", asked["gradients"], truth, [each for _, each in honest], reference.claims.dtype)
 
 
-CANCELLED = 16.0
-"""A tensor of this many roundoffs of the largest one holds nothing but what a cancellation left: sums of some dozens of
-terms, which cancel, leave a few roundoffs of them."""
-
-
-def _rms(tensor: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64)))) if tensor.size else 0.0
-
-
 def _same_tensors(
     label: str,
     got: Mapping[str, Array],
@@ -374,39 +365,16 @@ def _same_tensors(
     dtype: str,
     other: Mapping[str, Array] | None = None,
 ) -> Finding:
-    """Whether tensors are the reference's, or those of another answer of the candidate, tensor by tensor.
-
-    Where everything cancels, as in the gradient by the keys' bias, which moves all scores of a row alike, what is left
-    is rounding, and an honest order may have little of it by luck. Such a tensor may err as the others do.
-
-    What errs in a norm or in the law of the loss errs in all that follows, and in one direction: a vector of few
-    numbers may have none of it in four honest orders, and all of it in a fifth. So each tensor may err, relative to its
-    size, as half of the tensors do in some honest order.
-    """
+    """Whether tensors have the reference's names, shapes and numbers, or those of another answer of the candidate."""
     if got.keys() != truth.keys():
         missing, unknown = sorted(truth.keys() - got.keys()), sorted(got.keys() - truth.keys())
         named = f"lacks {missing[0]}" if missing else f"has {unknown[0]:.80}, which is no tensor of the bundle"
         return failed(f"{label} {named}", expected=len(truth), got=len(got))
-    findings, largest = [], max(_rms(due) for due in truth.values())
-    errors = {name: max(_rms(order[name] - due) for order in honest) for name, due in truth.items()}
-    rounding = max(errors.values())
-    left = CANCELLED * numerics.UNIT_ROUNDOFF[dtype] * largest
-    usual = float(
-        np.median([errors[name] / size for name, due in truth.items() if (size := _rms(due)) > left] or [0.0])
-    )
     for name, due in truth.items():
         if got[name].shape != due.shape:
             message = f"{label} of {name} has shape {list(got[name].shape)}, {list(due.shape)} was due"
             return failed(message, expected=list(due.shape), got=list(got[name].shape))
-        rows, exact = np.atleast_2d(got[name]), np.atleast_2d(due)
-        baseline = [np.atleast_2d(order[name]) for order in honest]
-        baseline.append(exact + (rounding if _rms(due) <= left else usual * _rms(due)))
-        title = f"{label} of {name}"
-        if other is None:
-            findings.append(numerics.judge_logits(title, rows, exact, baseline, dtype))
-        else:
-            findings.append(numerics.judge_same(title, rows, np.atleast_2d(other[name]), exact, baseline, dtype))
-    return numerics.worst(findings)
+    return numerics.judge_tensors(label, got, truth, honest, dtype, other)
 
 
 GRADIENTS = {"probe": PROBE, "lengths": LENGTHS, "labels": LABELS}
