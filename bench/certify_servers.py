@@ -42,7 +42,7 @@ from typing import Any
 from certify_runtimes import certified, published
 
 from llmasos_conformance import layout
-from llmasos_conformance.checks.hosted import FOREIGN, WORDS
+from llmasos_conformance.checks.requests import FOREIGN, WORDS
 from llmasos_conformance.probes import trained
 from llmasos_conformance.probes.making import Maker, significant
 from llmasos_conformance.protocol import Array

@@ -31,7 +31,7 @@ Judge = Callable[[Given, Asked, "Reference"], "Finding"]
 FAMILIES = (
     "format", "loading", "numerics", "attention", "batch", "cache", "state", "greedy", "api", "text", "contracts",
     "inside", "interchange", "metrics", "windows", "beams", "beside", "documents", "encoder", "encdec",
-    "tokenizers", "given", "sampling", "precision", "gumbel", "hosted", "stated",
+    "tokenizers", "given", "sampling", "precision", "gumbel", "hosted", "streamed", "stated", "drawn",
 )  # fmt: skip
 """Modules of this package that hold checks."""
 

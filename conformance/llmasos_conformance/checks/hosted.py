@@ -8,162 +8,41 @@ A server may claim D0: then nothing is repeated, and checks that compare two ans
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.checks import Asked, Given, check, replies
-from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply, Unstated
-from llmasos_conformance.inputs import pick, shuffled
+from llmasos_conformance.checks.replies import REPLACEMENT, Answer, Broken, Choice, Reply
+from llmasos_conformance.checks.requests import (
+    API,
+    FOREIGN,
+    NEVER,
+    PROMPT,
+    TIES,
+    TOKENS,
+    WORDS,
+    alike,
+    certain,
+    claims_at_least,
+    finish,
+    greedy,
+    head,
+    judge,
+    neutral,
+    open_case,
+    request,
+    said,
+    stating,
+    unrepeatable,
+    words,
+)
+from llmasos_conformance.inputs import pick
 from llmasos_conformance.numerics import worst
-from llmasos_conformance.protocol import DETERMINISM
-from llmasos_conformance.verdict import Finding, State, failed, passed
+from llmasos_conformance.verdict import Finding, failed, passed
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Candidate
     from llmasos_conformance.inputs import Draw
-    from llmasos_conformance.reference import Reference
-
-_LISTED = (
-    "anchor apple arrow autumn barrel basket beacon bottle branch bridge bronze butter candle canyon carpet castle "
-    "cherry circle clover coffee copper corner cotton desert dragon engine falcon feather fiddle forest garden ginger "
-    "glacier hammer harbor hazel island jacket jungle kettle ladder lantern lemon library marble meadow mirror "
-    "mountain needle ocean olive orange orchard palace paper pepper pillow planet pocket prairie quarry ribbon river "
-    "saddle scarlet shadow silver spider spring statue summer sunset temple thunder timber tunnel valley velvet "
-    "village violet walnut whistle willow winter wisdom yellow"
-)
-WORDS = tuple(_LISTED.split())
-"""What prompts are drawn from: words of which every tokenizer makes at least one token."""
-
-FOREIGN = (
-    "Übergrößenträger, naïve café, façade: ",
-    "人工智能的历史可以追溯到古代，",
-    "Быть или не быть, вот в чём вопрос: ",
-    "नमस्ते दुनिया, यह एक परीक्षा है: ",
-    "🙂🙃 emoji: 👩‍🚀 🇪🇺 ✓ → ",
-)
-"""Prompts behind which a model may well say characters of several bytes."""
-
-API = {"enum": ["completions", "chat"], "description": "which endpoint is asked"}
-TOKENS = {"type": "integer", "minimum": 1, "description": "tokens to ask for"}
-NEVER = "\u2042\u2042"
-"""What no prompt leads to, for stop strings that must not come."""
-
-
-# ── questions ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def words(draw: Draw, count: int) -> str:
-    """Different words, as a list that asks to be continued."""
-    return ", ".join(shuffled(draw, WORDS)[:count]) + ","
-
-
-def request(api: str, text: str, **options: Any) -> dict[str, Any]:
-    """The body of a request about a text."""
-    if api == "chat":
-        return {"messages": [{"role": "user", "content": text}], **options}
-    return {"prompt": text, **options}
-
-
-def greedy(api: str, text: str, tokens: int, **options: Any) -> dict[str, Any]:
-    return request(api, text, max_tokens=tokens, temperature=0, **options)
-
-
-def stating(candidate: Candidate, api: str, count: int = 0) -> dict[str, Any]:
-    """Options that have logprobs stated, where they are offered."""
-    if "logprobs" not in candidate.description.capabilities:
-        return {}
-    return states(api, count)
-
-
-def states(api: str, count: int) -> dict[str, Any]:
-    return {"logprobs": True, "top_logprobs": count} if api == "chat" else {"logprobs": count}
-
-
-OFF: Mapping[str, Sequence[float]] = {
-    "top_p": (1,), "top_k": (0, -1), "min_p": (0,), "repetition_penalty": (1,), "repeat_penalty": (1,),
-}  # fmt: skip
-"""What servers have defaults of their own for, and the values that switch it off: the first that a server takes."""
-
-
-def neutral(candidate: Candidate, api: str) -> dict[str, Any]:
-    """Options that leave a server's own defaults out of its answers, as far as it takes them.
-
-    It is asked which it takes. A name that it does not know does no harm, and who refuses one has no such default.
-    """
-    plain, made = request(api, "One, two, three,", max_tokens=1), dict[str, Any]()
-    for name, values in OFF.items():
-        for value in values:
-            if replies.accepted(candidate.hosted.ask(api, {**plain, name: value})):
-                made[name] = value
-                break
-    return made
-
-
-def said(api: str, answer: Answer, *, stream: bool = False) -> str:
-    """The text of an answer, for what is asked next; empty where there is none to read."""
-    try:
-        return replies.read(api, answer, stream=stream).choices[0].text
-    except Broken:
-        return ""
-
-
-def claims_at_least(candidate: Candidate, level: str) -> bool:
-    """Whether the candidate claims this level of determinism or a higher one."""
-    return DETERMINISM.index(candidate.description.claims.determinism) >= DETERMINISM.index(level)
-
-
-def unrepeatable(candidate: Candidate) -> Asked:
-    """What a question returns at once where two answers need not agree."""
-    return {} if claims_at_least(candidate, "D1") else {"excused": "D0 is claimed: no two answers have to agree"}
-
-
-# ── judges ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-Judged = Callable[[Given, Asked], Finding]
-
-
-def judge(judged: Judged) -> Callable[[Given, Asked, Reference], Finding]:
-    """A judge of answers, which needs no reference: what cannot be read fails, what was not asked does not apply, and
-    where stated logprobs are what is judged by, their absence leaves it open: HOST-25 is about that."""
-
-    @functools.wraps(judged)
-    def judging(given: Given, asked: Asked, reference: Reference) -> Finding:
-        if "excused" in asked:
-            return Finding(state=State.NOT_APPLICABLE, message=asked["excused"])
-        try:
-            return judged(given, asked)
-        except Unstated as unstated:
-            return open_case(f"{unstated.message}: nothing to judge by")
-        except Broken as broken:
-            return failed(broken.message)
-
-    return judging
-
-
-def open_case(message: str) -> Finding:
-    """A finding that cannot tell."""
-    return Finding(state=State.INCONCLUSIVE, message=message)
-
-
-def certain(text: str) -> str:
-    """A text without what a further token may change."""
-    return text.rstrip(REPLACEMENT)
-
-
-def alike(what: str, got: str, due: str) -> Finding:
-    """Two texts that have to be one."""
-    if got == due:
-        return passed()
-    at = next((i for i, (a, b) in enumerate(zip(got, due, strict=False)) if a != b), min(len(got), len(due)))
-    came, lacks = got[at : at + 30], due[at : at + 30]
-    told = f"{came!r} at character {at}, {lacks!r} was due"
-    if not lacks:
-        told = f"it goes on with {came!r} at character {at}, where it was to end"
-    if not came:
-        told = f"it ends at character {at}, where {lacks!r} was due"
-    return failed(f"{what}: {told}", expected=due[:200], got=got[:200])
-
 
 # ── what is accepted ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -244,7 +123,7 @@ def judge_shape(given: Given, asked: Asked) -> Finding:
         reply = replies.read(api, answer)
         if answer["type"] != replies.JSON:
             findings.append(failed(f"the content type is {answer['type']!r}, {replies.JSON} was due"))
-        findings += [_head(reply.parts[0], kind), _finish(reply.choices)]
+        findings += [head(reply.parts[0], kind), finish(reply.choices)]
         if api == "chat" and (role := reply.parts[0]["choices"][0]["message"].get("role")) != "assistant":
             findings.append(failed(f"message.role is {role!r:.40}, 'assistant' was due"))
         if len(reply.choices) != 1:
@@ -253,28 +132,6 @@ def judge_shape(given: Given, asked: Asked) -> Finding:
     if ids[0] == ids[1]:
         findings.append(failed(f"two answers have the id {ids[0]!r:.60}"))
     return worst(findings)
-
-
-LATEST = 10**11
-"""A time in seconds that lies in the year 5138; one in milliseconds is later."""
-
-
-def _head(part: Mapping[str, Any], kind: str) -> Finding:
-    """The members before the choices."""
-    for name, fits, due in (
-        ("id", isinstance(part.get("id"), str) and part["id"], "a text"),
-        ("object", part.get("object") == kind, repr(kind)),
-        ("created", type(part.get("created")) is int and 0 <= part["created"] < LATEST, "seconds, an integer"),
-        ("model", isinstance(part.get("model"), str) and part["model"], "a text"),
-    ):
-        if not fits:
-            return failed(f"{name} is {part.get(name)!r:.60}, {due} was due", expected=due, got=part.get(name))
-    return passed()
-
-
-def _finish(choices: Sequence[Choice]) -> Finding:
-    wrong = [choice.finish for choice in choices if choice.finish not in ("stop", "length")]
-    return failed(f"finish_reason is {wrong[0]!r:.40}, 'stop' or 'length' was due") if wrong else passed()
 
 
 check("hosted-shape", ask_shape, judge_shape, needs=(), given={"api": API, "tokens": TOKENS})
@@ -347,7 +204,6 @@ LIMITS = {
     "type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2,
     "description": "values of max_tokens, the largest one last",
 }  # fmt: skip
-PROMPT = {"enum": ["words", "foreign"], "default": "words", "description": "words, or characters of several bytes"}
 LIMITED = {"api": API, "limits": LIMITS, "prompt": PROMPT}
 check("hosted-limits", ask_limits, judge_limits, needs=(), given=LIMITED)
 
@@ -782,127 +638,6 @@ check(
 )  # fmt: skip
 
 
-# ── streams ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def ask_stream(given: Given, draw: Draw, candidate: Candidate) -> Asked:
-    """A stream is events of the API, of one id, closed by one finish reason and by [DONE].
-
-    Varies: the prompt.
-    Compares: the events with the API's description.
-    Bound: none.
-    """
-    api = given["api"]
-    asked = greedy(api, words(draw, 5), given["tokens"], stream=True)
-    return {"answer": candidate.hosted.ask(api, asked)}
-
-
-@judge
-def judge_stream(given: Given, asked: Asked) -> Finding:
-    api = given["api"]
-    reply = replies.read(api, asked["answer"], stream=True)
-    kind = "chat.completion.chunk" if api == "chat" else "text_completion"
-    findings = [*(_head(part, kind) for part in reply.parts), _finish(reply.choices)]
-    ids = {part.get("id") for part in reply.parts}
-    if len(ids) != 1:
-        findings.append(failed(f"events of one stream have {len(ids)} ids"))
-    if not replies.chunks(asked["answer"]["body"])[1]:
-        findings.append(failed(f"the stream ends without {replies.DONE}"))
-    if api == "chat":
-        roles = [choice["delta"].get("role") for part in reply.parts for choice in part["choices"]]
-        if roles[0] != "assistant" or set(roles) - {"assistant", None}:
-            findings.append(failed(f"the roles are {roles[:3]!s:.60}, 'assistant' was due in the first delta"))
-    return worst(findings)
-
-
-check("hosted-stream", ask_stream, judge_stream, needs=("stream",), given={"api": API, "tokens": TOKENS})
-
-
-def ask_streamed(given: Given, draw: Draw, candidate: Candidate) -> Asked:
-    """A stream says what the same request says without streaming: text, finish reason, tokens that are stated.
-
-    Varies: the prompt.
-    Compares: the pieces, joined, with the text.
-    Bound: none, they are equal or they are not.
-    """
-    if excused := unrepeatable(candidate):
-        return excused
-    api = given["api"]
-    prompt = words(draw, 5) if given["prompt"] == "words" else pick(draw, FOREIGN)
-    extra = stating(candidate, api) if given["stated"] else {}
-    asked = greedy(api, prompt, given["tokens"], **extra)
-    return {"answers": [candidate.hosted.ask(api, each) for each in (asked, {**asked, "stream": True})]}
-
-
-@judge
-def judge_streamed(given: Given, asked: Asked) -> Finding:
-    whole = replies.read(given["api"], asked["answers"][0]).choices[0]
-    stream = replies.read(given["api"], asked["answers"][1], stream=True).choices[0]
-    findings = [alike("the joined pieces of the stream are another text", stream.text, whole.text)]
-    if stream.finish != whole.finish:
-        findings.append(failed(f"the stream ends with {stream.finish!r:.40}, the same request with {whole.finish!r}"))
-    if given["stated"]:
-        shown = [[token.text for token in each.tokens or ()] for each in (stream, whole)]
-        if shown[0] != shown[1]:
-            message = f"{len(shown[0])} tokens are stated in the stream, {len(shown[1])} without"
-            findings.append(failed(message, expected=shown[1][:10], got=shown[0][:10]))
-    return worst(findings)
-
-
-check(
-    "hosted-streamed", ask_streamed, judge_streamed, needs=("stream",),
-    given={
-        "api": API, "tokens": TOKENS,
-        "prompt": PROMPT,
-        "stated": {"type": "boolean", "default": False, "description": "with logprobs"},
-    },
-)  # fmt: skip
-
-
-def ask_stream_usage(given: Given, draw: Draw, candidate: Candidate) -> Asked:
-    """A stream that was asked for usage ends with it, or the request is refused.
-
-    Varies: the prompt.
-    Compares: the counts with those of the same request without streaming.
-    Bound: none, they are equal or they are not.
-    """
-    api, extra = given["api"], {"stream": True, "stream_options": {"include_usage": True}}
-    asked = greedy(api, words(draw, 5), given["tokens"])
-    answers = [candidate.hosted.ask(api, each) for each in (asked, {**asked, **extra})]
-    return {"answers": answers, "repeats": claims_at_least(candidate, "D1")}
-
-
-@judge
-def judge_stream_usage(given: Given, asked: Asked) -> Finding:
-    whole, answer = asked["answers"]
-    if replies.refused(answer):
-        return passed()
-    counts = [replies.read(given["api"], whole).usage, replies.read(given["api"], answer, stream=True).usage]
-    if counts[1] is None:
-        return failed("include_usage is accepted, and no usage came in the stream")
-    if counts[0] is not None and asked["repeats"] and counts[0] != counts[1]:
-        return failed(f"the stream counts {counts[1]}, the same request {counts[0]}"[:300])
-    return passed()
-
-
-check("hosted-stream-usage", ask_stream_usage, judge_stream_usage, needs=("stream",),
-      given={"api": API, "tokens": TOKENS})  # fmt: skip
-
-
-@judge
-def judge_stream_pieces(given: Given, asked: Asked) -> Finding:
-    """Whether what is streamed comes in pieces at all."""
-    choice = replies.read(given["api"], asked["answer"], stream=True).choices[0]
-    pieces = [piece for piece in choice.pieces if piece]
-    if len(pieces) < 2 and len(choice.text) > 8:
-        return failed(f"a text of {len(choice.text)} characters came in one piece")
-    return passed()
-
-
-check("hosted-stream-pieces", ask_stream, judge_stream_pieces, needs=("stream",),
-      given={"api": API, "tokens": TOKENS})  # fmt: skip
-
-
 # ── independence ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -940,11 +675,6 @@ def judge_apart(given: Given, asked: Asked) -> Finding:
 
 
 check("hosted-apart", ask_apart, judge_apart, needs=(), given={"api": API, "tokens": TOKENS})
-
-
-TIES: Mapping[str, float] = {"float64": 1e-3, "float32": 1e-3, "float16": 2.0**-4, "bfloat16": 2.0**-1}
-"""How far apart two stated logprobs may be where rounding decides between them, by claimed dtype: 256 roundings, that
-is, logits of 32 of which each is off by four roundings in either of two computations. Float32 has 65 times that."""
 
 
 def ask_together(given: Given, draw: Draw, candidate: Candidate) -> Asked:

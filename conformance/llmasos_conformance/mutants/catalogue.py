@@ -20,6 +20,7 @@ shapers    bias or penalties are applied wrongly
 gumbel     the standard's noise is drawn, counted or added wrongly
 bert, transformer       gross, in the runtimes of these two
 hosted     servers of a hosted model, behind an API like OpenAI's
+hosted_laws             the same, in the logprobs that they state and in how they draw
 encoder_small           as small as small, in either of the two
 heldout    of every kind, written after the checks were frozen and without a look at them
 """
@@ -35,7 +36,7 @@ from typing import Any, TypeVar
 GROUPS = (
     "small", "dishonest", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small",
     "quantising", "narrow", "llama", "bands", "beams", "samplers", "shapers", "gumbel", "tokenizers", "encoder_small",
-    "bert", "transformer", "hosted", "heldout",
+    "bert", "transformer", "hosted", "hosted_laws", "heldout",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

@@ -90,7 +90,8 @@ GRAPHS = ("interchange.*", "onnx.*", "export.*")
 ONLY: Mapping[str, Sequence[str]] = {
     "metrics": ("metrics.*",), "inside": ("inside.*",), "lookers": ("inside.*",), "beams": ("beams.*",),
     "shapers": ("shaping.*", "sampling.bias*", "sampling.repetition", "sampling.frequency", "sampling.presence"),
-    "gumbel": ("gumbel.*",), "onnx": GRAPHS, "onnx_small": GRAPHS, "hosted": ("hosted.*",),
+    "gumbel": ("gumbel.*",), "onnx": GRAPHS, "onnx_small": GRAPHS,
+    "hosted": ("hosted.*",), "hosted_laws": ("hosted.*",),
 }  # fmt: skip
 """Group of mutants -> cases that they are asked, where the fault sits in code that no other case reaches."""
 
