@@ -164,15 +164,19 @@ check(
 
 
 def ask_equal_lengths(given: Given, draw: Draw, candidate: Candidate) -> Asked:
-    """A row is answered for its ids and not for its length. (STATE-1)
+    """A row is answered for its ids and not for its length, its beginning or its end. (STATE-1)
 
-    Varies: content and common length of two rows; the second is asked between two requests for the first.
+    Varies: content and common length of two rows; the second is asked between two requests for the first. They may
+        begin alike, but for the last one to four ids, or end alike, but for the first of them.
     Compares: the first row, the second and the first again, each with the float64 reference of its own ids.
     Bound: honest error of the claimed dtype.
     """
     one = draw_ids(draw, candidate, given["probe"], given["length"])
-    other = draw_ids(draw, candidate, given["probe"], (len(one), len(one)))
-    other[-1] = (other[-1] + (one == other)) % vocabulary(candidate, given["probe"])
+    own = len(one) if given["alike"] == "nothing" else draw.integer(1, 4)
+    fresh = draw_ids(draw, candidate, given["probe"], (own, own))
+    other = [*fresh, *one[own:]] if given["alike"] == "end" else [*one[: len(one) - own], *fresh]
+    at = 0 if given["alike"] == "end" else -1
+    other[at] = (other[at] + (one == other)) % vocabulary(candidate, given["probe"])
     model, rows = candidate.model(given["probe"]), [one, other, one]
     return {"rows": rows, "logits": [model.forward([row])[0] for row in rows]}
 
@@ -191,7 +195,15 @@ check(
     ask_equal_lengths,
     judge_equal_lengths,
     needs=("load_model", "forward"),
-    given={"probe": PROBE, "length": LENGTH},
+    given={
+        "probe": PROBE,
+        "length": LENGTH,
+        "alike": {
+            "enum": ["nothing", "beginning", "end"],
+            "default": "nothing",
+            "description": "what the two rows have in common",
+        },
+    },
 )
 
 TIMES = {"type": "integer", "minimum": 2, "description": "how often the request is made"}
@@ -279,7 +291,25 @@ def ask_shared_beginning(given: Given, draw: Draw, candidate: Candidate) -> Aske
     return {"prompts": prompts, "ids": [new_ids(generation) for generation in asked]}
 
 
-def judge_shared_beginning(given: Given, asked: Asked, reference: Reference) -> Finding:
+def ask_shared_end(given: Given, draw: Draw, candidate: Candidate) -> Asked:
+    """Prompts that end alike, at the same places, are answered each for what stands before. (STATE-6)
+
+    Varies: content of the common end, and of two beginnings of one length.
+    Compares: greedy ids of both prompts in turn, each twice, with the reference.
+    Bound: the margin of honest error.
+    """
+    probe = given["probe"]
+    one = draw_ids(draw, candidate, probe, (1, 4))
+    other = draw_ids(draw, candidate, probe, (len(one), len(one)))
+    other[0] = (other[0] + (one == other)) % vocabulary(candidate, probe)
+    end = draw_ids(draw, candidate, probe, given["length"])
+    prompts = [[*one, *end], [*other, *end]] * 2
+    model = candidate.model(probe)
+    asked = [model.generate_ids(prompt, max_length=given["steps"], temperature=0) for prompt in prompts]
+    return {"prompts": prompts, "ids": [new_ids(generation) for generation in asked]}
+
+
+def judge_shared(given: Given, asked: Asked, reference: Reference) -> Finding:
     findings = []
     for i, (prompt, ids) in enumerate(zip(asked["prompts"], asked["ids"], strict=True)):
         label = f"call {i}, {len(prompt)} ids: ids"
@@ -288,13 +318,14 @@ def judge_shared_beginning(given: Given, asked: Asked, reference: Reference) -> 
     return worst(findings)
 
 
-check(
-    "shared-beginning",
-    ask_shared_beginning,
-    judge_shared_beginning,
-    needs=("load_model", "generate_ids"),
-    given={"probe": PROBE, "length": LENGTH, "steps": STEPS},
-)
+for name, ask in (("shared-beginning", ask_shared_beginning), ("shared-end", ask_shared_end)):
+    check(
+        name,
+        ask,
+        judge_shared,
+        needs=("load_model", "generate_ids"),
+        given={"probe": PROBE, "length": LENGTH, "steps": STEPS},
+    )
 
 # ── models ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -391,6 +391,46 @@ class PrefixCacheCoarse(Runtime):
         return super().begin([*held[:reused], *prompt[reused:]], request)
 
 
+@mutant("prefix-block-without-what-is-before", "openvinotoolkit/openvino.genai#3722", "STATE-6")
+class PrefixBlockWithoutWhatIsBefore(Runtime):
+    """A kept block of sixteen ids is found by these and their place, and what stood before it comes with it."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.seen: dict[tuple[int, ...], list[int]] = {}
+
+    def begin(self, prompt: list[int], request: Request) -> Row:
+        if len(prompt) > 32:
+            held = self.seen.setdefault(tuple(prompt[16:32]), prompt[:16])
+            prompt = [*held, *prompt[16:]]
+        return super().begin(prompt, request)
+
+
+@mutant("answer-cached-by-beginning", "EricLBuehler/mistral.rs#126", "STATE-1")
+class AnswerCachedByBeginning(Runtime):
+    """Answers of single rows are cached under their length and their first sixteen ids."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.seen: dict[tuple[int, ...], Array] = {}
+
+    def key(self, row: Sequence[int]) -> tuple[int, ...]:
+        return (len(row), *row[:16])
+
+    def run(self, rows: Sequence[Sequence[int]]) -> list[Array]:
+        fresh = super().run(rows)
+        alone = len(rows) == 1 and len(rows[0]) > 16
+        return [self.seen.setdefault(self.key(rows[0]), fresh[0])] if alone else fresh
+
+
+@mutant("answer-cached-by-end", "tenstorrent/vllm#415", "STATE-1")
+class AnswerCachedByEnd(AnswerCachedByBeginning):
+    """Answers of single rows are cached under their length and their last sixteen ids."""
+
+    def key(self, row: Sequence[int]) -> tuple[int, ...]:
+        return (len(row), *row[-16:])
+
+
 @mutant("answer-cached-by-length", "tenstorrent/vllm#415", "STATE-1")
 class AnswerCachedByLength(Runtime):
     """Answers of single rows are cached under the length of the row alone."""

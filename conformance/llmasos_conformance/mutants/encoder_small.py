@@ -109,6 +109,22 @@ class BertMaskMinusTwenty(BertRuntime):
         return scores - np.where(visible[:, None], np.float32(0), np.float32(20))
 
 
+@mutant("bert-mask-subtracts-hundred", "microsoft/onnxruntime#14363", "BAT-2")
+class BertMaskSubtractsHundred(BertRuntime):
+    """Padding has 100 subtracted from its score: enough for every score that a random model has."""
+
+    def mask(self, scores: Array, visible: Array) -> Array:
+        return scores - np.where(visible[:, None], np.float32(0), np.float32(100))
+
+
+@mutant("trf-mask-subtracts-hundred", "microsoft/onnxruntime#14363", "TRF-8")
+class TrfMaskSubtractsHundred(TransformerRuntime):
+    """What must not be seen has 100 subtracted from its score: enough for every score that a random model has."""
+
+    def mask(self, scores: Array, visible: Array) -> Array:
+        return scores - np.where(visible[:, None], np.float32(0), np.float32(100))
+
+
 @mutant("trf-mask-minus-thirty", "pytorch/pytorch#103749", "TRF-8")
 class TransformerMaskMinusThirty(TransformerRuntime):
     """Pads and the future get a score of -30: nothing on an ordinary model, a leak where scores are large."""

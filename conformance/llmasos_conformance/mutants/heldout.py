@@ -17,7 +17,7 @@ import numpy as np
 
 from llmasos_conformance.mutants.bert_runtime import BertRuntime
 from llmasos_conformance.mutants.catalogue import mutant
-from llmasos_conformance.mutants.llama_runtime import LlamaRuntime
+from llmasos_conformance.mutants.llama_runtime import LlamaLoader, LlamaRuntime
 from llmasos_conformance.mutants.loader import Loader, Opened
 from llmasos_conformance.mutants.runtime import PAD, Cache, Request, Row, Runtime
 from llmasos_conformance.mutants.shaping import Shaping
@@ -476,6 +476,13 @@ class SubnormalHalvesAreZero(Runtime):
     """float16 weights below the smallest normal number of that type are read as zero."""
 
     loader: ClassVar[type[Loader]] = SubnormalsFlushed
+
+
+@mutant("llama-subnormal-halves-are-zero", "paiml/aprender#2073", "LOAD-5")
+class LlamaSubnormalHalvesAreZero(LlamaRuntime):
+    """float16 weights below the smallest normal number of that type are read as zero."""
+
+    loader: ClassVar[type[LlamaLoader]] = type("LlamaSubnormalsFlushed", (SubnormalsFlushed, LlamaLoader), {})
 
 
 @mutant("llama-kept-by-the-first-scale", "vllm-project/vllm#11906", "NUM-9")

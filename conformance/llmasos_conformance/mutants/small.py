@@ -152,6 +152,27 @@ class MaskAdditive(Runtime):
         return scores - np.where(visible[:, None], np.float32(0), np.float32(40))
 
 
+@mutant("mask-subtracts-hundred", "microsoft/onnxruntime#14363", "ATT-3")
+class MaskSubtractsHundred(Runtime):
+    """What must not be seen has 100 subtracted from its score: enough for every score that a random model has."""
+
+    def mask(self, scores: Array, visible: Array) -> Array:
+        return scores - np.where(visible[:, None], np.float32(0), np.float32(100))
+
+
+@mutant("padding-subtracts-hundred", "microsoft/onnxruntime#14363", "BAT-2")
+class PaddingSubtractsHundred(Runtime):
+    """Padding has 100 subtracted from its score; what lies ahead is excluded."""
+
+    def visible(self, cache: Cache, T: int) -> Array:
+        self.padded = ~cache.real[:, None, None, : cache.filled]
+        S = cache.filled
+        return np.broadcast_to(np.arange(S) <= np.arange(S - T, S)[:, None], (len(cache.real), T, S))
+
+    def mask(self, scores: Array, visible: Array) -> Array:
+        return super().mask(scores, visible) - np.where(self.padded, np.float32(100), np.float32(0))
+
+
 @mutant("matmul-bf16x3", "google/gemma_pytorch#67", "NUM-1")
 class MatmulBf16x3(Runtime):
     """float32 products are emulated with three products of bfloat16 halves."""
@@ -275,6 +296,25 @@ class LongCacheForgetsFirst(Runtime):
     def visible(self, cache: Cache, T: int) -> Array:
         S = cache.filled
         return super().visible(cache, T) & (np.arange(S) > np.arange(S - T, S)[:, None] - 32)
+
+
+@mutant("keys-beyond-512-lost", "Nehanth/swarmllm#31", "ATT-7")
+class KeysBeyond512Lost(Runtime):
+    """There is room for 512 keys, and from the next on the oldest is overwritten."""
+
+    def visible(self, cache: Cache, T: int) -> Array:
+        S = cache.filled
+        return super().visible(cache, T) & (np.arange(S) > np.arange(S - T, S)[:, None] - 512)
+
+
+@mutant("cache-full-at-200", "Nehanth/swarmllm#31", "GEN-1")
+class CacheFullAt200(Runtime):
+    """There is room for 200 positions, and each new token behind them takes the place of the last."""
+
+    def advance(self, cache: Cache, ids: Array, real: Array) -> Array:
+        if ids.shape[1] == 1 and cache.filled >= 200:
+            cache.filled -= 1
+        return super().advance(cache, ids, real)
 
 
 @mutant("last-position-half", "EricLBuehler/mistral.rs#2094", "NUM-1")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import FAR, Draft, bare, codes, constant_inputs, uneven_results, unheard
+from llmasos_conformance.probes.draft import FAR, Draft, bare, calling, codes, constant_inputs, uneven_results, unheard
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant
 
 
@@ -235,6 +235,15 @@ def _overflow(make: Maker) -> Parts:
     for i in range(2):
         parts.weights[f"layers.{i}.attention.key.bias"] = significant(2000.0 * make.unit(f"offset{i}", 64))
     return parts.asking(24)
+
+
+@probe("bert-calling")
+def _calling(make: Maker) -> Parts:
+    """Masks that are numbers: what must not be seen has a score 600 above the others; see `draft.calling`."""
+    parts = _model(make, Sizes(tied=False))
+    tables = ["token_embedding", "position_embedding", "type_embedding"]
+    calling(parts.weights, "layers.0.attention", tables, 4)
+    return parts
 
 
 # --- ties ------------------------------------------------------------------------------------------------------------

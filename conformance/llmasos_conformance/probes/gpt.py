@@ -16,6 +16,7 @@ from llmasos_conformance.probes.draft import (
     FAR,
     Draft,
     bare,
+    calling,
     codes,
     compass,
     uneven_inputs,
@@ -212,6 +213,38 @@ def _hot_ffn(make: Maker) -> Parts:
     return parts
 
 
+@probe("two-gelus")
+def _two_gelus(make: Maker) -> Parts:
+    """The form of GELU, where text alone is shown: every character comes in two, and the form decides which.
+
+    Sixteen units of the last block have one input, at which the two forms differ most. They alone write to channel 0,
+    and channel 1 stays as empty as that is without them; the bias puts 0 half-way between the forms. The head gives the
+    two characters of a pair one row, but for the sign of the difference of these channels.
+    """
+    parts, units, gain, at = model(make, Sizes(V=256)), 16, 8.0, -2.6875
+    weights, own = parts.weights, [0, 1]
+    for name in weights:
+        if name.endswith(("_embedding", ".output.weight", ".down.weight")):
+            weights[name][:, own] = 0
+        if name.endswith((".output.bias", ".down.bias")):
+            weights[name][own] = 0
+    last = "layers.1.feed_forward"
+    weights[f"{last}.up.weight"][:, :units], weights[f"{last}.up.bias"][:units] = 0, at
+    weights[f"{last}.down.weight"][:units], weights[f"{last}.down.weight"][:units, 0] = 0, gain
+    exact = at * (1 + math.erf(at / math.sqrt(2))) / 2
+    approximate = at * (1 + math.tanh(math.sqrt(2 / math.pi) * (at + 0.044715 * at**3))) / 2
+    weights[f"{last}.down.bias"][:1] = significant(np.array([-units * gain * (exact + approximate) / 2]))
+    for name in ("final_norm.weight", "final_norm.bias"):
+        weights[name][1] = weights[name][0]
+    head = weights["head.weight"]
+    pairs = head[ALPHABET[::2]]
+    head[:] = 0
+    for i, sign in enumerate((1, -1)):
+        head[ALPHABET[i::2]] = pairs
+        head[np.ix_(ALPHABET[i::2], own)] = 4 * sign, -4 * sign
+    return parts
+
+
 @probe("near-constant")
 def _near_constant(make: Maker) -> Parts:
     """Epsilon in every norm: each norm's input is a constant and a little more, of variance near the epsilon of 2e-5.
@@ -238,6 +271,12 @@ def _asymmetric(make: Maker) -> Parts:
 def _long(make: Maker) -> Parts:
     """Positions and block boundaries: 272 positions, past 16, 64, 128 and 256."""
     return model(make, Sizes(D=32, L=1, H=2, F=128, context=272))
+
+
+@probe("very-long")
+def _very_long(make: Maker) -> Parts:
+    """Buffers and rings of 512 and 1024 positions: 1056 of them."""
+    return model(make, Sizes(D=32, L=1, H=2, F=128, context=1056))
 
 
 @probe("wide")
@@ -269,6 +308,14 @@ def _overflow(make: Maker) -> Parts:
     for i in range(2):
         parts.weights[f"layers.{i}.attention.key.bias"] = significant(2000.0 * make.unit(f"offset{i}", 64))
     return parts.asking(24)
+
+
+@probe("calling")
+def _calling(make: Maker) -> Parts:
+    """Masks that are numbers: what must not be seen has a score 600 above the others; see `draft.calling`."""
+    parts = model(make, Sizes())
+    calling(parts.weights, "layers.0.attention", ["token_embedding", "position_embedding"], 4)
+    return parts
 
 
 @probe("sunk")

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 
 from llmasos_conformance.layout import silent
-from llmasos_conformance.probes.draft import ALPHABET, FAR, Draft, bare, compass, uneven_inputs, uneven_results, unheard
+from llmasos_conformance.probes.draft import (
+    ALPHABET,
+    FAR,
+    Draft,
+    bare,
+    calling,
+    compass,
+    uneven_inputs,
+    uneven_results,
+    unheard,
+)
 from llmasos_conformance.probes.making import MARGIN, Maker, Parts, every_digit, probe, significant, sylvester
 
 LLAMA = "Llama"
@@ -247,6 +257,21 @@ def _asymmetric(make: Maker) -> Parts:
 def _long(make: Maker) -> Parts:
     """Positions, angles far out and block boundaries: 272 positions, past 16, 64, 128 and 256."""
     return _model(make, Sizes(D=32, L=1, H=2, G=1, F=80, context=272))
+
+
+@probe("llama-very-long")
+def _very_long(make: Maker) -> Parts:
+    """Buffers and rings of 512 and 1024 positions, and angles that are scaled from there on: 1056 positions."""
+    return _model(make, Sizes(D=32, L=1, H=2, G=1, F=80, context=1056))
+
+
+@probe("llama-calling")
+def _calling(make: Maker) -> Parts:
+    """Masks that are numbers: what must not be seen has a score 600 above the others; see `draft.calling`."""
+    sizes = Sizes()
+    parts = _model(make, sizes)
+    calling(parts.weights, "layers.0.attention", ["token_embedding"], sizes.H)
+    return parts
 
 
 @probe("llama-wide")

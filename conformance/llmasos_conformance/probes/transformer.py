@@ -19,6 +19,7 @@ from llmasos_conformance.probes.draft import (
     ALPHABET,
     FAR,
     Draft,
+    calling,
     codes,
     compass,
     constant_inputs,
@@ -294,6 +295,14 @@ def _overflow(make: Maker) -> Parts:
     for name in ("encoder.layers.0.attention", "decoder.layers.0.attention", "decoder.layers.0.cross_attention"):
         parts.weights[f"{name}.key.bias"] = significant(2000.0 * make.unit(f"{name}.offset", 64))
     return parts.asking(24)
+
+
+@probe("trf-calling")
+def _calling(make: Maker) -> Parts:
+    """Masks that are numbers: padding of a source has a score 600 above the others; see `draft.calling`."""
+    parts = _model(make, replace(LEARNED, tied=False))
+    calling(parts.weights, "encoder.layers.0.attention", ["token_embedding", "encoder.position_embedding"], 4)
+    return parts
 
 
 @probe("trf-tiny")

@@ -32,7 +32,12 @@ def with_weights(module: Any, weights: Mapping[str, Array], dtype: Any) -> Any:
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise Refusal("invalid_format", f"{name} holds a number too large for {dtype}")
+    frequencies = {name: buffer for name, buffer in module.named_buffers() if name.endswith("inv_freq")}
     module = module.to(dtype).eval()
+    # `to` rounds them, and angles far out are then others; loading a checkpoint in a dtype leaves them in float32.
+    for name, buffer in frequencies.items():
+        owner, _, last = name.rpartition(".")
+        setattr(module.get_submodule(owner), last, buffer)
     for part in module.modules():
         if isinstance(part, torch.nn.Embedding):
             part.padding_idx = None  # the id that fills short rows is an ordinary token, which learns like the others
