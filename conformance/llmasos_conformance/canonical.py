@@ -164,7 +164,7 @@ def digest_files(files: Iterable[tuple[str, Path]]) -> str:
     return sha256("".join(lines).encode())
 
 
-BESIDE = ("suites", "reports", "examples", "ci")
+BESIDE = ("suites", "reports", "examples", "docs")
 """What a wheel carries inside the package, and a checkout beside it."""
 
 

@@ -48,6 +48,13 @@ LATER = 6
 """A cause behind the first is told if it explains as many failures. By the same bench, of causes behind the first with
 that likeness, those that explain fewer were right in 22 of 153 readings, the others in 12 of 19."""
 
+FEW = 3
+"""A cause that explains fewer failures is told only if nothing else failed, and if the known bug fails no more cases:
+one failure that many bugs share tells them not apart. A judgement, as is the next."""
+
+PART = 0.25
+"""The first cause explains at least this part of the failures: what explains one of fourteen leads away from others."""
+
 NAMED = 3
 """Known bugs that a cause names at most."""
 
@@ -314,19 +321,29 @@ def known() -> KillMatrix | None:
         return None
 
 
-def worth_telling(found: Sequence[Cause]) -> list[Cause]:
-    """Those of the causes that are right more often than not; see TELLING and LATER."""
+def worth_telling(found: Sequence[Cause], failures: int) -> list[Cause]:
+    """Those of the causes that are right more often than not; see TELLING, LATER, FEW and PART.
+
+    Args:
+        failures: how many cases failed.
+    """
+
+    def is_first(cause: Cause) -> bool:
+        explains = len(cause.explains)
+        alone = explains == failures and len(cause.bugs[0].failed) < FEW
+        return (explains >= FEW or alone) and explains >= PART * failures
+
     return [
         cause
         for number, cause in enumerate(found)
-        if cause.likeness >= TELLING and (number == 0 or len(cause.explains) >= LATER)
+        if cause.likeness >= TELLING and (is_first(cause) if number == 0 else len(cause.explains) >= LATER)
     ]
 
 
 def likely(outcomes: Mapping[str, Seen]) -> tuple[list[Cause], list[str]]:
     """`causes` by the published matrix that are worth telling, and what they leave; none without a matrix."""
-    matrix = known()
-    found = worth_telling(causes(outcomes, matrix)[0]) if matrix else []
+    matrix, failures = known(), sum(not seen.passed for seen in outcomes.values())
+    found = worth_telling(causes(outcomes, matrix)[0], failures) if matrix else []
     explained = {case for cause in found for case in cause.explains}
     return found, [case for case, seen in outcomes.items() if not seen.passed and case not in explained]
 

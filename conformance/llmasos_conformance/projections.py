@@ -156,7 +156,7 @@ def markdown(
                   f"{report.cell(clean(made.get('message', ''), 300))}" for made in bad[:SHOWN]]  # fmt: skip
         lines += [f"- {words['more'].format(n=len(bad) - SHOWN)}"] if len(bad) > SHOWN else []
         lines += ["", "</details>", ""]
-    lines.append(f"{words['id']} `{report_id}`. {words['again']}: `llmasos verify {path} --rejudge`")
+    lines.append(f"{words['id']} `{report_id}`. {words['again']}: `llmasos verify {path} --trust FILE --rejudge`")
     return "\n".join(lines) + "\n"
 
 

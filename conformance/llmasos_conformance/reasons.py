@@ -105,8 +105,10 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
     ),
     "E_SIGNER_UNKNOWN": (
         POLICY,
-        "Nobody that the trust file names has signed this; integrity only.",
-        "签名者不在信任文件中;仅能确认完整性。",
+        "Nobody that the trust file names has signed this; integrity only. --trust FILE gives a trust file, which "
+        "`llmasos keygen` writes for a key of yours, and a publisher beside the reports.",
+        "签名者不在信任文件中;仅能确认完整性。--trust FILE 给出信任文件："
+        "`llmasos keygen` 为您的密钥写出它，发布者则把它放在报告旁边。",
     ),
     "E_KEY_NOT_YET": (
         POLICY,

@@ -76,9 +76,14 @@ def examples() -> Path:
     return _found(Path(__file__).parent / "examples", Path(__file__).parents[2] / "examples")
 
 
+def docs() -> Path:
+    """The pages of docs/, where they are installed."""
+    return _found(Path(__file__).parent / "docs", Path(__file__).parents[2] / "docs")
+
+
 def pipelines() -> Path:
     """Where workflow and policies lie, likewise."""
-    return _found(Path(__file__).parent / "ci", Path(__file__).parents[2] / "docs" / "ci")
+    return docs() / "ci"
 
 
 def _found(*places: Path) -> Path:

@@ -154,6 +154,7 @@ def test_what_is_built_in_is_known_without_installation():
         ("./adapter.py", ["names no object in the file", "./adapter.py:Adapter"]),
         ("./adapter.py:Adaptor", ["has no 'Adaptor'", "try: Adapter"]),
         ("./adapter.py:number", ["number is int, neither an adapter nor something that makes one"]),
+        ("engine.mjs", ["no adapter 'engine.mjs'", "try: 'cmd:node ./engine.mjs' runs that file as a program"]),
         ("./adapter.py:Half", ["Half is no adapter: it has no method load_model"]),
         ("./adapter.py:Needy", ["calling Needy() failed: RuntimeError: no licence", "raise RuntimeError"]),
         ("./adapter.py:Untold", ["describe() failed: OSError: who am I"]),
@@ -171,6 +172,7 @@ def test_what_is_built_in_is_known_without_installation():
     ],
 )  # fmt: skip
 def test_a_miss_says_where_it_looked_and_what_to_try(vendor, address, words):
+    (vendor / "engine.mjs").touch()
     with pytest.raises(AddressError) as caught:
         connect(address, directory=vendor)
     assert caught.value.exit_code == 4

@@ -130,10 +130,24 @@ def cause(likeness, explains):
 def test_a_cause_of_low_likeness_and_a_small_one_behind_the_first_are_not_told():
     low, high = causes.TELLING - 0.01, causes.TELLING
     small, large = causes.LATER - 1, causes.LATER
-    assert causes.worth_telling([cause(low, 100)]) == []
-    assert causes.worth_telling([cause(high, 1)]) == [cause(high, 1)]
-    assert causes.worth_telling([cause(1.0, 9), cause(1.0, small)]) == [cause(1.0, 9)]
-    assert causes.worth_telling([cause(low, 9), cause(high, large), cause(low, large)]) == [cause(high, large)]
+    assert causes.worth_telling([cause(low, 100)], 100) == []
+    assert causes.worth_telling([cause(high, 9)], 9) == [cause(high, 9)]
+    assert causes.worth_telling([cause(1.0, 9), cause(1.0, small)], 9 + small) == [cause(1.0, 9)]
+    told = causes.worth_telling([cause(low, 9), cause(high, large), cause(low, large)], 9 + 2 * large)
+    assert told == [cause(high, large)]
+
+
+def test_few_failures_are_told_as_those_of_a_bug_only_if_they_are_all_of_both():
+    (shown,), _ = causes.causes(seen({"stop", "stop.two"}), KNOWN)
+    assert causes.worth_telling([shown], 2) == [shown]
+    assert causes.worth_telling([shown], 3) == []
+    larger = replace(shown, bugs=[replace(shown.bugs[0], failed=dict.fromkeys(CASES, "STR-1"))])
+    assert causes.worth_telling([larger], 2) == []
+
+
+def test_what_explains_a_small_part_of_the_failures_is_not_told_first():
+    assert causes.worth_telling([cause(1.0, 4)], 16) == [cause(1.0, 4)]
+    assert causes.worth_telling([cause(1.0, 4)], 17) == []
 
 
 # What was not answered

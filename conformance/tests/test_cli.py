@@ -50,7 +50,7 @@ def isolated(*words, cwd=None):
 COMMANDS = [
     *("certify", "verify", "keygen", "list", "explain", "doctor", "generate", "new", "inspect", "demo"),
     *("standard", "coverage", "import", "agreement", "export", "evaluate", "show", "board", "diff", "gate"),
-    *("init", "smoke", "try"),
+    *("init", "smoke", "try", "docs"),
 ]
 
 
@@ -101,6 +101,25 @@ def test_importing_the_commands_opens_no_heavy_room():
 
 def test_an_unknown_command_is_a_usage_error(llmasos):
     assert llmasos("certifi")[0] == 2
+
+
+def test_a_page_of_the_documentation_is_shown_by_its_name_in_either_language(llmasos):
+    code, out, _ = llmasos("docs")
+    assert code == 0
+    assert "protocol" in out
+    assert "The adapter protocol" in out
+    pages = {each["name"]: each for each in json.loads(llmasos("docs", "--json")[1])}
+    english = Path(pages["wire"]["path"])
+    assert llmasos("docs", "docs/wire.md")[1].strip() == english.read_text("utf-8").strip()
+    chinese = llmasos("docs", "wire", "--lang", "zh", "--path")[1].strip()
+    assert chinese == str(english.with_suffix(".zh.md"))
+
+
+def test_a_page_that_does_not_exist_is_answered_with_its_neighbours(llmasos):
+    code, _, err = llmasos("docs", "protocl")
+    assert code == 2
+    assert "no page 'protocl'" in err
+    assert "did you mean protocol" in err
 
 
 # ── keys and verification ──

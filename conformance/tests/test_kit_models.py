@@ -475,3 +475,16 @@ def test_an_encoder_refuses_what_it_does_not_do_and_the_others_refuse_what_it_do
     for architecture in GENERATING:
         assert code_of(borrow(architecture).encode, [[1]]) == "unsupported"
         assert code_of(borrow(architecture).fill_mask, [7], 2) == "unsupported"
+
+
+class Plain(kit.KitEncoder):
+    """As the kit's own signature has it."""
+
+    def forward(self, batch, types=None):
+        return [np.zeros((len(row), self.config["vocab_size"]), np.float32) for row in batch]
+
+
+def test_a_forward_pass_without_a_parameter_refuses_what_would_go_there(tmp_path):
+    model = Plain(kit.read_bundle(write(tmp_path / "b", "BERT"), ("BERT",)))
+    assert model.forward([[1, 2]], types=[[0, 1]], sources=None)[0].shape == (2, 260)
+    assert code_of(model.forward, [[1, 2]], sources=[[3]]) == "invalid_argument"

@@ -584,6 +584,12 @@ def test_what_is_not_declared_keeps_its_name_and_a_green_run_without_it_is_incom
     assert re.search(r"^verdict: incomplete \(core/gpt/logits\)$", ran.out, re.MULTILINE)
 
 
+def test_a_run_in_which_nothing_was_asked_is_not_green(vendor):
+    ran = vendor.pytest(MINE, "-k", "score", *BARE)
+    assert "1 not declared" in ran.out
+    assert ran.code == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 def test_a_part_of_the_profile_is_incomplete_and_says_how_much_did_not_run(vendor):
     ran = vendor.pytest(MINE, "-k", "again", *BARE)
     assert "no verdict: 1 of 3 cases of core/gpt/logits ran\n" in ran.out

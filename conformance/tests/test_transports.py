@@ -596,7 +596,9 @@ def test_a_generation_of_the_protocol_is_taken_in_process():
         connection.call("generate_text", {"model": "m1", "prompt": "a"})
 
 
-@pytest.mark.parametrize(("scheme", "said"), [("", "let describe() return"), ("cmd:", "run the command by hand")])
+@pytest.mark.parametrize(
+    ("scheme", "said"), [("", "let describe() return"), ("cmd:", "see what it says by hand: echo")]
+)
 def test_who_ends_while_describing_is_told_what_to_mend_in_his_own_kind_of_adapter(scheme, said, tmp_path):
     (tmp_path / "ends.py").write_text(
         "import os\nclass Mine:\n    def load_model(self, path): ...\n    def describe(self): os._exit(3)\n"

@@ -238,7 +238,7 @@ def test_a_big_endian_array_travels_as_its_values():
     [
         ({"shape": [3, 3]}, "logits[0].data has 24 bytes, shape [3, 3] of F32 needs 36 bytes"),
         ({"dtype": "F64"}, "logits[0].data has 24 bytes, shape [2, 3] of F64 needs 48 bytes"),
-        ({"shape": [3, 2]}, "logits[0] has shape [3, 2], [2, 2] was due"),
+        ({"shape": [3, 2]}, "logits[0] has shape [3, 2], [2, V] was due"),
         ({"shape": [6]}, "logits[0] has shape [6], [2, V] was due"),
         ({"dtype": "I64"}, "logits[0].dtype is str 'I64', one of F64, F32, F16, BF16 was due"),
         ({"shape": [2**31 - 1, 2**31 - 1]}, "logits[0] needs 18446744056529682436 bytes, 46137344 are allowed"),

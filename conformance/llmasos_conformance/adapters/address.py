@@ -167,11 +167,18 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
     raise _nowhere(address, name, {**names, **local}, here)
 
 
+_RUN: Mapping[str, str] = {".mjs": "node ", ".js": "node ", ".cjs": "node ", ".sh": "sh "}
+"""What runs a file, by the end of its name."""
+
+
 def _nowhere(address: str, name: str, names: Iterable[str], here: Path) -> AddressError:
     names = sorted(names)
     near = get_close_matches(name, names, 3, 0.5)
     if (here / f"{name}.py").is_file():
         hint = f"./{name}.py:NAME, where NAME is the adapter in that file"
+    elif (here / name).is_file():
+        run = _RUN.get(Path(name).suffix, "")
+        hint = f"'cmd:{run}./{Path(name).as_posix()}' runs that file as a program"
     elif near:
         hint = f"{' or '.join(near)}; {_LIST}"
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -51,7 +52,8 @@ def start(
         AddressError: it does not start.
     """
     # There is no command to try where the host serves.
-    remedy = "run the command by hand and send it a describe request"
+    asked = wire.request_line(1, "describe", {}).decode().strip()
+    remedy = f"see what it says by hand: echo '{asked}' | {shlex.join(command)}"
     if hosted:
         remedy = "let describe() return a Description of llmasos_conformance.protocol; the process must outlive it"
     return Remote(

@@ -107,6 +107,7 @@ for _command in (
     releasing.publish,
     explaining.list_,
     explaining.explain,
+    explaining.docs,
     explaining.standard,
     explaining.coverage,
     explaining.doctor,

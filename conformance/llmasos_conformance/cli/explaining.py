@@ -305,6 +305,41 @@ def standard(
     next_step(f"open {shlex.quote(str(out / 'index.html'))} in a browser")
 
 
+@click.command(short_help="Show a page of the documentation.")
+@click.argument("name", required=False, default="", metavar="[NAME]")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--path", "where", is_flag=True, help="print where the page lies, and not what it says")
+@click.option("--json", "as_json", is_flag=True, help="print as JSON")
+def docs(name: str, lang: str, where: bool, as_json: bool) -> None:
+    """Show a page of the documentation, or list the pages: what README calls docs/NAME.md."""
+    from llmasos_conformance import scaffold
+
+    pages = {path.stem: path for path in sorted(scaffold.docs().glob("*.md")) if ".zh" not in path.suffixes}
+    wanted = Path(name).name.removesuffix(".md").removesuffix(".zh")
+    if not wanted:
+        rows = [{"name": page, "title": _title(path), "path": str(path)} for page, path in pages.items()]
+        if as_json:
+            return print_json(rows)
+        for row in rows:
+            say(f"{row['name']:<22}{row['title']}", wrap=False)
+        return next_step("llmasos docs first-hour")
+    if wanted not in pages:
+        near = get_close_matches(wanted, pages, 3, 0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "llmasos docs lists them"
+        raise HarnessError(f"no page {name!r:.80}", hint=hint)
+    chinese = pages[wanted].with_suffix(".zh.md")
+    path = chinese if lang == "zh" and chinese.is_file() else pages[wanted]
+    if as_json:
+        return print_json({"name": wanted, "title": _title(path), "path": str(path), "text": path.read_text("utf-8")})
+    say(str(path) if where else path.read_text("utf-8").rstrip(), wrap=False)
+    return None
+
+
+def _title(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return next(file).removeprefix("# ").strip()
+
+
 @click.command(
     short_help="Say which requirements runs have exercised.",
     epilog="Exit codes: 0 every requirement that can be tested was judged in these runs, 1 a report does not hold "

@@ -308,6 +308,12 @@ class Run:
             return words, "d" if state == "not_declared" else "a", words.upper()
         return None
 
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Who declares nothing that a profile asks about has not passed it: that is pytest's code for no tests."""
+        asked = any(record["state"] != State.NOT_DECLARED for record in self.records)
+        if exitstatus == pytest.ExitCode.OK and self.records and not asked and not self._is_worker():
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (record := _record_of(report)) is not None:
             self.records.append(record)

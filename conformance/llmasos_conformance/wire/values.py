@@ -182,7 +182,7 @@ def logits_of(value: Any, where: str, shape: tuple[int, int | None] | None) -> A
     if len(found) != 2 or found[1] == 0:
         raise Malformed(f"{where} has shape {found}, [{shape[0] if shape else 'T'}, V] was due")
     if shape is not None and (found[0] != shape[0] or shape[1] not in (None, found[1])):
-        raise Malformed(f"{where} has shape {found}, [{shape[0]}, {shape[1] or found[1]}] was due")
+        raise Malformed(f"{where} has shape {found}, [{shape[0]}, {shape[1] or 'V'}] was due")
     return array
 
 

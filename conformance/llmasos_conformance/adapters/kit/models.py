@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import math
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -31,8 +33,27 @@ Chooser = Callable[[Array, Sequence[int]], int]
 """The next id, by the logits [V] for it and the ids that were chosen before it."""
 
 
+def _refusing(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward pass that refuses what it has no parameter for, as the contract has it, instead of a TypeError."""
+    takes = inspect.signature(forward).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+        return forward
+
+    @functools.wraps(forward)
+    def refusing(self: Any, *args: Any, **beside: Any) -> Any:
+        refuse_beside(**{name: value for name, value in beside.items() if name not in takes})
+        return forward(self, *args, **{name: value for name, value in beside.items() if name in takes})
+
+    return refusing
+
+
 class _Texts:
     """What every model does with text, whatever its architecture."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in vars(cls):
+            cls.forward = _refusing(vars(cls)["forward"])  # type: ignore[attr-defined]
 
     def __init__(self, bundle: KitBundle) -> None:
         self.config, self.tokenizer = bundle.config, bundle.tokenizer
