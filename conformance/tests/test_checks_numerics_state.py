@@ -396,6 +396,7 @@ WRONG = [
     ("state.repeat.logits", counting("forward", 3, row_off), r"\(call 3, and call 0\)"),
     ("state.repeat.ids", counting("generate_ids", 3, ends_wrong), "and D2 is claimed"),
     ("state.shared-beginning", counting("generate_ids", 4, ends_wrong), r"call 4, \d+ ids"),
+    ("state.shared-end", counting("generate_ids", 3, ends_wrong), r"call 3, \d+ ids"),
     ("state.two-models", first_model_only, "to the other of two models"),
     ("state.second-load", second_model_off, r"\(of the second load, and of the first\)"),
     ("greedy.largest-logit", ids(last_wrong), r"ids\[11\] is \d+, \d+ was due: its logit is larger by"),

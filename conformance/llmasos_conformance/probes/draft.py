@@ -144,6 +144,7 @@ def calling(weights: dict[str, Array], attention: str, tables: Sequence[str], he
     constant, call = significant(np.array([2.0, 8.0]) * float(np.std(tokens)))
     tokens[calls, 0] += call
     tokens[calls, 1] -= call
+    tokens[:] = significant(tokens)
     # Behind a norm the two differ by about 16 / sqrt(1 + 128 / D) spreads.
     difference = 16 / math.sqrt(1 + 128 / D)
     key, query = weights[f"{attention}.key.weight"], weights[f"{attention}.query.weight"]
