@@ -144,6 +144,8 @@ def certify(
         raise ReportError(f"the seed {order.seed!r:.80} is not 1 to 64 letters, digits, '.', '_' or '-'")
     if order.key is not None:
         signing.check_key_file(order.key)
+    with contextlib.suppress(OSError):  # told where the place is made
+        _vacant(order.out)  # before anything that takes time
     directory = order.suites or installed.suites()
     profile = installed.frozen_profile(directory, order.profile)
     loaded = suites.load(directory)
@@ -494,15 +496,22 @@ class _Rooms:
         return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
 
 
+def _vacant(out: Path) -> None:
+    """Refuse a place where something is."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ReportError(
+            "there is something already, and reports are never overwritten", where=out,
+            hint="give a new directory with --out",
+        )  # fmt: skip
+
+
 class _Place:
     """The report directory while it is being written, under a name of its own beside the final one."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         try:
-            if out.exists() and (not out.is_dir() or any(out.iterdir())):
-                raise ReportError("there is something already, and reports are never overwritten", where=out,
-                                  hint="give a new directory with --out")  # fmt: skip
+            _vacant(out)
             out.parent.mkdir(parents=True, exist_ok=True)
             self.path = Path(tempfile.mkdtemp(prefix=f".{out.name}.{os.getpid()}.", suffix=".part", dir=out.parent))
             self.path.chmod(0o755)

@@ -276,7 +276,7 @@ def pair(wanted: Policy, reports: Sequence[Read], previous: Sequence[Read], suit
         if each.profile not in names:
             raise PolicyError(
                 f"a report of {each.profile}, which the policy does not name", where=each.path,
-                hint=f"add the profile to {wanted.path}, or leave the report out",
+                hint=f"name the profile in {wanted.path}, in the place of one that you do not certify or beside it",
             )  # fmt: skip
         digest, profile = each.predicate["suite"]["profileDigest"], None
         with contextlib.suppress(SuiteError):

@@ -77,7 +77,8 @@ def read_trust(path: Path) -> Trust:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ReportError(f"cannot read the trust file: {error.strerror}", where=path) from error
+        hint = "`llmasos keygen` writes one for a key of yours; put it there, or name the one that you have"
+        raise ReportError(f"cannot read the trust file: {error.strerror}", where=path, hint=hint) from error
     document = parse(data, where=path, floats=False, limit=1024 * 1024)
     validate(document, schema("trust"), where=f"{path}: $", code="E_TRUST")
     keys = tuple(_key(entry, f"{path}: keys[{number}]") for number, entry in enumerate(document["keys"]))

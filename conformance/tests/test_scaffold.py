@@ -122,6 +122,22 @@ def test_the_json_form_says_what_was_written_and_what_comes_next(here, llmasos):
     assert said["next"][-1] == "llmasos smoke"
 
 
+def test_a_profile_of_another_architecture_stands_wherever_one_is_certified(here, llmasos):
+    code, out, _ = llmasos("init", "--lang", "python", "--profile", "core/llama/logits")
+    assert code == 0
+    assert "the example passes core/gpt/logits; core/llama/logits is for your engine in its place" in out
+    for name in (".github/workflows/llmasos.yml", "README.md", *(f"ci/{policy}" for policy in scaffold.POLICIES)):
+        text = (here / name).read_text("utf-8")
+        assert "core/llama/logits" in text
+        assert "core/gpt/logits" not in text
+
+
+def test_a_profile_that_does_not_exist_is_refused_before_anything_is_written(here, llmasos):
+    code, _, err = llmasos("init", "--lang", "python", "--profile", "core/lama/logits")
+    assert (code, tree(here)) == (2, {})
+    assert "core/llama/logits" in err
+
+
 def test_what_has_to_be_run_first_is_one_command(here, llmasos, monkeypatch):
     template = scaffold.Template(language="cpp", files={}, address="cmd:build/a", prepare=("cmake .", "make"))
     monkeypatch.setattr(scaffold, "read", lambda root, language: template)

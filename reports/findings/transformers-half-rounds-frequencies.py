@@ -1,10 +1,11 @@
 """`model.half()` rounds the rotary frequencies of a Llama; loading a checkpoint in float16 does not.
 
-Seen with transformers 5.24.0, torch 2.13.0. The frequencies are a buffer of the module, inv_freq, and `half`, `bfloat16`
-and `to(dtype)` convert buffers with the weights (transformers/models/llama/modeling_llama.py, LlamaRotaryEmbedding:
-`register_buffer("inv_freq", …)`). Angles are position times frequency, so that far positions are turned by others than
-the weights were trained for. `from_pretrained(…, dtype=torch.float16)` leaves the buffer in float32. Second witness:
-NumPy in float64. Whoever converts a module that is loaded has to keep or restore its buffers.
+Seen with transformers 5.24.0, torch 2.13.0. The frequencies are a buffer of the module, inv_freq, and `half`,
+`bfloat16` and `to(dtype)` convert buffers with the weights (transformers/models/llama/modeling_llama.py,
+LlamaRotaryEmbedding: `register_buffer("inv_freq", …)`). Angles are position times frequency, so that far positions
+are turned by others than the weights were trained for. `from_pretrained(…, dtype=torch.float16)` leaves the buffer
+in float32. Second witness: NumPy in float64. Whoever converts a module that is loaded has to keep or restore its
+buffers.
 
 python transformers-half-rounds-frequencies.py      needs transformers, torch, numpy
 """

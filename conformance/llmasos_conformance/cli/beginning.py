@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,16 +36,26 @@ SHOWN = 12
     help="where to write, made if absent",
 )  # fmt: skip
 @click.option("--name", metavar="NAME", help="of your engine, as reports say it  [default: that of the directory]")
+@click.option(
+    "--profile", metavar="NAME", help="that workflow, policies and README are to certify, where your engine is of "
+    "another architecture than the example  [default: what the example passes]",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="write over what is there")
 @click.option("--json", "as_json", is_flag=True, help="print what was written as JSON")
-def init(language: str, directory: Path, name: str | None, force: bool, as_json: bool) -> None:
+def init(
+    language: str, directory: Path, name: str | None, profile: str | None, force: bool, as_json: bool
+) -> None:  # fmt: skip
     """Write an adapter that passes as it stands, its config, a file of known failures, a CI workflow and a README.
 
     All of it is written or nothing. Put your engine into the adapter, call by call.
     """
-    from llmasos_conformance import scaffold
+    from llmasos_conformance import installed, scaffold
 
     template = scaffold.read(scaffold.examples(), language)
+    example = template.profile
+    if profile is not None:
+        installed.frozen_profile(installed.suites(), profile)  # or says what is near
+        template = replace(template, profile=profile)
     called = scaffold.check_name(scaffold.name_of(directory.resolve()) if name is None else name)
     readme = scaffold.readme_in(directory)
     files = scaffold.plan(template, scaffold.pipelines(), called, readme)
@@ -55,11 +66,14 @@ def init(language: str, directory: Path, name: str | None, force: bool, as_json:
     if as_json:
         print_json({
             "schemaVersion": "1.0", "directory": str(directory), "name": called, "language": language,
-            "address": template.address, "files": list(files), "missing": missing, "next": steps,
+            "address": template.address, "profile": template.profile, "files": list(files),
+            "missing": missing, "next": steps,
         })  # fmt: skip
         return
     for path in files:
         say(f"{'extended' if path == scaffold.README and readme is not None else 'wrote':<9} {directory / path}")
+    if template.profile != example:
+        say(f"note      the example passes {example}; {template.profile} is for your engine in its place", fg="yellow")
     for program, how in missing.items():
         say(f"missing   {program} is not on PATH: {how}", fg="yellow")
     next_step(*steps)
