@@ -99,7 +99,7 @@ WAIT = "import sys; sys.stdin.read()"
 ANSWER = '{"jsonrpc":"2.0","id":1,"result":{}}'
 STARTS = {
     f"print('loading weights', flush=True); {WAIT}": ("not a line of the protocol", seating.QUIET),
-    "import sys; sys.exit('no licence')": ("no licence", "describe request"),
+    "import sys; sys.exit('no licence')": ("no licence", "by hand: echo"),
     f"print({ANSWER!r}, flush=True); {WAIT}": ("lacks", "describe"),
 }
 

@@ -222,7 +222,7 @@ def test_a_stream_is_its_pieces_and_its_generation(linked):
             "finish_reason is str 'because', 'stop' or 'length' was due",
         ),
         ("generate_text", {"prompt": "huge"}, Malformed, "text has 16777217 characters, 0 to 16777216 are allowed"),
-        ("forward", {"ids": [[2, 0]]}, Malformed, "logits[0] has shape [3, 4], [2, 4] was due"),
+        ("forward", {"ids": [[2, 0]]}, Malformed, "logits[0] has shape [3, 4], [2, V] was due"),
         ("forward", {"ids": [[3]]}, Malformed, "logits[0]: logits must be floating point, found dtype int64"),
         ("forward", {"ids": [[4]]}, Malformed, "logits[0] needs 67108864 bytes, 46137344 are allowed"),
         ("stream_text", {"prompt": "raise"}, Raised, "KeyError: 'midway'"),
