@@ -239,8 +239,8 @@ REASONS: Mapping[str, tuple[int, str, str]] = {
     # evidence
     "E_EVIDENCE_MISSING": (
         REJECTED,
-        "The evidence file, or a case's line in it, is not there.",
-        "缺少证据文件或其中某个用例。",
+        "The evidence file, or a case's line in it, is not there. --level suite checks what can be checked without it.",
+        "缺少证据文件或其中某个用例。--level suite 核验无需证据即可核验的部分。",
     ),
     "E_EVIDENCE_SIZE": (
         REJECTED,

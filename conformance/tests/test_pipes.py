@@ -53,9 +53,27 @@ def test_on_one_processor_nobody_looks_while_the_other_side_works(pipe, monkeypa
     assert not pipes.Lookout(pipe[0]).sees()
 
 
-def test_after_a_look_in_vain_nobody_looks_for_a_while(pipe, monkeypatch):
+def test_after_a_look_in_vain_nobody_looks_once_and_after_more_of_them_twice_as_often(pipe, monkeypatch):
+    monkeypatch.setattr(pipes, "_processors", lambda: 2)
+    monkeypatch.setattr(pipes, "AWAKE_S", 0.0)
+    monkeypatch.setattr(pipes, "RESTS", 4)
+    looks, lookout = [], pipes.Lookout(pipe[0])
+    real = pipes.time.monotonic
+    monkeypatch.setattr(pipes.time, "monotonic", lambda: looks.append(1) or real())
+
+    def looked():
+        before = len(looks)
+        lookout.sees()
+        return len(looks) > before
+
+    assert [looked() for _ in range(16)] == [
+        True, False, True, False, False, True, *[False] * 4, True, *[False] * 4, True,
+    ]  # fmt: skip
+
+
+def test_who_sees_something_looks_the_next_time_too(pipe, monkeypatch):
     monkeypatch.setattr(pipes, "_processors", lambda: 2)
     lookout = pipes.Lookout(pipe[0])
     assert not lookout.sees()
     os.write(pipe[1], b"x")
-    assert [lookout.sees() for _ in range(pipes.RESTS + 2)] == [False] * pipes.RESTS + [True, True]
+    assert [lookout.sees() for _ in range(3)] == [False, True, True]

@@ -15,7 +15,7 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 CHUNK = 1 << 16
@@ -24,12 +24,12 @@ PIPE = 1 << 20
 """Bytes that a pipe for answers is asked to hold, so that bulk goes over in few turns; Linux lets anybody have them."""
 VECTORS = 64
 """Frames that one read fills."""
-AWAKE_S = 100e-6
+AWAKE_S = 200e-6
 """How long either side looks for what comes before it asks the system to be woken: a small answer is there sooner than
 somebody is awake. Only where there is a second processor, because nobody can answer on the one that looks."""
-RESTS = 8
-"""Times that nobody looks after a look in vain: of slow answers looking then costs little, and where both sides have
-come to one processor, each waits for the other's look to end."""
+RESTS = 64
+"""Times that nobody looks, at most, after looks in vain: once after the first, twice as often after each. Of slow
+answers looking then costs a few microseconds, and one that was late by chance does not put the next ones to sleep."""
 AHEAD = 16
 """Chunks that a thread reads ahead; then the child has to wait, as it would for a full pipe."""
 
@@ -250,7 +250,7 @@ class Lookout:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._rest = 0 if POLLS and _processors() > 1 else float("inf")
+        self._rest, self._rests = 0 if POLLS and _processors() > 1 else float("inf"), 1
         if not self._rest:
             self._poll = select.poll()
             self._poll.register(descriptor, select.POLLIN)
@@ -263,9 +263,14 @@ class Lookout:
         until = min(deadline, time.monotonic() + AWAKE_S)
         while time.monotonic() < until:
             if self._poll.poll(0):
+                self._rests = 1
                 return True
-        self._rest = RESTS
+            _make_way()  # the system wakes the other side where we are, and it would wait for our look to end
+        self._rest, self._rests = self._rests, min(2 * self._rests, RESTS)
         return False
+
+
+_make_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 def _processors() -> int:
