@@ -738,7 +738,7 @@ def test_a_board_shows_what_verified_and_says_why_the_rest_did_not(many: Path, b
     root = tree(made.pages["en/index.html"])
     for each in ("E_ENVELOPE", "<b>broken", "unsigned"):
         assert each in said(by_id(root, "not-verified"))
-    assert "2 verified reports, 2 not verified" in said(root)
+    assert "4 reports. verified, signer trusted: 2; not verified: 2." in said(root)
     assert "float32" in said(by_id(root, "runs"))
     assert "--llmasos-seed=7" in said(by_id(root, "failures"))
     trees = {name: tree(text) for name, text in made.pages.items()}
@@ -891,6 +891,21 @@ def test_the_board_is_written_whole_and_told_to_programs(many: Path, world: Any,
     code, _, err = llmasos("board", many, "--out", out, *about)
     assert code == 2
     assert "has been changed" in err
+
+
+def test_a_board_of_signers_that_nobody_trusts_ends_with_one_and_counts_them_apart(
+    world: Any, llmasos: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(world.report, tmp_path / "reports" / "\x1b[31mone\ntwo: verified")
+    assert llmasos("keygen", "--out", tmp_path / "keys")[0] == 0
+    about = ("board", tmp_path / "reports", "--out", tmp_path / "out", "--suites", world.root / "suites")
+    code, out, _ = llmasos(*about, "--trust", tmp_path / "keys" / "trust.json")
+    assert code == 1
+    assert "\x1b[31m" not in out
+    assert not any(line.startswith("two: verified") for line in out.splitlines())
+    root = tree((tmp_path / "out" / "en" / "index.html").read_text(encoding="utf-8"))
+    assert "1 reports. signature checks, signer unknown: 1." in said(root)
+    assert llmasos(*about)[0] == 0  # who names no trust file asked for no signer
 
 
 def test_the_board_does_not_replace_pages_of_another_command(tmp_path: Path) -> None:

@@ -138,6 +138,13 @@ def test_a_profile_that_does_not_exist_is_refused_before_anything_is_written(her
     assert "core/llama/logits" in err
 
 
+@pytest.mark.parametrize("profile", ["hosted/chat", "bundle/gpt"])
+def test_a_profile_that_is_about_no_adapter_as_it_stands_is_refused(here, llmasos, profile):
+    code, _, err = llmasos("init", "--lang", "python", "--profile", profile)
+    assert (code, tree(here)) == (2, {})
+    assert "is not about an adapter as it stands" in err
+
+
 def test_what_has_to_be_run_first_is_one_command(here, llmasos, monkeypatch):
     template = scaffold.Template(language="cpp", files={}, address="cmd:build/a", prepare=("cmake .", "make"))
     monkeypatch.setattr(scaffold, "read", lambda root, language: template)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,13 +21,13 @@ from llmasos_conformance.board.page import (
     whole,
 )  # fmt: skip
 from llmasos_conformance.board.views import Chapter, View
-from llmasos_conformance.board.words import MARKS, TEXTS
+from llmasos_conformance.board.words import MARKS, STANDINGS, TEXTS
 from llmasos_conformance.canonical import clean
 from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el
 from llmasos_conformance.pages.order import in_order
 from llmasos_conformance.pages.words import LANGUAGES
-from llmasos_conformance.reading import Read
+from llmasos_conformance.reading import Read, Standing
 from llmasos_conformance.verdict import State
 
 NAME = 60
@@ -57,7 +58,7 @@ def overview(
     shown = [(name, title, made) for name, title, made in parts if made is not None]
     main = [
         el("h1", speech["board"]),
-        el("p", speech["runs said"].format(len(views), len(refused)), class_="about"),
+        el("p", _counted([*(view.read for view in views.values()), *refused], speech), class_="about"),
         *(section(name, title, made) for name, title, made in shown),
     ]
     links = [(name, title) for name, title, _ in shown]
@@ -81,6 +82,15 @@ def _who(file: str, view: View) -> list[Any]:
             [[el("code", foreign(clean(held, NAME))), " "] if held else None, view.read.predicate["suite"]["profile"]],
         ),
     ]
+
+
+def _counted(reads: Sequence[Read], speech: Speech) -> str:
+    """How many reports there are, and how many of each standing: a page that adds them up says more than it knows."""
+    counts = Counter(each.standing for each in reads)
+    told = [
+        speech["of them"].format(STANDINGS[speech.lang][each], counts[each]) for each in Standing if counts[each]
+    ]  # fmt: skip
+    return speech["runs said"].format(len(reads), "; ".join(told) if speech.lang == "en" else "；".join(told))
 
 
 def _runs(views: Mapping[str, View], speech: Speech) -> list[Html]:

@@ -147,7 +147,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "why": "Why",
         "runs": "Runs",
         "runs none": "No report below this directory could be verified.",
-        "runs said": "{} verified reports, {} not verified.",
+        "runs said": "{} reports. {}.",
+        "of them": "{}: {}",
         "matrix": "By chapter",
         "matrix said": (
             "Cases that passed of those that were judged, by chapter of the standard. A dash: nothing there was "
@@ -287,7 +288,8 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "why": "原因",
         "runs": "运行",
         "runs none": "此目录下没有可核验的报告。",
-        "runs said": "{} 份已核验的报告，{} 份未通过核验。",
+        "runs said": "{} 份报告。{}。",
+        "of them": "{}：{}",
         "matrix": "按章",
         "matrix said": (
             "按标准各章列出：通过的用例数与作出判定的用例数。短横表示该处均未声明或无法测试；空白表示档案不涉及该章。"

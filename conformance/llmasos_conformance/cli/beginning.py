@@ -54,7 +54,12 @@ def init(
     template = scaffold.read(scaffold.examples(), language)
     example = template.profile
     if profile is not None:
-        installed.frozen_profile(installed.suites(), profile)  # or says what is near
+        found = installed.frozen_profile(installed.suites(), profile)  # or says what is near
+        if found.get("hosted") or profile.startswith("bundle/"):
+            raise click.BadParameter(
+                f"{profile} is not about an adapter as it stands: it wants a server's address, or a bundle of yours; "
+                "llmasos docs hosted, or certify --bundle", param_hint="--profile",
+            )  # fmt: skip
         template = replace(template, profile=profile)
     called = scaffold.check_name(scaffold.name_of(directory.resolve()) if name is None else name)
     readme = scaffold.readme_in(directory)

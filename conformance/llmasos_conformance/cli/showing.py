@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmasos_conformance.canonical import clean
 from llmasos_conformance.cli.terminal import next_step, now, print_json, say, watched
 from llmasos_conformance.errors import HarnessError
 
@@ -21,8 +22,8 @@ _CODES = """Exit codes: 0 a report whose signature checks is shown, whatever its
 verified; 2 usage, nothing to show, or with --format a report that does not verify. Whether a verdict is good enough is
 said by `llmasos gate`."""
 
-_CODES_OF_ALL = """Exit codes: 0 every report is shown as verified, 1 some are not verified, 2 usage, or nothing to
-show."""
+_CODES_OF_ALL = """Exit codes: 0 every report holds and, with --trust, its signer is trusted; 1 some do not verify, or
+their signer is not trusted; 2 usage, or nothing to show. Whose evidence is not here is counted apart."""
 
 
 FORMATS = ("junit", "ctrf", "markdown", "badge", "svg", "github", "known-failures")
@@ -209,7 +210,8 @@ def board(root: Path, out: Path, trust_file: Path | None, rejudge: bool, suites:
     with watched(silent=as_json) as progress:
         made = rooms.board(root, by, on_report=lambda n, total: progress(n, total, "reports"))
     files = rooms.write(out, made, by.loaded)
-    code = 1 if made.refused else 0
+    strange = {rooms.Standing.SIGNER_UNKNOWN, rooms.Standing.POLICY} if trust_file is not None else set()
+    code = 1 if made.refused or any(each.read.standing in strange for each in made.shown.values()) else 0
     if as_json:
         reports = [{"page": file, **_told(each.read, each)} for file, each in made.shown.items()]
         refused = [{"page": None, **_told(each, None)} for each in made.refused]
@@ -228,7 +230,9 @@ def _say_board(made: Made) -> None:
 
     for each in made.shown.values():
         assert each.read.content is not None
-        say(f"{each.read.name}: {report.headline(each.read.content)}; {STANDINGS['en'][each.read.standing]}")
+        say(
+            f"{clean(each.read.name, 300)}: {report.headline(each.read.content)}; {STANDINGS['en'][each.read.standing]}"
+        )
     for read in made.refused:
         why = "; ".join(f"{each.code}: {each.message}" if each.code else each.message for each in read.reasons)
-        say(f"{read.name}: {STANDINGS['en'][read.standing]}: {why}", fg="yellow")
+        say(f"{clean(read.name, 300)}: {STANDINGS['en'][read.standing]}: {why}", fg="yellow")
