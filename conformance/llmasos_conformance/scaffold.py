@@ -256,8 +256,8 @@ def _section(template: Template, name: str) -> str:
 def _with_section(text: str, section: str) -> str:
     """A README with our section in the place of an earlier one, or behind everything else."""
     block = f"{BEGIN}\n{section}\n{END}"
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, end, after = text.partition(END)
+    before, begin, _ = before.rpartition(BEGIN)  # a beginning without an end is the vendor's text, and what follows too
     if begin and end:
         return f"{before}{block}{after}"
     return f"{text.rstrip()}\n\n{block}\n"
@@ -272,6 +272,12 @@ def readme_in(directory: Path) -> str | None:
     Raises:
         ScaffoldError: it cannot be read as text.
     """
+    if os.path.lexists(directory / README) and (
+        (directory / README).is_symlink() or not (directory / README).is_file()
+    ):
+        raise ScaffoldError(
+            "is no file of its own, and is not written through", where=directory / README, hint="move it"
+        )
     try:
         return (directory / README).read_bytes().decode()
     except (FileNotFoundError, NotADirectoryError):
@@ -293,6 +299,9 @@ def check_free(directory: Path, files: Mapping[str, bytes], readme: str | None, 
     folders = {parent for name in files for parent in PurePosixPath(name).parents}
     blocked = [name for name in there if (directory / name).is_dir()]
     blocked += [str(each) for each in folders if os.path.lexists(directory / each) and not (directory / each).is_dir()]
+    blocked += [
+        str(each) for each in folders if str(each) != "." and (directory / each).is_symlink()
+    ]  # leads elsewhere
     if blocked:
         raise ScaffoldError(f"{', '.join(sorted(blocked))} is in the way", where=directory, hint="move it")
     kept = [name for name in there if name != README or (readme is not None and BEGIN in readme)]

@@ -145,6 +145,39 @@ def test_a_profile_that_is_about_no_adapter_as_it_stands_is_refused(here, llmaso
     assert "is not about an adapter as it stands" in err
 
 
+@pytest.mark.parametrize("name", ["ci", ".github"])
+def test_nothing_is_written_through_a_link_to_another_directory(here, llmasos, name, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (here / name).symlink_to(elsewhere)
+    for force in ([], ["--force"]):
+        code, _, err = llmasos("init", "--lang", "python", *force)
+        assert code == 2
+        assert f"{name} is in the way" in err or f"{name}, " in err
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_readme_that_is_a_link_or_a_pipe_is_left_alone(here, llmasos, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "text"
+    other.write_text("theirs")
+    (here / "README.md").symlink_to(other)
+    assert llmasos("init", "--lang", "python")[0] == 2
+    assert (here / "README.md").is_symlink()
+    (here / "README.md").unlink()
+    os.mkfifo(here / "README.md")
+    code, _, err = llmasos("init", "--lang", "python")
+    assert code == 2
+    assert "is no file of its own" in err
+
+
+def test_a_beginning_of_our_section_without_its_end_stays_with_all_behind_it(here, llmasos):
+    (here / "README.md").write_text(f"{scaffold.BEGIN}\nmine\n")
+    for _ in range(2):
+        assert llmasos("init", "--lang", "python", "--force")[0] == 0
+    text = (here / "README.md").read_text()
+    assert text.startswith(f"{scaffold.BEGIN}\nmine\n")
+    assert text.count(scaffold.END) == 1
+
+
 def test_what_has_to_be_run_first_is_one_command(here, llmasos, monkeypatch):
     template = scaffold.Template(language="cpp", files={}, address="cmd:build/a", prepare=("cmake .", "make"))
     monkeypatch.setattr(scaffold, "read", lambda root, language: template)
