@@ -24,7 +24,7 @@ PIPE = 1 << 20
 """Bytes that a pipe for answers is asked to hold, so that bulk goes over in few turns; Linux lets anybody have them."""
 VECTORS = 64
 """Frames that one read fills."""
-AWAKE_S = 200e-6
+AWAKE_S = 100e-6
 """How long either side looks for what comes before it asks the system to be woken: a small answer is there sooner than
 somebody is awake. Only where there is a second processor, because nobody can answer on the one that looks."""
 RESTS = 64
