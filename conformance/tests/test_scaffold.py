@@ -508,7 +508,7 @@ def test_a_wheel_that_was_really_built_holds_the_templates(tmp_path):
         for source in template.files.values():
             inside = source.resolve().relative_to(ROOT / "examples").as_posix()
             assert f"llmasos_conformance/examples/{inside}" in names
-    assert "llmasos_conformance/ci/github-actions.yml" in names
+    assert {"llmasos_conformance/docs/ci/github-actions.yml", "llmasos_conformance/docs/protocol.md"} <= names
     assert not any("vendor-python" in name for name in names)
 
 
