@@ -270,20 +270,17 @@ def readme_in(directory: Path) -> str | None:
     """The README that is there.
 
     Raises:
-        ScaffoldError: it cannot be read as text.
+        ScaffoldError: it is a link or no file, or cannot be read as text.
     """
-    if os.path.lexists(directory / README) and (
-        (directory / README).is_symlink() or not (directory / README).is_file()
-    ):
-        raise ScaffoldError(
-            "is no file of its own, and is not written through", where=directory / README, hint="move it"
-        )
+    path = directory / README
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise ScaffoldError("is no file of its own, and is not written through", where=path, hint="move it")
     try:
-        return (directory / README).read_bytes().decode()
+        return path.read_bytes().decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ScaffoldError(f"cannot be read: {error}", where=directory / README) from None
+        raise ScaffoldError(f"cannot be read: {error}", where=path) from None
 
 
 def check_free(directory: Path, files: Mapping[str, bytes], readme: str | None, *, force: bool) -> None:
@@ -299,9 +296,8 @@ def check_free(directory: Path, files: Mapping[str, bytes], readme: str | None, 
     folders = {parent for name in files for parent in PurePosixPath(name).parents}
     blocked = [name for name in there if (directory / name).is_dir()]
     blocked += [str(each) for each in folders if os.path.lexists(directory / each) and not (directory / each).is_dir()]
-    blocked += [
-        str(each) for each in folders if str(each) != "." and (directory / each).is_symlink()
-    ]  # leads elsewhere
+    # A link to a directory leads elsewhere; that the directory itself is one is its owner's choice.
+    blocked += [str(each) for each in folders if str(each) != "." and (directory / each).is_symlink()]
     if blocked:
         raise ScaffoldError(f"{', '.join(sorted(blocked))} is in the way", where=directory, hint="move it")
     kept = [name for name in there if name != README or (readme is not None and BEGIN in readme)]

@@ -240,9 +240,10 @@ def _overflow(make: Maker) -> Parts:
 @probe("bert-calling")
 def _calling(make: Maker) -> Parts:
     """Masks that are numbers: what must not be seen has a score 600 above the others; see `draft.calling`."""
-    parts = _model(make, Sizes(tied=False))
+    sizes = Sizes(tied=False)
+    parts = _model(make, sizes)
     tables = ["token_embedding", "position_embedding", "type_embedding"]
-    calling(parts.weights, "layers.0.attention", tables, 4)
+    calling(parts.weights, "layers.0.attention", tables, sizes.H)
     return parts
 
 

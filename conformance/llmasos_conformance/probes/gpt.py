@@ -313,8 +313,9 @@ def _overflow(make: Maker) -> Parts:
 @probe("calling")
 def _calling(make: Maker) -> Parts:
     """Masks that are numbers: what must not be seen has a score 600 above the others; see `draft.calling`."""
-    parts = model(make, Sizes())
-    calling(parts.weights, "layers.0.attention", ["token_embedding", "position_embedding"], 4)
+    sizes = Sizes()
+    parts = model(make, sizes)
+    calling(parts.weights, "layers.0.attention", ["token_embedding", "position_embedding"], sizes.H)
     return parts
 
 

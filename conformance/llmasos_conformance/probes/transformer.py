@@ -300,8 +300,10 @@ def _overflow(make: Maker) -> Parts:
 @probe("trf-calling")
 def _calling(make: Maker) -> Parts:
     """Masks that are numbers: padding of a source has a score 600 above the others; see `draft.calling`."""
-    parts = _model(make, replace(LEARNED, tied=False))
-    calling(parts.weights, "encoder.layers.0.attention", ["token_embedding", "encoder.position_embedding"], 4)
+    sizes = replace(LEARNED, tied=False)
+    parts = _model(make, sizes)
+    tables = ["token_embedding", "encoder.position_embedding"]
+    calling(parts.weights, "encoder.layers.0.attention", tables, sizes.H)
     return parts
 
 
