@@ -1,5 +1,6 @@
 """Addresses: every form leads where it says, and every miss says where it looked and what to try."""
 
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -122,7 +123,7 @@ def test_what_is_built_in_is_known_without_installation():
         ("referense", ["no adapter 'referense'", "looked at entry points of llmasos.adapters", "try: reference"]),
         ("mein", ["try: mine", "llmasos list --adapters"]),
         ("adapter", ["./adapter.py:NAME"]),
-        ("what is this?", ["forms are name, pkg.mod:attr"]),
+        ("what is this?", ["forms are name, pkg.mod:attr", "http://…, https://…, openai:http://…"]),
         ("http://127.0.0.1:9", ["the server cannot be reached", "start the server"]),
         ("http://", ["not a URL of visible ASCII with a host"]),
         ("http://127.0.0.1:99999", ["not a URL", "http://127.0.0.1:8000"]),
@@ -149,12 +150,37 @@ def test_what_is_built_in_is_known_without_installation():
         ("openai:http://example.org/v1#model=m&token=A", ["for everybody to read", "https://…"]),
         ("openai:http://me:secret@127.0.0.1#model=m", ["http://…@127.0.0.1", "a password or a query"]),
         ("openai:example.org", ["behind openai: stands no URL", "try: openai:http://127.0.0.1:8000/v1#model=NAME"]),
-        ("openai:ftp://example.org/#model=m", ["behind openai: stands no URL"]),
+        ("openai:ftp://example.org/#model=m", ["behind openai: stands no URL of http:// or https://"]),
+        ("ftp://example.org", ["no server is reached by ftp://", "http:// and https://", "openai:http://127.0.0.1:8000"]),
+        ("ws://me:secret@host/a.py:b", ["ws://…@host/a.py:b: no server is reached by ws://"]),
+        ("HTTP://127.0.0.1:9", ["no server is reached by HTTP://", "try: http://127.0.0.1:9"]),
+        ("file:///adapter.py", ["no server is reached by file://", "./file.py:NAME, or 'cmd:./program'"]),
         ("./adaptor.py:Adapter", ["no file", "adaptor.py", "try: adapter.py"]),
         ("./adapter.py", ["names no object in the file", "./adapter.py:Adapter"]),
         ("./adapter.py:Adaptor", ["has no 'Adaptor'", "try: Adapter"]),
         ("./adapter.py:number", ["number is int, neither an adapter nor something that makes one"]),
-        ("engine.mjs", ["no adapter 'engine.mjs'", "try: 'cmd:node ./engine.mjs' runs that file as a program"]),
+        ("engine.mjs", ["engine.mjs is no Python file", "has cmd: before it", "try: 'cmd:node ./engine.mjs'"]),
+        ("./engine.mjs", ["engine.mjs is no Python file", "try: 'cmd:node ./engine.mjs'"]),
+        ("./engine.mjs:Adapter", ["engine.mjs is no Python file", "try: 'cmd:node ./engine.mjs'"]),
+        ("engine", ["no adapter 'engine'", "try: 'cmd:./engine' runs that file as a program"]),
+        ("./engine", ["engine is no Python file", "try: 'cmd:./engine'"]),
+        ("./my programs/engine", ["engine is no Python file", """try: "cmd:'./my programs/engine'\""""]),
+        ("./engine.rb", ["engine.rb is no Python file", "try: 'cmd:PROGRAM ./engine.rb'", "chmod +x ./engine.rb"]),
+        ("./engine.ts", ["no file", "engine.ts", "'cmd:node ./engine.mjs'"]),
+        ("./engin.js", ["no file", "engin.js", "'cmd:node ./engine.mjs' or "]),
+        ("engin.js", ["no file", "'cmd:node ./engine.mjs' or "]),
+        ("./adopter", ["no file", "adopter\n", "try: ./adapter.py:Adapter"]),
+        ("./quite-other", ["no file", "quite-other\n", "try: check the path"]),
+        ("./absent/engine.mjs", ["no file engine.mjs, for there is no directory", "absent\n", "try: check the path"]),
+        ("./" + "x" * 300, ["cannot look there: File name too long", "try: check the path"]),
+        ("é" * 150, ["cannot look there: File name too long", "try: check the path"]),
+        ("cmd:./" + "x" * 300, ["no program", "try: check the path"]),
+        ("./my programs", ["my programs is a directory", """try: "cmd:'./my programs/engine'\""""]),
+        ("programs", ["programs is a directory", "an adapter is in a file", "try: name a file in it, ./programs/"]),
+        ("./vendorpkg_of_test", ["is a directory", "try: ./vendorpkg_of_test/deep.py:Adapter"]),
+        (".", ["is a directory", "try: ./adapter.py:Adapter or 'cmd:./engine' or 'cmd:node ./engine.mjs'"]),
+        ("cmd:./programs", ["programs is a directory", "'cmd:./programs/program'"]),
+        (f"{sys.executable} -c 'print(1)'", ["a command has cmd: before it", f'try: "cmd:{sys.executable} -c']),
         ("./adapter.py:Half", ["Half is no adapter: it has no method load_model"]),
         ("./adapter.py:Needy", ["calling Needy() failed: RuntimeError: no licence", "raise RuntimeError"]),
         ("./adapter.py:Untold", ["describe() failed: OSError: who am I"]),
@@ -166,18 +192,49 @@ def test_what_is_built_in_is_known_without_installation():
         ("cmd:./programme", ["no program", "programme"]),
         ("cmd:nonsense-of-test", ["no program 'nonsense-of-test' on PATH"]),
         ("cmd:'unfinished", ["cannot be split into words"]),
+        ("cmd:my programs/engine --flag", ["no program 'my': a path with spaces is quoted", "engine' --flag"]),
+        ("cmd:./my programs/absent -f", ["a path with spaces is quoted", """try: "cmd:'./my programs/absent' -f\""""]),
+        ("cmd:'./my programs/absent' -f", ["no program", "my programs/absent", "try: check the path"]),
         ("cmd:./adapter.py", ["cannot be started: Permission denied"]),
         ("reference:float8", ["no such variant", "float64, float32"]),
         ("reference:float32/sideways", ["no such variant", "split-k"]),
     ],
 )  # fmt: skip
 def test_a_miss_says_where_it_looked_and_what_to_try(vendor, address, words):
-    (vendor / "engine.mjs").touch()
+    (vendor / "programs").mkdir()
+    (vendor / "my programs").mkdir()
+    for name in ("engine.mjs", "engine.rb", "engine", "my programs/engine"):
+        (vendor / name).touch()
+    for name in ("engine", "my programs/engine"):
+        (vendor / name).chmod(0o755)
     with pytest.raises(AddressError) as caught:
         connect(address, directory=vendor)
     assert caught.value.exit_code == 4
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_program_that_is_named_from_the_root_is_offered_as_that(vendor):
+    (vendor / "engine.mjs").touch()
+    with pytest.raises(AddressError) as caught:
+        connect(f"{vendor}/engine.mjs")
+    assert caught.value.hint == f"'cmd:node {vendor}/engine.mjs'"
+    with pytest.raises(AddressError) as caught:
+        connect(f"{vendor}/engin.mjs")
+    assert (caught.value.what, caught.value.hint) == (
+        f"no file {vendor}/engin.mjs", f"'cmd:node {vendor}/engine.mjs'"
+    )  # fmt: skip
+
+
+def test_an_offer_can_be_typed_in_a_shell_and_is_the_address_of_the_file(vendor):
+    room = vendor / "it's $5"
+    room.mkdir()
+    (room / "engine").touch()
+    (room / "engine").chmod(0o755)
+    with pytest.raises(AddressError) as caught:
+        check_address("./it's $5/engine", vendor)
+    (word,) = shlex.split(caught.value.hint)
+    assert check_address(word, vendor).command == (str(room / "engine"),)
 
 
 @pytest.mark.parametrize(
