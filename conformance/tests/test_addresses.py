@@ -237,6 +237,17 @@ def test_an_offer_can_be_typed_in_a_shell_and_is_the_address_of_the_file(vendor)
     assert check_address(word, vendor).command == (str(room / "engine"),)
 
 
+@pytest.mark.parametrize("attribute", ["Half", "Needy", "Absent"])
+def test_what_to_try_about_an_object_of_python_is_told_once(vendor, attribute):
+    told = []
+    for apart in (False, True):
+        with pytest.raises(AddressError) as caught:
+            connect(f"./adapter.py:{attribute}", directory=vendor, out_of_process=apart)
+        assert str(caught.value).count("try: ") == 1
+        told.append(caught.value.hint)
+    assert told[0] == told[1]
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

@@ -40,7 +40,7 @@ class Desk:
             return [wire.error_line(None, wire.INVALID_REQUEST, f"no request: {sayable(str(error))}", {})]
         if self.failure is not None:
             self.status = self.failure.exit_code
-            return [wire.error_line(number, wire.REFUSED, sayable(self.failure.render()), {"address": True})]
+            return [_unloaded(number, self.failure)]
         return self._answer(number, method, request.get("params", {}), framed=request.get("frames") is True)
 
     def _answer(self, number: Any, method: str, params: Any, *, framed: bool) -> list[wire.Bytes]:
@@ -63,6 +63,12 @@ class Desk:
         if method == "describe":
             result = {**result, "frames": True}
         return wire.result_message(number, result) if framed else [wire.result_line(number, result)]
+
+
+def _unloaded(number: Any, failure: HarnessError) -> bytes:
+    """Why there is no adapter. What to try travels apart, so that it is told once, where it belongs."""
+    what = f"{failure.where}: {failure.what}" if failure.where else failure.what
+    return _error(number, what, {"address": True, "try": sayable(failure.hint)})
 
 
 def _error(number: Any, message: str, data: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
 from llmasos_conformance import wire
-from llmasos_conformance.canonical import telling
+from llmasos_conformance.canonical import clean, telling
 from llmasos_conformance.errors import (
     UNANSWERED,
     AddressError,
@@ -157,7 +157,7 @@ class Remote:
             raise self._stillborn(what, "a longer start limit") from None
         except CandidateFault as fault:
             detail = "".join(f"\n    {line}" for line in telling(fault.detail, 6))
-            hint = "" if isinstance(fault, _Unloadable) else self._remedy
+            hint = fault.hint if isinstance(fault, _Unloadable) else self._remedy
             raise self._stillborn(fault.message + detail, hint) from None
         except Refusal as refusal:
             raise self._stillborn(f"refused to describe itself: {refusal.code}", "answer every describe") from None
@@ -206,7 +206,11 @@ _FORMS = (
 
 
 class _Unloadable(Malformed):
-    """The host could not load the adapter; its message is whole."""
+    """The host could not load the adapter. `hint` is what it says to try; "" where it says so in its message."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def _raise_error(error: Any) -> NoReturn:
@@ -223,7 +227,7 @@ def _raise_error(error: Any) -> NoReturn:
     if data.get("died") is True:
         raise Died(message, detail)
     if data.get("address") is True:
-        raise _Unloadable(message)
+        raise _Unloadable(message, clean(str(data.get("try", ""))))
     if isinstance(data.get("raised"), str):
         raise Raised(message if message.startswith(data["raised"]) else f"{data['raised']}: {message}", detail)
     raise Raised(f"JSON-RPC error {error['code']}: {message}", detail)
