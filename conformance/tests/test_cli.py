@@ -120,6 +120,17 @@ def test_a_page_that_does_not_exist_is_answered_with_its_neighbours(llmasos):
     assert code == 2
     assert "no page 'protocl'" in err
     assert "did you mean protocol" in err
+    code, _, err = llmasos("docs", "zzz")
+    assert code == 2
+    assert "one of decisions, faults, first-hour" in err
+
+
+@pytest.mark.parametrize("more", [(), ("--path",), ("--json",)])
+def test_an_empty_name_of_a_page_is_answered_with_the_names_that_there_are(llmasos, more):
+    code, out, err = llmasos("docs", "", *more)
+    assert (code, out) == (2, "")
+    assert "the name of the page is empty" in err
+    assert "try: one of decisions, faults, first-hour" in err
 
 
 # ── keys and verification ──

@@ -306,27 +306,28 @@ def standard(
 
 
 @click.command(short_help="Show a page of the documentation.")
-@click.argument("name", required=False, default="", metavar="[NAME]")
+@click.argument("name", required=False, metavar="[NAME]")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @click.option("--path", "where", is_flag=True, help="print where the page lies, and not what it says")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
-def docs(name: str, lang: str, where: bool, as_json: bool) -> None:
+def docs(name: str | None, lang: str, where: bool, as_json: bool) -> None:
     """Show a page of the documentation, or list the pages: what README calls docs/NAME.md."""
     from llmasos_conformance import scaffold
 
     pages = {path.stem: path for path in sorted(scaffold.docs().glob("*.md")) if ".zh" not in path.suffixes}
-    wanted = Path(name).name.removesuffix(".md").removesuffix(".zh")
-    if not wanted:
+    if name is None:
         rows = [{"name": page, "title": _title(path), "path": str(path)} for page, path in pages.items()]
         if as_json:
             return print_json(rows)
         for row in rows:
             say(f"{row['name']:<22}{row['title']}", wrap=False)
         return next_step("llmasos docs first-hour")
+    wanted = Path(name).name.removesuffix(".md").removesuffix(".zh")
     if wanted not in pages:
         near = get_close_matches(wanted, pages, 3, 0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else "llmasos docs lists them"
-        raise HarnessError(f"no page {name!r:.80}", hint=hint)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(pages)}; llmasos docs lists them"
+        what = f"no page {name!r:.80}" if name.strip() else "the name of the page is empty"
+        raise HarnessError(what, hint=hint)
     chinese = pages[wanted].with_suffix(".zh.md")
     path = chinese if lang == "zh" and chinese.is_file() else pages[wanted]
     if as_json:
