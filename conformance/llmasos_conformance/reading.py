@@ -54,6 +54,7 @@ class Read:
         reasons: why it is not accepted, in the order found. notes: what differs and is not held against it.
         checked: rungs of `verify` that it reached. trusting: whether there was a trust file to know signers by.
         signer: owner and role of the trusted key that signed; both empty where none is known.
+        copies: names by which the same report was found again.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Read:
     checked: tuple[str, ...] = ()
     trusting: bool = False
     signer: tuple[str, str] = ("", "")
+    copies: tuple[str, ...] = ()
 
     @property
     def directory(self) -> Path:

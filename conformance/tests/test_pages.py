@@ -727,18 +727,18 @@ def links(name: str, root: ET.Element) -> Iterator[tuple[str, str]]:
 
 def test_a_board_shows_what_verified_and_says_why_the_rest_did_not(many: Path, by: board.Verifier) -> None:
     made = board.board(many, by)
-    assert [each.read.name for each in made.shown.values()] == ["A-one", "a/one"]
+    assert [(each.read.name, each.read.copies) for each in made.shown.values()] == [("A-one", ("a/one",))]
     assert sorted(made.pages) == sorted(
         ["index.html", *(f"{lang}/{name}" for lang in ("en", "zh") for name in ("index.html", *made.shown))]
     )
-    assert list(made.shown) == ["r-a-one.html", "r-a-one-2.html"]
+    assert list(made.shown) == ["r-a-one.html"]
     assert {each.name: each.standing for each in made.refused} == {
         "<b>broken": Standing.REFUSED, "unsigned": Standing.REFUSED
     }  # fmt: skip
     root = tree(made.pages["en/index.html"])
     for each in ("E_ENVELOPE", "<b>broken", "unsigned"):
         assert each in said(by_id(root, "not-verified"))
-    assert "4 reports. verified, signer trusted: 2; not verified: 2." in said(root)
+    assert "3 reports. verified, signer trusted: 1; not verified: 2." in said(root)
     assert "float32" in said(by_id(root, "runs"))
     assert "--llmasos-seed=7" in said(by_id(root, "failures"))
     trees = {name: tree(text) for name, text in made.pages.items()}
@@ -749,12 +749,52 @@ def test_a_board_shows_what_verified_and_says_why_the_rest_did_not(many: Path, b
             assert not fragment or fragment in ids[target], (name, target, fragment)
 
 
-def test_rows_of_one_candidate_are_told_apart_by_their_directories(many: Path, by: board.Verifier) -> None:
-    shutil.copytree(many / "a" / "one", many / "float16<" / "one")
-    root = tree(board.board(many, by).pages["en/index.html"])
+def named(view: views.View, name: str, **more: Any) -> views.View:
+    return replace(view, read=replace(view.read, name=name, **more))
+
+
+def test_rows_of_one_candidate_are_told_apart_by_their_directories(looked: tuple[Read, views.View]) -> None:
+    files = {f"{n}.html": named(looked[1], name) for n, name in enumerate(("A-one", "a/one", "float16</one"))}
+    root = tree(board._pages(files, [], LOADED, ["en"])["en/index.html"])
     for table in ("runs", "matrix"):
         heads = [said(each.find("./small")) for each in by_id(root, table).iterfind(".//tbody/tr/th")]
         assert [each.split()[:-1] for each in heads] == [[], ["a"], ["float16<"]]
+
+
+def test_pages_of_reports_whose_names_are_alike_have_names_of_their_own(looked: tuple[Read, views.View]) -> None:
+    names = board._files([named(looked[1], name) for name in ("A-one", "a/one", "é")])
+    assert names == ["r-a-one.html", "r-a-one-2.html", "r-report.html"]
+
+
+def test_the_same_report_twice_is_one_row_that_says_where_the_copies_lie(
+    many: Path, by: board.Verifier, world: Any
+) -> None:
+    """The place with the evidence stands for it; a copy beside which the evidence is broken is a row of its own."""
+    (many / "A-one" / evidence.FILE_NAME).unlink()
+    for name in ("forged", "forged too"):
+        shutil.copytree(world.report, many / name)
+        (many / name / evidence.FILE_NAME).write_bytes(b"no")
+    made = board.board(many, by)
+    (row,) = made.shown.values()
+    assert (row.read.name, row.read.standing, row.read.copies) == ("a/one", Standing.VERIFIED, ("A-one",))
+    assert [(each.name, each.copies) for each in made.refused] == [
+        ("<b>broken", ()), ("forged", ("forged too",)), ("unsigned", ())
+    ]  # fmt: skip
+    untrusted = board.board(many, replace(by, trust=None))
+    assert [each.read.name for each in untrusted.shown.values()] == ["a/one"]
+    assert "evidence" in next(iter(untrusted.shown.values())).read.checked
+    for lang, also in (("en", "also in"), ("zh", "另见于")):
+        root = tree(made.pages[f"{lang}/index.html"])
+        assert f"{also} A-one" in said(by_id(root, "runs"))
+        assert f"{also} forged too" in said(by_id(root, "not-verified"))
+        assert "A-one" not in said(by_id(root, "matrix"))
+
+
+def test_copies_beyond_three_are_counted(looked: tuple[Read, views.View]) -> None:
+    shown = named(looked[1], "a", copies=("b", "<c>", "d", "e", "f"))
+    pages = board._pages({"r.html": shown}, [], LOADED, ["en", "zh"])
+    assert "also in b, <c>, d and 2 more" in said(by_id(tree(pages["en/index.html"]), "runs"))
+    assert "另见于 b、<c>、d 及另外 2 处" in said(by_id(tree(pages["zh/index.html"]), "runs"))
 
 
 def test_a_cell_counts_what_passed_of_what_was_judged(looked: tuple[Read, views.View]) -> None:
@@ -883,7 +923,8 @@ def test_the_board_is_written_whole_and_told_to_programs(many: Path, world: Any,
     code, text, _ = llmasos("board", many, "--out", out, "--json", *about)
     told = json.loads(text)
     assert (code, told["exitCode"]) == (1, 1)
-    assert [each["standing"] for each in told["reports"]] == ["verified", "verified", "refused", "refused"]
+    assert [each["standing"] for each in told["reports"]] == ["verified", "refused", "refused"]
+    assert [each["copies"] for each in told["reports"]] == [["a/one"], [], []]
     manifest = json.loads((out / place.MANIFEST).read_text(encoding="utf-8"))
     assert manifest["generator"] == "llmasos board"
     assert {*told["files"]} == {*manifest["files"], place.MANIFEST}
@@ -891,6 +932,13 @@ def test_the_board_is_written_whole_and_told_to_programs(many: Path, world: Any,
     code, _, err = llmasos("board", many, "--out", out, *about)
     assert code == 2
     assert "has been changed" in err
+
+
+def test_the_board_says_where_copies_lie(many: Path, world: Any, llmasos: Any, tmp_path: Path) -> None:
+    for name in ("b", "c\nd", "e"):
+        shutil.copytree(world.report, many / name)
+    _, text, _ = llmasos("board", many, "--out", tmp_path / "out", "--suites", world.root / "suites")
+    assert text.splitlines()[0].endswith("; also in a/one, b, c / d and 1 more")
 
 
 def test_a_board_of_signers_that_nobody_trusts_ends_with_one_and_counts_them_apart(
@@ -904,7 +952,7 @@ def test_a_board_of_signers_that_nobody_trusts_ends_with_one_and_counts_them_apa
     assert "\x1b[31m" not in out
     assert not any(line.startswith("two: verified") for line in out.splitlines())
     root = tree((tmp_path / "out" / "en" / "index.html").read_text(encoding="utf-8"))
-    assert "1 reports. signature checks, signer unknown: 1." in said(root)
+    assert "Conformance board1 report. signature checks, signer unknown: 1." in said(root)
     assert llmasos(*about)[0] == 0  # who names no trust file asked for no signer
 
 

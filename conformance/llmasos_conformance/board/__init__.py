@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -152,18 +152,39 @@ def board(
             "there is no report below this directory", where=root,
             hint="llmasos certify … --out DIR/NAME writes one",
         )  # fmt: skip
-    read_, views = list[Read](), list[View]()
+    looked = list[tuple[Read, View | None]]()
     for number, (name, path) in enumerate(found):
         if on_report is not None:
             on_report(number, len(found))
-        mine, shown = look(path, name, by, strict=False)
+        looked.append(look(path, name, by, strict=False))
+    refused, views = list[Read](), list[View]()
+    for mine, shown in _once(looked):
         if shown is None or mine.standing not in SHOWN:
-            read_.append(mine)
+            refused.append(mine)
         else:
-            views.append(shown)
+            views.append(replace(shown, read=mine))
     views.sort(key=_rank)
     files = dict(zip(_files(views), views, strict=True))
-    return Made(pages=_pages(files, read_, by.loaded, langs), shown=files, refused=read_)
+    return Made(pages=_pages(files, refused, by.loaded, langs), shown=files, refused=refused)
+
+
+def _once(looked: Iterable[tuple[Read, View | None]]) -> list[tuple[Read, View | None]]:
+    """Every report once, with the names of its copies.
+
+    A copy is a report of the same bytes. Where its content is shown, the place where most of it could be checked stands
+    for all; one that is refused, for the evidence beside it say, stands with those that are so for the same reasons.
+    """
+    groups: dict[object, list[tuple[Read, View | None]]] = {}
+    for mine, shown in looked:
+        why = () if mine.standing in SHOWN else (mine.standing, mine.reasons)
+        groups.setdefault((mine.report_id, why) if mine.report_id else mine.name, []).append((mine, shown))
+    ranks = list(Standing)
+    made = []
+    for group in groups.values():
+        # The first by name of those of which most was checked.
+        best, shown = min(group, key=lambda pair: (ranks.index(pair[0].standing), -len(pair[0].checked)))
+        made.append((replace(best, copies=tuple(mine.name for mine, _ in group if mine is not best)), shown))
+    return made
 
 
 def _rank(each: View) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ from llmasos_conformance.board.views import Chapter, View
 from llmasos_conformance.board.words import MARKS, STANDINGS, TEXTS
 from llmasos_conformance.canonical import clean
 from llmasos_conformance.pages import frame
-from llmasos_conformance.pages.markup import Html, el
+from llmasos_conformance.pages.markup import Html, el, join
 from llmasos_conformance.pages.order import in_order
 from llmasos_conformance.pages.words import LANGUAGES
 from llmasos_conformance.reading import Read, Standing
@@ -34,6 +34,8 @@ NAME = 60
 """Characters of a candidate's name and version in a row; the page of its report has all of them."""
 TOLD = 12
 """Failures of one report that stand here; the page of the report has all of them."""
+NAMED = 3
+"""Copies of one report that are named; the others are counted."""
 JUDGED = (State.PASS, State.FAIL, State.ERROR, State.INCONCLUSIVE)
 
 
@@ -90,7 +92,19 @@ def _counted(reads: Sequence[Read], speech: Speech) -> str:
     told = [
         speech["of them"].format(STANDINGS[speech.lang][each], counts[each]) for each in Standing if counts[each]
     ]  # fmt: skip
-    return speech["runs said"].format(len(reads), "; ".join(told) if speech.lang == "en" else "；".join(told))
+    all_of_them = "; ".join(told) if speech.lang == "en" else "；".join(told)
+    if len(reads) == 1:
+        return speech["runs said one"].format(all_of_them)
+    return speech["runs said"].format(len(reads), all_of_them)
+
+
+def _copies(read: Read, speech: Speech) -> Html | None:
+    """Where the same report lies again; None where it does not."""
+    if not read.copies:
+        return None
+    names = join([el("code", foreign(clean(name, NAME))) for name in read.copies[:NAMED]], speech[", "])
+    left = len(read.copies) - NAMED
+    return el("small", speech["copies"], " ", names, [" ", speech["copies more"].format(left)] if left > 0 else None)
 
 
 def _runs(views: Mapping[str, View], speech: Speech) -> list[Html]:
@@ -104,7 +118,8 @@ def _runs(views: Mapping[str, View], speech: Speech) -> list[Html]:
         predicate = view.read.predicate
         found = speech["not measured"] if view.precision is None else found_precision(view, speech)
         body.append(el(
-            "tr", el("th", _who(file, view), scope="row"), el("td", verdict(speech, predicate["verdict"])),
+            "tr", el("th", _who(file, view), _copies(view.read, speech), scope="row"),
+            el("td", verdict(speech, predicate["verdict"])),
             el("td", el("code", predicate["candidate"]["claims"]["dtype"])),
             el("td", found if view.precision is None else el("code", found)),
             el("td", share(view.grade, speech)),
@@ -193,8 +208,8 @@ def _refused(refused: Sequence[Read], speech: Speech) -> list[Html] | None:
     if not refused:
         return None
     body = [
-        el("tr", el("th", foreign(each.name), scope="row"), el("td", standing(speech, each)),
-           el("td", reasons(speech, each)))
+        el("tr", el("th", foreign(each.name), _copies(each, speech), scope="row"),
+           el("td", standing(speech, each)), el("td", reasons(speech, each)))
         for each in refused
     ]  # fmt: skip
     head = [speech[name] for name in ("where", "standing", "why")]

@@ -148,6 +148,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "runs": "Runs",
         "runs none": "No report below this directory could be verified.",
         "runs said": "{} reports. {}.",
+        "runs said one": "1 report. {}.",
+        "copies": "also in",
+        "copies more": "and {} more",
         "of them": "{}: {}",
         "matrix": "By chapter",
         "matrix said": (
@@ -289,6 +292,9 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "runs": "运行",
         "runs none": "此目录下没有可核验的报告。",
         "runs said": "{} 份报告。{}。",
+        "runs said one": "1 份报告。{}。",
+        "copies": "另见于",
+        "copies more": "及另外 {} 处",
         "of them": "{}：{}",
         "matrix": "按章",
         "matrix said": (

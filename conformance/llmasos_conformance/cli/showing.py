@@ -213,8 +213,9 @@ def board(root: Path, out: Path, trust_file: Path | None, rejudge: bool, suites:
     strange = {rooms.Standing.SIGNER_UNKNOWN, rooms.Standing.POLICY} if trust_file is not None else set()
     code = 1 if made.refused or any(each.read.standing in strange for each in made.shown.values()) else 0
     if as_json:
-        reports = [{"page": file, **_told(each.read, each)} for file, each in made.shown.items()]
-        refused = [{"page": None, **_told(each, None)} for each in made.refused]
+        reports = [{"page": file, "copies": list(each.read.copies), **_told(each.read, each)}
+                   for file, each in made.shown.items()]  # fmt: skip
+        refused = [{"page": None, "copies": list(each.copies), **_told(each, None)} for each in made.refused]
         print_json({"schemaVersion": "1.0", "exitCode": code, "out": str(out), "reports": [*reports, *refused],
                     "files": files})  # fmt: skip
         return code
@@ -230,9 +231,17 @@ def _say_board(made: Made) -> None:
 
     for each in made.shown.values():
         assert each.read.content is not None
-        say(
-            f"{clean(each.read.name, 300)}: {report.headline(each.read.content)}; {STANDINGS['en'][each.read.standing]}"
-        )
+        headline, stands = report.headline(each.read.content), STANDINGS["en"][each.read.standing]
+        say(f"{clean(each.read.name, 300)}: {headline}; {stands}{_again(each.read)}")
     for read in made.refused:
         why = "; ".join(f"{each.code}: {each.message}" if each.code else each.message for each in read.reasons)
-        say(f"{clean(read.name, 300)}: {STANDINGS['en'][read.standing]}: {why}", fg="yellow")
+        say(f"{clean(read.name, 300)}: {STANDINGS['en'][read.standing]}: {why}{_again(read)}", fg="yellow")
+
+
+def _again(read: Read) -> str:
+    """Where copies of a report lie, behind what is said of it."""
+    from llmasos_conformance.board.overview import NAMED
+
+    left = len(read.copies) - NAMED
+    more = f" and {left} more" if left > 0 else ""
+    return f"; also in {', '.join(clean(name, 300) for name in read.copies[:NAMED])}{more}" if read.copies else ""
