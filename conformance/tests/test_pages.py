@@ -941,6 +941,27 @@ def test_the_board_says_where_copies_lie(many: Path, world: Any, llmasos: Any, t
     assert text.splitlines()[0].endswith("; also in a/one, b, c / d and 1 more")
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="no such name can be given there")
+def test_names_that_are_no_utf_8_are_told_with_a_sign_in_their_place(world: Any, llmasos: Any, tmp_path: Path) -> None:
+    """On a stream as strict as every UTF-8 locale has it, and in bytes that every reader takes."""
+    about = ("--suites", world.root / "suites", "--unverified")
+    name = os.fsdecode(b"caf\xe9\xff")
+    where, out = tmp_path / "reports" / name, tmp_path / os.fsdecode(b"o\xff")
+    shutil.copytree(world.report, where)
+    for words_ in (
+        ("board", where.parent, "--out", out), ("board", where.parent, "--out", out, "--json"), ("show", where),
+        ("show", where, "--json"), ("show", where, "--html"), ("show", where, "--format", "markdown", about[-1]),
+        ("show", where, "--format", "markdown", about[-1], "--out", tmp_path / "x.md"),
+    ):  # fmt: skip
+        code, text, err = llmasos(*words_, *about[:2])
+        assert code == 0, err
+        text.encode()
+        assert "--json" not in words_ or "caf\ufffd\ufffd" in text
+        assert "--json" not in words_ or json.loads(text)["exitCode"] == 0
+    for page_ in (*out.rglob("*.html"), where.with_name(name + ".html"), tmp_path / "x.md"):
+        assert "llmasos" in page_.read_text(encoding="utf-8").lower()
+
+
 def test_a_board_of_signers_that_nobody_trusts_ends_with_one_and_counts_them_apart(
     world: Any, llmasos: Any, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmasos_conformance.canonical import clean
-from llmasos_conformance.cli.terminal import next_step, now, print_json, say, watched
+from llmasos_conformance.cli.terminal import next_step, now, print_json, say, watched, writable
 from llmasos_conformance.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def _in_form(
 
     read = read_report(path, trust_file=trust_file, unverified=unverified, suites=suites)
     made = projections.FORMS[form](
-        read.content, report_id=read.report_id, warning=read.warning, lang=lang, path=shlex.quote(str(path)), now=now()
+        read.content, report_id=read.report_id, warning=read.warning, lang=lang, now=now(),
+        path=writable(shlex.quote(str(path))),
     )  # fmt: skip
     if out is None:
         click.echo(made, nl=False)

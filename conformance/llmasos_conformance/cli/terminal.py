@@ -25,12 +25,21 @@ def say(text: str = "", *, err: bool = False, wrap: bool = True, **style: Any) -
     Args:
         wrap: False for commands, which one copies, and for tables.
     """
+    text = writable(text)
     stream = sys.stderr if err else sys.stdout
     if wrap and stream is not None and stream.isatty():
         text = _wrapped(text, shutil.get_terminal_size().columns)
     click.echo(
         click.style(text, **style) if style else text, err=err, color=False if os.environ.get("NO_COLOR") else None
     )
+
+
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+
+
+def writable(text: str) -> str:
+    """The text with U+FFFD for every byte of a file's name that is not UTF-8: no stream and no reader takes those."""
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 _COMMAND = re.compile(r": (?:llmasos|pytest|pip|chmod) ")
@@ -55,7 +64,7 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    click.echo(writable(json.dumps(value, indent=1, ensure_ascii=False, default=str)))
 
 
 def next_step(*commands: str, err: bool = False) -> None:
