@@ -28,10 +28,11 @@ LENGTHS = {
     "description": "per row, smallest and largest number of ids; each row is a call of its own",
 }
 IDS = {
-    "enum": ["any", "repeated", "eighth", "all", "apart"],
+    "enum": ["any", "repeated", "eighth", "all", "apart", "highest"],
     "default": "any",
     "description": "any ids, of a trained probe a part of its text; one id all along; multiples of eight; "
-    "every id of the vocabulary once; each id drawn for itself, whatever the probe",
+    "every id of the vocabulary once; each id drawn for itself, whatever the probe; ids of the last eighth of the "
+    "vocabulary",
 }
 
 
@@ -51,6 +52,8 @@ def _rows(given: Given, draw: Draw, candidate: Candidate) -> list[list[int]]:
     V = vocabulary(candidate, given["probe"])
     if given["ids"] == "apart":
         return [sequence(draw, (low, high), V) for low, high in given["lengths"]]
+    if given["ids"] == "highest":
+        return [[V - 1 - id for id in sequence(draw, (low, high), V // 8)] for low, high in given["lengths"]]
     rows = [draw_ids(draw, candidate, given["probe"], length) for length in given["lengths"]]
     if given["ids"] == "repeated":
         return [row[:1] * len(row) for row in rows]

@@ -124,7 +124,7 @@ class BertRuntime(EncoderRuntime):
         """What leaves the last layer for all rows in one tensor, and which of it is real; [B, T, D], [B, T]."""
         ids, real = self.pad_right(rows)
         x, visible = self.embedded(ids, self.counted(real), self.pad_right(types)[0]), self.seen(real)
-        for n in range(self.config.N):
+        for n in self.depth():
             x = self.layer(x, f"layers.{n}", visible)
         return x, real
 

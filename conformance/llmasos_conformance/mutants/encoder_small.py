@@ -16,7 +16,7 @@ import numpy as np
 from llmasos_conformance.mutants.bert_runtime import BertRuntime
 from llmasos_conformance.mutants.catalogue import mutant
 from llmasos_conformance.mutants.runtime import Cache
-from llmasos_conformance.mutants.small import half, sixteen_bits
+from llmasos_conformance.mutants.small import half, shared_out, sixteen_bits
 from llmasos_conformance.mutants.transformer_runtime import TransformerRuntime
 from llmasos_conformance.protocol import Array
 
@@ -276,6 +276,46 @@ class BertWidthTailDropped(BertRuntime):
 
     def activate(self, x: Array) -> Array:
         return np.where(np.arange(x.shape[-1]) < x.shape[-1] // 4 * 4, super().activate(x), np.float32(0))
+
+
+@mutant("bert-layers-left-over", "NVIDIA/Megatron-LM#1304", "NUM-2")
+class BertLayersLeftOver(BertRuntime):
+    """Four stages have as many layers each, and what is left over is run by none."""
+
+    def depth(self) -> Sequence[int]:
+        return shared_out(self.config.N, 4)
+
+
+@mutant("bert-ids-of-16-bits", "huggingface/transformers#2825", "NUM-5")
+class BertIdsOf16Bits(BertRuntime):
+    """Ids are kept in 16 bits, so that those from 65536 on are read as others."""
+
+    def embedded(self, ids: Array, positions: Array, types: Array) -> Array:
+        return super().embedded(ids.astype(np.uint16), positions, types)
+
+
+@mutant("trf-encoder-layers-left-over", "NVIDIA/Megatron-LM#1304", "NUM-2")
+class EncoderLayersLeftOver(TransformerRuntime):
+    """Four stages have as many layers of the encoder each, and what is left over is run by none."""
+
+    def encoder_depth(self) -> int:
+        return len(shared_out(self.config.N, 4))
+
+
+@mutant("trf-decoder-layers-left-over", "NVIDIA/Megatron-LM#1304", "NUM-2")
+class DecoderLayersLeftOver(TransformerRuntime):
+    """Four stages have as many layers of the decoder each, and what is left over is run by none."""
+
+    def decoder_depth(self) -> int:
+        return len(shared_out(self.config.M, 4))
+
+
+@mutant("trf-ids-of-16-bits", "huggingface/transformers#2825", "NUM-5")
+class TrfIdsOf16Bits(TransformerRuntime):
+    """Ids are kept in 16 bits, so that those from 65536 on are read as others."""
+
+    def embedded(self, ids: Array, positions: Array, side: str) -> Array:
+        return super().embedded(ids.astype(np.uint16), positions, side)
 
 
 @mutant("trf-sinusoid-odd-width", "tensorflow/text#1122", "TRF-3")

@@ -588,6 +588,8 @@ ELSEWHERE = (
         "mask-subtracts-hundred",
         "padding-subtracts-hundred",
         "vocabulary-tail",
+        "layers-left-over",
+        "ids-of-16-bits",
     ),
     *(
         "block-boundary-at-decode",

@@ -248,6 +248,10 @@ class Runtime(Learning):
     def residual(self, x: Array, branch: Array) -> Array:
         return x + branch
 
+    def depth(self) -> Sequence[int]:
+        """The layers that are run, in their order."""
+        return range(self.config.N)
+
     def final(self, x: Array) -> Array:
         return self.layer_norm(x, "final_norm")
 
@@ -269,7 +273,7 @@ class Runtime(Learning):
         cache.real[:, cache.filled : cache.filled + T] = real
         cache.filled += T
         x, visible = self.embed(ids, self.positions(cache, T)), self.visible(cache, T)
-        for layer in range(self.config.N):
+        for layer in self.depth():
             name = f"layers.{layer}"
             normed, seen = self.layer_norm(x, f"{name}.attention_norm"), self.near(visible, cache, T, layer)
             x = self.residual(x, self.self_attention(normed, layer, cache, seen))

@@ -7,6 +7,7 @@ there. They are the reason for the other probes and for a bound that is derived.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import ml_dtypes
 import numpy as np
@@ -315,6 +316,54 @@ class CacheFullAt200(Runtime):
         if ids.shape[1] == 1 and cache.filled >= 200:
             cache.filled -= 1
         return super().advance(cache, ids, real)
+
+
+def shared_out(layers: int, stages: int) -> list[int]:
+    """Layers that equal stages run, from the first on; those left over are run by none."""
+    return list(range(layers // stages * stages if layers >= stages else layers))
+
+
+@mutant("layers-left-over", "NVIDIA/Megatron-LM#1304", "NUM-2")
+class LayersLeftOver(Runtime):
+    """Four stages have as many layers each, and what is left over is run by none."""
+
+    def depth(self) -> Sequence[int]:
+        return shared_out(self.config.N, 4)
+
+
+@mutant("layers-between-stages", "ml-explore/mlx-lm#1688", "NUM-2")
+class LayersBetweenStages(Runtime):
+    """The last of five stages counts its layers from the end, the others theirs from the beginning."""
+
+    def depth(self) -> Sequence[int]:
+        N, each = self.config.N, self.config.N // 5
+        return [n for n in range(N) if n < 4 * each or n >= N - each] if each else range(N)
+
+
+@mutant("ids-of-16-bits", "huggingface/transformers#2825", "NUM-5")
+class IdsOf16Bits(Runtime):
+    """Ids are kept in 16 bits, so that those from 65536 on are read as others."""
+
+    def embed(self, ids: Array, positions: Array) -> Array:
+        return super().embed(ids.astype(np.uint16), positions)
+
+
+@mutant("ids-in-half-precision", "huggingface/accelerate#1405", "NUM-5")
+class IdsInHalfPrecision(Runtime):
+    """Ids pass through float16, which holds them one by one up to 2048."""
+
+    def embed(self, ids: Array, positions: Array) -> Array:
+        with np.errstate(over="ignore"):
+            halves = ids.astype(np.float16).astype(np.float32)
+        return super().embed(np.minimum(halves, self.config.V - 1).astype(np.int64), positions)
+
+
+@mutant("choice-among-65536", "huggingface/swift-transformers#384", "GEN-1")
+class ChoiceAmong65536(Runtime):
+    """The largest logit is looked for among the first 65536."""
+
+    def greedy(self, logits: Array) -> int:
+        return super().greedy(logits[: 2**16])
 
 
 @mutant("last-position-half", "EricLBuehler/mistral.rs#2094", "NUM-1")

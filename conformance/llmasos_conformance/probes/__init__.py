@@ -3,16 +3,17 @@
 GPT-3
 
     numbers     plain full unheard uneven uneven-keys far bare tied small-embedding hot-attention hot-ffn near-constant
-                asymmetric long wide overflow loud-units sunk ids-only tiny
+                asymmetric long very-long deep many-ids wide overflow loud-units calling sunk ids-only tiny
     ties        uniform uniform-bytes twins
     automata    script script-eos bos textless context-8
     bands       banded banded-one banded-hot banded-asymmetric banded-long banded-narrow
-    text        trained compass
+    text        trained compass two-gelus
 
 Llama, each name after "llama-"
 
     numbers     plain full unheard uneven uneven-keys far bare gqa one-group tied small-embedding near-zero
-                hot-attention hot-ffn asymmetric long wide theta overflow loud-units ids-only tiny
+                hot-attention hot-ffn asymmetric long very-long deep many-ids wide theta overflow loud-units calling
+                ids-only tiny
     windows     window window-one window-long
     ties        uniform twins
     automata    circle ends
@@ -21,14 +22,14 @@ Llama, each name after "llama-"
 BERT, each bert-…
 
     numbers     plain full unheard uneven far bare untied types small-variance hot-attention hot-ffn head pooler
-                asymmetric long wide overflow
+                asymmetric long deep many-ids wide overflow calling
     ties        uniform twins
     automata    script maskless
 
 Transformer, each trf-…
 
     numbers     plain full unheard uneven far untied learned positions unscaled cross deep-encoder deep-decoder
-                hot-attention hot-ffn small-variance asymmetric long wide overflow
+                hot-attention hot-ffn small-variance asymmetric long deep many-ids wide overflow calling
     ties        uniform twins
     automata    script echo ends
     text        compass

@@ -237,6 +237,18 @@ def _overflow(make: Maker) -> Parts:
     return parts.asking(24)
 
 
+@probe("bert-deep")
+def _deep(make: Maker) -> Parts:
+    """Layers that are never run: thirteen of them, which no number of stages divides, with one head each."""
+    return _model(make, Sizes(D=32, L=13, H=1, F=64))
+
+
+@probe("bert-many-ids")
+def _many_ids(make: Maker) -> Parts:
+    """Ids in too few bits: 80021 of them, of which one in five is beyond 16 bits."""
+    return _model(make, Sizes(V=80021, D=16, L=1, H=2, F=32, context=32))
+
+
 @probe("bert-calling")
 def _calling(make: Maker) -> Parts:
     """Masks that are numbers: what must not be seen has a score 600 above the others; see `draft.calling`."""

@@ -113,6 +113,19 @@ def bare(weights: dict[str, Array]) -> None:
         weights["head.bias"][:] = 0
 
 
+FAR_IDS = 2**16
+"""First of the ids that 16 bits do not hold. Half precision holds none from 2048 on one by one."""
+
+
+def far_ids_first(head: Array) -> None:
+    """Let generation choose ids that 16 bits do not hold: all others have a quarter of their logits; changes the array.
+
+    Args:
+        head: [V, D] of a model with more than FAR_IDS ids.
+    """
+    head[:FAR_IDS] /= 4
+
+
 APART = 600.0
 """By how much, about, the score of a key that calls is above all others."""
 CALLING = 8

@@ -22,6 +22,7 @@ from llmasos_conformance.probes.draft import (
     bare,
     calling,
     compass,
+    far_ids_first,
     uneven_inputs,
     uneven_results,
     unheard,
@@ -263,6 +264,20 @@ def _long(make: Maker) -> Parts:
 def _very_long(make: Maker) -> Parts:
     """Buffers and rings of 512 and 1024 positions, and angles that are scaled from there on: 1056 positions."""
     return _model(make, Sizes(D=32, L=1, H=2, G=1, F=80, context=1056))
+
+
+@probe("llama-deep")
+def _deep(make: Maker) -> Parts:
+    """Layers that are never run: thirteen of them, which no number of stages divides, with one head each."""
+    return _model(make, Sizes(D=32, L=13, H=1, G=1, F=64))
+
+
+@probe("llama-many-ids")
+def _many_ids(make: Maker) -> Parts:
+    """Ids in too few bits: 80021 of them, and generation chooses those beyond 16 bits; see `draft.far_ids_first`."""
+    parts = _model(make, Sizes(V=80021, D=16, L=1, H=2, G=1, F=32, context=32))
+    far_ids_first(parts.weights["head.weight"])
+    return parts
 
 
 @probe("llama-calling")

@@ -23,6 +23,7 @@ from llmasos_conformance.probes.draft import (
     codes,
     compass,
     constant_inputs,
+    far_ids_first,
     projection,
     uneven_results,
     unheard,
@@ -295,6 +296,20 @@ def _overflow(make: Maker) -> Parts:
     for name in ("encoder.layers.0.attention", "decoder.layers.0.attention", "decoder.layers.0.cross_attention"):
         parts.weights[f"{name}.key.bias"] = significant(2000.0 * make.unit(f"{name}.offset", 64))
     return parts.asking(24)
+
+
+@probe("trf-deep")
+def _deep(make: Maker) -> Parts:
+    """Layers that are never run: thirteen on either side, which no number of stages divides, with one head each."""
+    return _model(make, Sizes(D=32, N=13, M=13, H=1, F=64))
+
+
+@probe("trf-many-ids")
+def _many_ids(make: Maker) -> Parts:
+    """Ids in too few bits: 80021 of them, and generation chooses those beyond 16 bits; see `draft.far_ids_first`."""
+    parts = _model(make, Sizes(V=80021, D=16, N=1, M=1, H=2, F=32, context=32, tied=False))
+    far_ids_first(parts.weights["head.weight"])
+    return parts
 
 
 @probe("trf-calling")
