@@ -167,13 +167,48 @@ def test_a_directory_tells_a_candidate_nothing(name: str, library: Library) -> N
 @pytest.mark.parametrize(
     "name",
     [
-        *("plain", "tied", "small-embedding", "hot-attention", "hot-ffn", "near-constant", "asymmetric", "long"),
+        *(
+            "plain",
+            "tied",
+            "small-embedding",
+            "hot-attention",
+            "hot-ffn",
+            "near-constant",
+            "asymmetric",
+            "long",
+            "deep",
+        ),
         *("banded", "banded-one", "banded-hot", "banded-asymmetric", "banded-long", "banded-narrow"),
     ],
 )
 def test_random_probes_have_logits_of_spread_two_to_three(name: str, library: Library) -> None:
     probe = library.get(name)
     assert 2.0 < forward(probe, some_ids(probe, 24)).std() < 3.2
+
+
+@pytest.mark.parametrize("name", ["deep", "llama-deep", "bert-deep", "trf-deep"])
+def test_each_layer_of_a_deep_model_is_heard(name: str, library: Library) -> None:
+    parts = library.parts(name)
+    beside = {"sources": [[3, 200, 5, 77]]} if name == "trf-deep" else {}
+    ids = some_ids(library.get(name), 12)
+    whole = load_model(library.get(name).path).forward([ids], **beside)[0]
+    ends = ("attention.output.weight", "attention.output.bias", "feed_forward.down.weight", "feed_forward.down.bias")
+    layers = {key.partition("layers.")[0] + "layers." + key.split("layers.")[1].split(".")[0]
+              for key in parts.weights if "layers." in key}  # fmt: skip
+    assert len(layers) == (26 if name == "trf-deep" else 13)
+    for layer in layers:
+        made = {key: 0 * array if key.startswith(f"{layer}.") and key.endswith(ends) else array
+                for key, array in parts.weights.items()}  # fmt: skip
+        without = load_model(library.write(parts.document, made).path).forward([ids], **beside)[0]
+        assert float(np.sqrt(np.mean((without - whole) ** 2))) > 0.1, layer  # of logits of 2.5
+
+
+@pytest.mark.parametrize("name", ["many-ids", "llama-many-ids", "trf-many-ids"])
+def test_a_model_of_many_ids_says_those_that_16_bits_do_not_hold(name: str, library: Library) -> None:
+    model, ids = load_model(library.get(name).path), some_ids(library.get(name), 9)
+    made = model.generate_ids(ids, max_length=12, temperature=0).ids
+    assert len(made) == 12
+    assert min(made) >= draft.FAR_IDS
 
 
 def test_a_band_of_one_leaves_its_layers_nothing_but_their_own_values(library: Library) -> None:
