@@ -239,8 +239,12 @@ def _overflow(make: Maker) -> Parts:
 
 @probe("bert-deep")
 def _deep(make: Maker) -> Parts:
-    """Layers that are never run: thirteen of them, which no number of stages divides, with one head each."""
-    return _model(make, Sizes(D=32, L=13, H=1, F=64))
+    """Layers that are never run: thirteen of them, which no number of stages divides, with one head each.
+
+    They add little: norms behind blocks that add as much as there is would leave all positions alike, and nothing of
+    the first layers.
+    """
+    return _model(make, Sizes(D=32, L=13, H=1, F=64), _Gains(block=0.4))
 
 
 @probe("bert-many-ids")
