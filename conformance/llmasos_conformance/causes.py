@@ -2,6 +2,7 @@
 
     alike    many cases that got no answer for one and the same reason: an exception, a refusal, a malformed answer
     onset    the position from which on logits are wrong, where the rows of many cases agree on it
+    behind   wrong generation, where logits are right wherever they were measured
     causes   known bugs that fail as this candidate does
 
 One broken primitive fails a hundred cases. The kill matrix knows which cases every documented bug fails; a candidate
@@ -70,6 +71,12 @@ AGREE = 0.75
 ROWS = 3
 """And so many of them at least."""
 
+MEASURED = 12
+"""In so many cases logits must be right, and in none wrong, before a fault is looked for behind them. A judgement."""
+
+BEHIND = frozenset({"GEN", "API", "STR", "GUM", "BEAM"})
+"""Prefixes of the requirements on what is made of logits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
@@ -88,10 +95,12 @@ class Told:
     """What is known of one outcome.
 
     Attributes:
-        case, state, message, figures: of the outcome. place: where the candidate's code raised, if that is known.
+        case, requirement, state, message, figures: of the outcome. place: where the candidate's code raised, if that is
+            known.
     """
 
     case: str
+    requirement: str = ""
     state: str
     message: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -190,6 +199,36 @@ def onset(outcomes: Iterable[Told]) -> Onset | None:
         return None
     throughout = all(said.wrong == said.of - said.first for said in rows.values() if said.first == position)
     return Onset(position=position, rows=count, of=len(rows), throughout=throughout)
+
+
+# ── behind the logits ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """Generation is wrong, and logits are right.
+
+    Attributes:
+        measured: cases that measured logits and passed. wrong: cases of generation with a wrong answer.
+    """
+
+    measured: int
+    wrong: int
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return {"measured": self.measured, "wrong": self.wrong}
+
+
+def behind(outcomes: Iterable[Told]) -> Behind | None:
+    """Whether a fault is in what is made of logits; None where logits are wrong, or too few of either were asked."""
+    given = [each for each in outcomes if each.state in (State.PASS, State.FAIL) and not unanswered(each.message)]
+    passed = {each.case for each in given if each.state == State.PASS}
+    failed = {each.case for each in given if each.state == State.FAIL}
+    measured = {each.case for each in given if killmatrix.loudness(each.figures) is not None}
+    wrong = {each.case for each in given if each.case in failed and each.requirement.partition("-")[0] in BEHIND}
+    sound = not measured & failed and len(measured & passed) >= MEASURED
+    return Behind(measured=len(measured), wrong=len(wrong)) if sound and len(wrong) >= ALIKE else None
 
 
 # ── known bugs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -386,13 +425,14 @@ class Reading:
     """The failures of a run, read together.
 
     Attributes:
-        alike, onset: see there. found: likely causes. rest: wrong answers that no likely cause explains.
+        alike, onset, behind: see there. found: likely causes. rest: wrong answers that no likely cause explains.
     """
 
     alike: Sequence[Alike]
     onset: Onset | None
     found: Sequence[Cause]
     rest: Sequence[str]
+    behind: Behind | None = None
 
     @property
     def first(self) -> str:
@@ -415,7 +455,7 @@ def read(outcomes: Iterable[Told]) -> Reading:
     """Outcomes of a run, read by the published matrix."""
     given = list(outcomes)
     found, rest = likely(seen(given))
-    return Reading(alike=alike(given), onset=onset(given), found=found, rest=rest)
+    return Reading(alike=alike(given), onset=onset(given), behind=behind(given), found=found, rest=rest)
 
 
 _KINDS = {
@@ -433,6 +473,8 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
     lines = [_alike_told(each, first=reading.mend and each is reading.alike[0], lang=lang) for each in reading.alike]
     if reading.onset is not None:
         lines.append(_onset_told(reading.onset, lang))
+    if reading.behind is not None:
+        lines.append(_behind_told(reading.behind, lang))
     for number, cause in enumerate(reading.found, 1):
         sentence = sentences.get(cause.requirement, {}).get(lang, "").strip().rstrip(".。")
         lines += _cause_told(number, cause, sentence, begin=not reading.mend, lang=lang)
@@ -465,6 +507,18 @@ def _onset_told(onset: Onset, lang: str) -> str:
     wrong = f"wrong from position {p} on" if onset.throughout else f"first wrong at position {p}"
     rows = f"all {onset.of} cases" if onset.rows == onset.of else f"{onset.rows} of {onset.of} cases"
     return f"logits are {right}{wrong} in {rows} where they are off (positions count from 0)"
+
+
+def _behind_told(each: Behind, lang: str) -> str:
+    if lang == "zh":
+        return (
+            f"测量 logits 的 {each.measured} 个用例全部正确，而 {each.wrong} 个关于生成的用例未通过："
+            "请看编号如何选出、每个编号如何送回模型，以及文本在何处结束"
+        )
+    return (
+        f"logits are right in all {each.measured} cases that measure them, and {each.wrong} cases of generation fail: "
+        "look at how an id is chosen, how each is fed back, and where a text ends"
+    )
 
 
 def _cause_told(number: int, cause: Cause, sentence: str, *, begin: bool, lang: str) -> list[str]:

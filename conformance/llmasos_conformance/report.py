@@ -280,7 +280,7 @@ def read_together(content: Mapping[str, Any]) -> causes.Reading:
     """A statement's failures, read together; see `causes`."""
     return causes.read(
         causes.Told(
-            case=made["id"], state=made["outcome"], message=made.get("message", ""),
+            case=made["id"], requirement=made["requirement"], state=made["outcome"], message=made.get("message", ""),
             figures={name: float(text) for name, text in made["figures"].items()},
         )
         for made in content["predicate"]["checks"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from llmasos_conformance import causes, killmatrix
-from llmasos_conformance.causes import Onset, Reading, Seen, Told
+from llmasos_conformance.causes import Behind, Onset, Reading, Seen, Told
 from llmasos_conformance.killmatrix import Column, KillMatrix, Row
 from llmasos_conformance.verdict import WrongPositions
 
@@ -81,8 +81,8 @@ def test_nothing_failed_has_no_cause():
     assert causes.causes(seen(()), KNOWN) == ([], [])
 
 
-def read(found=(), rest=(), alike=(), onset=None):
-    return Reading(alike=list(alike), onset=onset, found=list(found), rest=list(rest))
+def read(found=(), rest=(), alike=(), onset=None, behind=None):
+    return Reading(alike=list(alike), onset=onset, behind=behind, found=list(found), rest=list(rest))
 
 
 def test_a_cause_is_told_in_both_languages_as_a_likeness_and_where_to_begin():
@@ -255,6 +255,55 @@ def test_rows_that_disagree_or_are_few_have_no_such_position():
     assert causes.onset([off("a", 1, 9, 3)] * 3) is None
     passed = [replace(off(case, 1, 9, 3), state="pass") for case in "abc"]
     assert causes.onset(passed) is None
+
+
+# Behind the logits
+
+
+def answers(measured, generated, *, off=0):
+    """Cases that measured logits, the last `off` of them wrong, and cases of generation with wrong ids."""
+    numbers = [
+        Told(case=f"n{i}", requirement="NUM-1", state="fail" if i >= measured - off else "pass", figures={"ratio": 1.0})
+        for i in range(measured)
+    ]
+    texts = [Told(case=f"g{i}", requirement="GEN-1", state="fail", message="id 3 of 4 is 7") for i in range(generated)]
+    return [*numbers, *texts]
+
+
+def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
+    made = causes.behind(answers(12, 3))
+    assert made == Behind(measured=12, wrong=3)
+    assert made.as_json() == {"measured": 12, "wrong": 3}
+    assert causes.read(answers(12, 3)).behind == made
+    english, chinese = (causes.told(read(behind=made), {}, lang) for lang in ("en", "zh"))
+    assert english == [
+        "logits are right in all 12 cases that measure them, and 3 cases of generation fail: "
+        "look at how an id is chosen, how each is fed back, and where a text ends"
+    ]
+    assert chinese == [
+        "测量 logits 的 12 个用例全部正确，而 3 个关于生成的用例未通过："
+        "请看编号如何选出、每个编号如何送回模型，以及文本在何处结束"
+    ]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        pytest.param(answers(12, 3, off=1), id="one case of logits is wrong"),
+        pytest.param(answers(11, 3), id="few cases measured logits"),
+        pytest.param(answers(12, 2), id="few cases of generation are wrong"),
+        pytest.param(
+            [*answers(12, 0), *(Told(case=f"f{i}", requirement="FMT-1", state="fail") for i in range(9))],
+            id="what is wrong is no generation",
+        ),
+        pytest.param(
+            [*answers(12, 0), *(replace(each, message="raised: KeyError: 7") for each in answers(0, 9))],
+            id="nothing was generated",
+        ),
+    ],
+)
+def test_nothing_is_looked_for_behind_logits(outcomes):
+    assert causes.behind(outcomes) is None
 
 
 # The published matrix

@@ -136,6 +136,7 @@ def _done_json(done: Done) -> dict[str, Any]:
         "precision": None if measured is None else asdict(measured),
         "alike": [each.as_json() for each in reading.alike],
         "onset": reading.onset.as_json() if reading.onset else None,
+        "behind": reading.behind.as_json() if reading.behind else None,
         "causes": [cause.as_json() for cause in reading.found],
         "notRight": [
             {key: made[key] for key in ("id", "requirement", "level", "outcome", "message", "example") if key in made}

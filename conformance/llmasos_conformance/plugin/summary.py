@@ -124,8 +124,8 @@ def read(records: Sequence[Record]) -> causes.Reading:
     """The failures of a run, read together."""
     return causes.read(
         causes.Told(
-            case=record["case"], state=record["state"], message=record["message"], figures=record["figures"],
-            place=record.get("place", ""),
+            case=record["case"], requirement=record["requirement"], state=record["state"], message=record["message"],
+            figures=record["figures"], place=record.get("place", ""),
         )
         for record in records
     )  # fmt: skip
