@@ -1,6 +1,7 @@
 """Many failures, few causes: how the failures of a run are read together.
 
     alike    many cases that got no answer for one and the same reason: an exception, a refusal, a malformed answer
+    holes    cases whose logits are NaN or infinite where numbers are due
     onset    the position from which on logits are wrong, where the rows of many cases agree on it
     behind   wrong generation, where logits are right wherever they were measured
     causes   known bugs that fail as this candidate does
@@ -161,6 +162,16 @@ def alike(outcomes: Iterable[Told]) -> list[Alike]:
         if len(group) >= ALIKE:
             made.append(Alike(message=first.message, place=first.place, cases=list(group)))
     return sorted(made, key=lambda each: -len(each.cases))
+
+
+# ── no numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_HOLE = re.compile(r"logits\[[\d, ]+\] is (?:nan|-?inf),")
+
+
+def holes(outcomes: Iterable[Told]) -> list[str]:
+    """Failing cases in whose logits NaN or an infinity stands where a number is due, in the order of the run."""
+    return list(dict.fromkeys(each.case for each in outcomes if each.state == State.FAIL and _HOLE.match(each.message)))
 
 
 # ── from where on ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -425,21 +436,25 @@ class Reading:
     """The failures of a run, read together.
 
     Attributes:
-        alike, onset, behind: see there. found: likely causes. rest: wrong answers that no likely cause explains.
+        alike, holes, onset, behind: see there. found: likely causes. rest: wrong answers that no likely cause explains.
     """
 
     alike: Sequence[Alike]
     onset: Onset | None
     found: Sequence[Cause]
     rest: Sequence[str]
+    holes: Sequence[str] = ()
     behind: Behind | None = None
 
     @property
     def first(self) -> str:
         """The case to begin with; empty where nothing is behind many failures.
 
-        That of whatever is behind more of them: a reason for no answer, or a likely cause of wrong ones.
+        That of whatever is behind more of them: a reason for no answer, or a likely cause of wrong ones. Before either
+        come logits that are no numbers, for whatever reads those fails too.
         """
+        if len(self.holes) >= ALIKE:
+            return self.holes[0]
         if self.mend:
             return self.alike[0].cases[0]
         return self.found[0].begin[0] if self.found else ""
@@ -448,14 +463,16 @@ class Reading:
     def mend(self) -> bool:
         """Whether the reason for no answer comes before all wrong answers."""
         wrong = len(self.found[0].explains) if self.found else len(self.rest)
-        return bool(self.alike) and len(self.alike[0].cases) >= wrong
+        return bool(self.alike) and len(self.holes) < ALIKE and len(self.alike[0].cases) >= wrong
 
 
 def read(outcomes: Iterable[Told]) -> Reading:
     """Outcomes of a run, read by the published matrix."""
     given = list(outcomes)
     found, rest = likely(seen(given))
-    return Reading(alike=alike(given), onset=onset(given), behind=behind(given), found=found, rest=rest)
+    return Reading(
+        alike=alike(given), holes=holes(given), onset=onset(given), behind=behind(given), found=found, rest=rest
+    )
 
 
 _KINDS = {
@@ -470,7 +487,8 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
     Args:
         sentences: requirement -> its sentence, "en" and "zh". lang: of what is said.
     """
-    lines = [_alike_told(each, first=reading.mend and each is reading.alike[0], lang=lang) for each in reading.alike]
+    lines = [_holes_told(reading.holes, lang)] if len(reading.holes) >= ALIKE else []
+    lines += [_alike_told(each, first=reading.mend and each is reading.alike[0], lang=lang) for each in reading.alike]
     if reading.onset is not None:
         lines.append(_onset_told(reading.onset, lang))
     if reading.behind is not None:
@@ -493,6 +511,12 @@ def _alike_told(each: Alike, *, first: bool, lang: str) -> str:
         return f"{len(each.cases)} 个用例因同一{kind}未通过：{said}{place}{'；请先修复它' if first else ''}"
     place = f" ({each.place})" if each.place else ""
     return f"{len(each.cases)} cases failed by one {kind}: {said}{place}{'; mend this first' if first else ''}"
+
+
+def _holes_told(cases: Sequence[str], lang: str) -> str:
+    if lang == "zh":
+        return f"{len(cases)} 个用例的 logits 中有 NaN 或无穷大，例如 {cases[0]}；请先修复它"
+    return f"logits are NaN or infinite in {len(cases)} cases, as in {cases[0]}; mend this first"
 
 
 def _onset_told(onset: Onset, lang: str) -> str:

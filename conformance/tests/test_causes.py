@@ -257,6 +257,33 @@ def test_rows_that_disagree_or_are_few_have_no_such_position():
     assert causes.onset(passed) is None
 
 
+# No numbers
+
+
+def hole(case, value="nan"):
+    return Told(case=case, requirement="NUM-1", state="fail", message=f"logits[1, 3] is {value}, -2.6 was due (plain)")
+
+
+def test_logits_that_are_no_numbers_come_before_all_that_reads_them():
+    raised = [Told(case=f"r{i}", state="fail", message="raised: ValueError: NaN", place="a.py:3") for i in range(9)]
+    made = causes.read([*raised, hole("a"), hole("b", "inf"), hole("c", "-inf"), off("d", 3, 9, 2)])
+    assert made.holes == ["a", "b", "c"]
+    assert made.first == "a"
+    assert not made.mend
+    english, chinese = (causes.told(made, {}, lang)[:2] for lang in ("en", "zh"))
+    assert english == [
+        "logits are NaN or infinite in 3 cases, as in a; mend this first",
+        "9 cases failed by one exception: ValueError: NaN (a.py:3)",
+    ]
+    assert chinese[0] == "3 个用例的 logits 中有 NaN 或无穷大，例如 a；请先修复它"
+
+
+def test_a_few_logits_that_are_no_numbers_are_told_by_their_cases_alone():
+    made = causes.read([hole("a"), hole("b")])
+    assert made.holes == ["a", "b"]
+    assert not any("NaN" in line for line in causes.told(made, {}))
+
+
 # Behind the logits
 
 

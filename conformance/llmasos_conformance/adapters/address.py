@@ -6,10 +6,8 @@ file, an uninstalled module or entry point and a profile are looked for in `dire
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
-import os
 import re
 import shlex
 import shutil
@@ -23,11 +21,11 @@ from functools import reduce
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
 from ipaddress import ip_address
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from llmasos_conformance.adapters import nearby
 from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import CAPABILITIES, DETERMINISM, DTYPES
 
@@ -49,7 +47,6 @@ _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<attribute>[^:/\\]*))?")
 _OBJECT = re.compile(r"(?P<module>\w+(?:\.\w+)*):(?P<attribute>\w+(?:\.\w+)*)")
 _NAME = re.compile(r"[\w.-]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_LIST = "llmasos list --adapters"
 
 
 OPENAI = "openai:"
@@ -147,7 +144,7 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
     """
     here = Path(directory or ".").resolve()
     if not isinstance(address, str) or not address.strip():
-        raise AddressError("the address is empty", hint=f"--adapter=reference, or {_LIST}")
+        raise AddressError("the address is empty", hint=f"--adapter=reference, or {nearby.LIST}")
     if address.startswith("@"):
         return check_address(_profile(address, here), here)
     if address.startswith(("http://", "https://")):
@@ -173,22 +170,22 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
 
 
 def _nowhere(address: str, name: str, names: Iterable[str], here: Path) -> AddressError:
-    if _is_command(address, here):
-        return AddressError("a command has cmd: before it", where=address, hint=_quoted(f"cmd:{address}"))
-    if _is_path(name):
-        return _at_path(address, name, here)
+    if nearby.is_command(address, here):
+        return AddressError("a command has cmd: before it", where=address, hint=nearby.quoted(f"cmd:{address}"))
+    if nearby.is_path(name):
+        return nearby.at_path(address, name, here)
     names = sorted(names)
     near = get_close_matches(name, names, 3, 0.5)
     if (here / f"{name}.py").is_file():
         hint = f"./{name}.py:NAME, where NAME is the adapter in that file"
     elif (here / name).is_file():
-        hint = f"{_offer(here / name, f'./{name}')} runs that file as a program"
+        hint = f"{nearby.offer(here / name, f'./{name}')} runs that file as a program"
     elif near:
-        hint = f"{' or '.join(near)}; {_LIST}"
+        hint = f"{' or '.join(near)}; {nearby.LIST}"
     elif (here / name).is_dir():
-        return _at_path(address, name, here)
+        return nearby.at_path(address, name, here)
     else:
-        hint = _LIST
+        hint = nearby.LIST
     forms = "name, pkg.mod:attr, ./file.py:attr, cmd:…, http://…, https://…, openai:http://…, @profile"
     form = "" if _NAME.fullmatch(name) else f"; forms are {forms}"
     looked = f"looked at entry points of {GROUP}, built-in adapters and entry points in {here / 'pyproject.toml'}"
@@ -206,100 +203,6 @@ def _other_scheme(address: str) -> AddressError:
         hint = f"http://127.0.0.1:8000 for a server that speaks the protocol, {_HOSTED} for an API like OpenAI's"
     what = f"no server is reached by {scheme}://; understood are http:// and https://, alone and behind {OPENAI}"
     return AddressError(what, where=_shown(address), hint=hint)
-
-
-# ── what lies in the directory ──────────────────────────────────────────────────────────────────────────────────────
-
-_NODE = (".mjs", ".cjs", ".js")
-_LONGEST = 200
-"""Bytes of a name that may be one of an adapter; no disk takes much longer ones."""
-
-
-def _is_path(name: str) -> bool:
-    """Whether a text can be meant for nothing but a path."""
-    if len(os.fsencode(name)) > _LONGEST:
-        return True
-    return "/" in name or "\\" in name or name.startswith((".", "~")) or Path(name).suffix in _NODE
-
-
-def _is_command(address: str, here: Path) -> bool:
-    """Whether a text is a program with arguments, and no file itself."""
-    program, *arguments = address.split()
-    there = str(here / program) if "/" in program else program
-    return bool(arguments) and not _is_file(here / address) and shutil.which(there) is not None
-
-
-def _at_path(address: str, name: str, here: Path) -> AddressError:
-    """What to say of a path that is no Python file."""
-    shown = _typed(Path(name).expanduser())
-    path = here / shown
-    try:
-        if path.is_dir():
-            return _directory(address, path, shown)
-        if path.is_file():
-            what = f"{path.resolve()} is no Python file, and a program has cmd: before it"
-            return AddressError(what, where=address, hint=_offer(path, shown))
-        return _absent(address, path, shown)
-    except (OSError, ValueError) as error:  # too long, not to be looked at, or with a null character
-        what = f"cannot look there: {getattr(error, 'strerror', None) or error}"
-        return AddressError(what, where=f"{address!r:.200}", hint=f"check the path; {_LIST}")
-
-
-def _absent(address: str, path: Path, shown: str) -> AddressError:
-    room = path.parent.resolve()
-    if not room.is_dir():
-        what, hint = f"no file {path.name}, for there is no directory {room}", "check the path"
-    else:
-        files = [name for name in _siblings(path) if _is_file(room / name)]
-        near = get_close_matches(path.name, files, 3, 0.5)
-        what = f"no file {room / path.name}"
-        hint = " or ".join(_offer(room / name, _typed(Path(shown).parent / name)) for name in near) or "check the path"
-    return AddressError(what, where=address, hint=hint)
-
-
-def _directory(address: str, path: Path, shown: str) -> AddressError:
-    """What to say of a directory: which of the files in it may be meant."""
-    files = [path / name for name in _siblings(path / "any") if _is_file(path / name)]
-    python = (entry for entry in files if entry.suffix == ".py" and _definitions(entry))
-    programs = (entry for entry in files if entry.suffix != ".py" and (entry.suffix in _NODE or _executable(entry)))
-    offered = [_offer(entry, _typed(Path(shown) / entry.name)) for entry in islice(chain(python, programs), 3)]
-    base = _typed(Path(shown))
-    hint = " or ".join(offered) or f"name a file in it, {base}/file.py:NAME or 'cmd:{base}/program'"
-    return AddressError(f"{path.resolve()} is a directory, and an adapter is in a file", where=address, hint=hint)
-
-
-def _typed(path: Path) -> str:
-    """A path as one types it, so that it is taken for one."""
-    text = path.as_posix()
-    return text if path.is_absolute() or text.startswith("..") else f"./{text}".removesuffix("/.")
-
-
-def _executable(path: Path) -> bool:
-    return os.access(path, os.X_OK)
-
-
-def _offer(path: Path, shown: str) -> str:
-    """An address for what lies at a path, as one types it in a shell.
-
-    Args:
-        shown: the path as it stands in an address.
-    """
-    if path.suffix == ".py":
-        return f"{shown}:{next(iter(_definitions(path)), 'NAME')}"
-    word = shlex.quote(shown)
-    if path.suffix in _NODE:
-        return _quoted(f"cmd:node {word}")
-    if _executable(path):
-        return _quoted(f"cmd:{word}")
-    run, itself = _quoted(f"cmd:PROGRAM {word}"), _quoted(f"cmd:{word}")
-    return f"{run}, where PROGRAM runs such files; or chmod +x {word}, and {itself}"
-
-
-def _quoted(text: str) -> str:
-    """A text as one word of a shell, readable where it has quotes in it."""
-    if "'" in text and not any(char in text for char in '"$`\\!'):
-        return f'"{text}"'
-    return shlex.quote(text) if "'" in text else f"'{text}'"
 
 
 def _named(address: str, name: str, value: str, argument: str, here: Path) -> Target:
@@ -324,48 +227,22 @@ def _command(address: str, here: Path) -> tuple[str, ...]:
     if not words:
         raise AddressError("the command is empty", where=address, hint="cmd:./program --flag")
     program = words[0]
-    if (whole := _with_spaces(address, here)) is not None:
+    if (whole := nearby.with_spaces(address, here)) is not None:
         what = f"no program {program!r}: a path with spaces is quoted, or it ends at the first"
         raise AddressError(what, where=address, hint=whole)
     if "/" in program or "\\" in program:
         path = (here / program).resolve()
-        if _is_dir(path):
-            raise _directory(address, path, program)
-        if not _is_file(path):
-            near = get_close_matches(path.name, _siblings(path), 3, 0.5)
+        if nearby.is_dir(path):
+            raise nearby.in_directory(address, path, program)
+        if not nearby.is_file(path):
+            near = get_close_matches(path.name, nearby.siblings(path), 3, 0.5)
             raise AddressError(f"no program {path}", where=address, hint=" or ".join(near) or "check the path")
         return (str(path), *words[1:])
     found = shutil.which(program)
     if found is None:
-        hint = f"cmd:./{program}" if _is_file(here / program) else "give its path, or put it on PATH"
+        hint = f"cmd:./{program}" if nearby.is_file(here / program) else "give its path, or put it on PATH"
         raise AddressError(f"no program {program!r} on PATH", where=address, hint=hint)
     return (found, *words[1:])
-
-
-def _with_spaces(address: str, here: Path) -> str | None:
-    """The address with its program quoted, where its path has spaces and nothing else can be meant; else None.
-
-    The longest path that is there counts; where none is, one whose directory is.
-    """
-    said = address.removeprefix("cmd:").strip()
-    program = said.split()[0]
-    if re.search(r"[\"'\\]", said) or _is_file(here / program) or shutil.which(program):
-        return None
-    ends = [match.start() for match in re.finditer(r"\s+", said)] + [len(said)]
-    paths = [said[:end] for end in reversed(ends[1:])]
-    whole = next((path for path in paths if _is_file(here / path)), None)
-    if whole is None:
-        whole = next((path for path in reversed(paths) if _spaced(here, path)), None)
-    if whole is None:
-        return None
-    word = shlex.quote(whole if "/" in whole else f"./{whole}")
-    return _quoted(f"cmd:{word}{said[len(whole) :]}")
-
-
-def _spaced(here: Path, path: str) -> bool:
-    """Whether a path's directory has a space in its name, and is there."""
-    room = path.rpartition("/")[0]
-    return " " in room and _is_dir(here / room)
 
 
 def _server(address: str) -> Target:
@@ -472,50 +349,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _siblings(path: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in path.parent.iterdir())
-    except (OSError, ValueError):
-        return []
-
-
-def _is_file(path: Path) -> bool:
-    """Whether a file is there. What cannot be looked at, or has a name that no disk takes, is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _is_dir(path: Path) -> bool:
-    """Whether a directory is there; see `_is_file`."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
 def _in_file(address: str, file: str, attribute: str, here: Path) -> Target:
     path = (here / Path(file).expanduser()).resolve()
     if not path.is_file():
-        near = get_close_matches(path.name, [name for name in _siblings(path) if name.endswith(".py")], 3, 0.5)
+        near = get_close_matches(path.name, [name for name in nearby.siblings(path) if name.endswith(".py")], 3, 0.5)
         raise AddressError(f"no file {path}", where=address, hint=" or ".join(near) or "check the path")
     if not attribute:
-        offered = ", ".join(f"{file}:{name}" for name in _definitions(path)[:3])
+        offered = ", ".join(f"{file}:{name}" for name in nearby.definitions(path)[:3])
         raise AddressError("the address names no object in the file", where=address, hint=offered or f"{file}:NAME")
     return Target(address=address, module=str(path), attribute=attribute, roots=(path.parent,))
-
-
-def _definitions(path: Path) -> list[str]:
-    """Names that a file defines at its top, read without running it; classes with `describe` first."""
-    try:
-        body = ast.parse(path.read_bytes()).body
-    except (SyntaxError, ValueError):
-        return []
-    classes = [node for node in body if isinstance(node, ast.ClassDef)]
-    likely = [c.name for c in classes if any(isinstance(n, ast.FunctionDef) and n.name == "describe" for n in c.body)]
-    functions = [node.name for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    return likely + functions
 
 
 def _in_module(address: str, module: str, attribute: str, argument: str, here: Path) -> Target:
@@ -527,7 +369,11 @@ def _in_module(address: str, module: str, attribute: str, argument: str, here: P
         )
         looked = f"looked on sys.path ({len(sys.path)} entries) and in {here}"
         near = get_close_matches(missing.rpartition(".")[2], [*known(), *(p.stem for p in here.glob("*.py"))], 3, 0.5)
-        hint = f"{' or '.join(near)}; {_LIST}" if near else f"install the package, or start in its directory; {_LIST}"
+        hint = (
+            f"{' or '.join(near)}; {nearby.LIST}"
+            if near
+            else f"install the package, or start in its directory; {nearby.LIST}"
+        )
         raise AddressError(f"no module {missing!r}: {looked}", where=address, hint=hint)
     top = _find(module.partition(".")[0], here)
     assert top is not None

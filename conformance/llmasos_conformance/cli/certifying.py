@@ -135,6 +135,7 @@ def _done_json(done: Done) -> dict[str, Any]:
         "emulated": predicate["emulated"],
         "precision": None if measured is None else asdict(measured),
         "alike": [each.as_json() for each in reading.alike],
+        "notFinite": list(reading.holes),
         "onset": reading.onset.as_json() if reading.onset else None,
         "behind": reading.behind.as_json() if reading.behind else None,
         "causes": [cause.as_json() for cause in reading.found],
