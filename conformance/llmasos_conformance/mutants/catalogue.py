@@ -1,7 +1,10 @@
 """The mutants by name, and what each is for.
 
 small      wrong by less than 100 honest errors on the plain probe, or not at all there
-behaviour  gross, in the forward pass or in anything around it
+computing  plainly wrong in the forward pass
+keeping    the same in batches, caches, sessions and state between calls
+answering  the same in limits, ends, texts, stop strings and streams
+choosing   the same in how an id is chosen, and in log-probabilities
 loading    a bundle that must be refused is opened, or opened wrongly
 inside     what is shown of the inside is something else, or learning goes wrong
 lookers    the same as inside, of the other architectures, in another implementation
@@ -34,9 +37,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 GROUPS = (
-    "small", "dishonest", "behaviour", "loading", "inside", "outside", "lookers", "metrics", "onnx", "onnx_small",
-    "quantising", "narrow", "llama", "bands", "beams", "samplers", "shapers", "gumbel", "tokenizers", "encoder_small",
-    "bert", "transformer", "hosted", "hosted_laws", "heldout",
+    "small", "dishonest", "computing", "keeping", "answering", "choosing", "loading", "inside", "outside", "lookers",
+    "metrics", "onnx", "onnx_small", "quantising", "narrow", "llama", "bands", "beams", "samplers", "shapers", "gumbel",
+    "tokenizers", "encoder_small", "bert", "transformer", "hosted", "hosted_laws", "heldout",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=type[Any])

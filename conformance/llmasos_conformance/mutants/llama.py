@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from llmasos_conformance.mutants import behaviour, loading, small
+from llmasos_conformance.mutants import answering, choosing, computing, keeping, loading, small
 from llmasos_conformance.mutants.catalogue import mutant, record, recorded
 from llmasos_conformance.mutants.llama_runtime import LlamaLoader, LlamaRuntime, as_llama
 from llmasos_conformance.mutants.loader import Config
@@ -598,7 +598,7 @@ ELSEWHERE = (
         "cache-full-at-200",
         "large-batch-half",
     ),
-    # behaviour
+    # computing, keeping, answering, choosing
     *("causal-leak", "mask-minus-ten", "scale-by-width", "tied-head-random", "head-always-tied", "pads-visible"),
     *("pads-visible-at-decode", "batch-sorted-not-restored", "batch-ends-with-first", "batch-above-32"),
     *("ids-wrap-in-table", "models-share-weights", "slot-not-cleared", "fork-shares-cache", "closed-fork-frees-parent"),
@@ -645,7 +645,7 @@ def lift(name: str, *also: str) -> None:
 
 
 # Their mutants are on record before they are lifted.
-assert {behaviour, loading, small}
+assert {answering, choosing, computing, keeping, loading, small}
 for _name in ELSEWHERE:
     lift(_name)
 # What differs from call to call is seen by every comparison of two calls.
