@@ -250,13 +250,18 @@ class Lookout:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._rest, self._rests = 0 if POLLS and _processors() > 1 else float("inf"), 1
-        if not self._rest:
+        self._pays = (
+            POLLS and _processors() > 1
+        )  # where there is one processor, the other side waits for our look to end
+        self._rest, self._rests = 0, 1
+        if self._pays:
             self._poll = select.poll()
             self._poll.register(descriptor, select.POLLIN)
 
     def sees(self, deadline: float = float("inf")) -> bool:
         """Whether something is there within `AWAKE_S`."""
+        if not self._pays:
+            return False
         if self._rest:
             self._rest -= 1
             return False

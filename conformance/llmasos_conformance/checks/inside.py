@@ -354,27 +354,26 @@ def _same_loss(got: float, truth: float, honest: Sequence[float], dtype: str, *,
 
 def judge_gradients(given: Given, asked: Asked, reference: Reference) -> Finding:
     (_, truth), honest = reference.look(given["probe"], "gradients", asked["rows"], **asked["beside"])
-    return _same_tensors("gradient", asked["gradients"], truth, [each for _, each in honest], reference.claims.dtype)
+    return _same_gradients(asked["gradients"], truth, [each for _, each in honest], reference.claims.dtype)
 
 
-def _same_tensors(
-    label: str,
+def _same_gradients(
     got: Mapping[str, Array],
     truth: Mapping[str, Array],
     honest: Sequence[Mapping[str, Array]],
     dtype: str,
     other: Mapping[str, Array] | None = None,
 ) -> Finding:
-    """Whether tensors have the reference's names, shapes and numbers, or those of another answer of the candidate."""
+    """Whether gradients have the reference's names, shapes and numbers, or those of another answer of the candidate."""
     if got.keys() != truth.keys():
         missing, unknown = sorted(truth.keys() - got.keys()), sorted(got.keys() - truth.keys())
         named = f"lacks {missing[0]}" if missing else f"has {unknown[0]:.80}, which is no tensor of the bundle"
-        return failed(f"{label} {named}", expected=len(truth), got=len(got))
+        return failed(f"gradient {named}", expected=len(truth), got=len(got))
     for name, due in truth.items():
         if got[name].shape != due.shape:
-            message = f"{label} of {name} has shape {list(got[name].shape)}, {list(due.shape)} was due"
+            message = f"gradient of {name} has shape {list(got[name].shape)}, {list(due.shape)} was due"
             return failed(message, expected=list(due.shape), got=list(got[name].shape))
-    return numerics.judge_tensors(label, got, truth, honest, dtype, other)
+    return numerics.judge_tensors("gradient", got, truth, honest, dtype, other)
 
 
 GRADIENTS = {"probe": PROBE, "lengths": LENGTHS, "labels": LABELS}
@@ -418,7 +417,7 @@ def judge_accumulated(given: Given, asked: Asked, reference: Reference) -> Findi
         message = f"loss is {asked['whole'][0]:.9g}, {mixed_loss:.9g} came the other way"
         return told(failed(message, expected=f"{mixed_loss:.9g}", got=f"{asked['whole'][0]:.9g}"), when)
     baseline = [each for _, each in honest]
-    return told(_same_tensors("gradient", asked["whole"][1], truth, baseline, dtype, other=mixed), when)
+    return told(_same_gradients(asked["whole"][1], truth, baseline, dtype, other=mixed), when)
 
 
 check("accumulated", ask_accumulated, judge_accumulated, needs=("load_model", "gradients"), given=GRADIENTS)
