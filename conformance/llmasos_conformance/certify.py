@@ -17,13 +17,9 @@ candidate that hangs is asked no more after a few cases: the rest is `not_run` t
 from __future__ import annotations
 
 import contextlib
-import glob
-import importlib.util
-import os
 import re
 import secrets
 import shlex
-import shutil
 import signal
 import sys
 import tempfile
@@ -35,16 +31,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from llmasos_conformance import adapters, engine, evidence, installed, isolation, report, signing
+from llmasos_conformance import adapters, engine, evidence, installed, isolation, places, report, signing
 from llmasos_conformance import reference as references
 from llmasos_conformance import suite as suites
 from llmasos_conformance.adapters.address import APIS
+from llmasos_conformance.adapters.digest import adapter_digest, as_file
 from llmasos_conformance.adapters.reference import inspect_bundle
 from llmasos_conformance.candidate import Candidate, Connection, Live
-from llmasos_conformance.canonical import clean, digest_files, encode, package_files, parse, schema, sha256, validate
+from llmasos_conformance.canonical import clean, parse, schema, sha256, validate
 from llmasos_conformance.checks import registry
 from llmasos_conformance.errors import HarnessError, ReportError
-from llmasos_conformance.policy import TIME_FORMAT, obstacle
+from llmasos_conformance.places import Place, Rooms, vacant
+from llmasos_conformance.policy import TIME_FORMAT
 from llmasos_conformance.probes import Given, Library, given
 from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.suite import Case, Suite
@@ -145,7 +143,7 @@ def certify(
     if order.key is not None:
         signing.check_key_file(order.key)
     with contextlib.suppress(OSError):  # told where the place is made
-        _vacant(order.out)  # before anything that takes time
+        vacant(order.out)  # before anything that takes time
     directory = order.suites or installed.suites()
     profile = installed.frozen_profile(directory, order.profile)
     loaded = suites.load(directory)
@@ -163,11 +161,11 @@ def certify(
         open_because=isolation.close_doors() if own else isolation.ANOTHER_PROGRAM,
     )  # fmt: skip
     with (
-        _place(order.out) as place,
+        places.place(order.out) as place,
         tempfile.TemporaryDirectory(prefix="llmasos-") as temporary,
         tempfile.TemporaryDirectory() as private,  # no path that the adapter is given leads here
     ):
-        rooms = _Rooms(Path(temporary).resolve(), Path(private).resolve())
+        rooms = Rooms(Path(temporary).resolve(), Path(private).resolve())
         bundle = _given(order, profile, rooms.private)
         return _run(order, loaded, profile, bundle, before, place, rooms, said, clock, progress, adopted=adopted)
 
@@ -246,7 +244,7 @@ def _sound(copy: Path, original: Path) -> None:
 
 def _run(
     order: Order, loaded: Suite, profile: Mapping[str, Any], bundle: Given | None, before: Mapping[str, str],
-    place: _Place, rooms: _Rooms, said: list[str], clock: Callable[[], datetime], progress: Progress, *, adopted: bool,
+    place: Place, rooms: Rooms, said: list[str], clock: Callable[[], datetime], progress: Progress, *, adopted: bool,
 ) -> Done:  # fmt: skip
     started, seed = clock(), order.seed or secrets.token_hex(16)
     connection = _connect(order, rooms)
@@ -274,7 +272,7 @@ def _run(
 
 
 def _finish(
-    order: Order, loaded: Suite, profile: Mapping[str, Any], before: Mapping[str, str], place: _Place, said: list[str],
+    order: Order, loaded: Suite, profile: Mapping[str, Any], before: Mapping[str, str], place: Place, said: list[str],
     loop: _Loop, outcomes: Sequence[Outcome], started: datetime, clock: Callable[[], datetime],
 ) -> Done:  # fmt: skip
     """Hash again, state, sign, and give the directory its name."""
@@ -473,84 +471,7 @@ class _Loop:
                 signal.signal(number, handler)
 
 
-# ── places ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Rooms:
-    """Temporary directories of a run: the adapter's empty one, the bundles it may read, and the reference's own.
-
-    Their names say nothing, and messages in a report name none of them.
-    """
-
-    def __init__(self, root: Path, private: Path) -> None:
-        self.root, self.private = root, private
-        self.adapter, self.bundles = root / "a", root / "b"
-        for room in (self.adapter, self.bundles):
-            room.mkdir(mode=0o700)
-        (self.adapter / "tmp").mkdir(mode=0o700)
-
-    def hide(self, text: str) -> str:
-        """A message without what differs from run to run: our temporary directory, and addresses of objects."""
-        for root in (self.root, self.private):
-            text = re.sub(re.escape(str(root)) + r"(/[ab])?", "…", text)
-        return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
-
-
-def _vacant(out: Path) -> None:
-    """Refuse a place where something is."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ReportError(
-            "there is something already, and reports are never overwritten", where=out,
-            hint="give a new directory with --out",
-        )  # fmt: skip
-
-
-class _Place:
-    """The report directory while it is being written, under a name of its own beside the final one."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        try:
-            _vacant(out)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self.path = Path(tempfile.mkdtemp(prefix=f".{out.name}.{os.getpid()}.", suffix=".part", dir=out.parent))
-            self.path.chmod(0o755)
-        except OSError as error:
-            raise ReportError(
-                f"cannot write the report here: {obstacle(error, out.parent)}", where=out,
-                hint="choose another place with --out",
-            ) from error  # fmt: skip
-
-    def keep(self) -> Path:
-        try:
-            if self.out.is_dir():
-                self.out.rmdir()
-            self.path.rename(self.out)
-        except OSError as error:
-            kept = self.path.with_name(self.path.name.lstrip(".").removesuffix(".part"))
-            self.path.rename(kept)
-            raise ReportError(
-                f"cannot give the report its name: {error.strerror}; it is in {kept}", where=self.out
-            ) from error
-        return self.out
-
-
-def sweep(out: Path, pid: int) -> None:
-    """Remove what the process `pid` left of a report that was to be at `out`."""
-    for left in out.parent.glob(f".{glob.escape(out.name)}.{pid}.*.part"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _place(out: Path) -> Iterator[_Place]:
-    made = _Place(out)
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made.path, ignore_errors=True)  # gone already when the run went well
-
-
-def _connect(order: Order, rooms: _Rooms) -> Connection:
+def _connect(order: Order, rooms: Rooms) -> Connection:
     if not order.out_of_process:
         return adapters.connect(order.adapter, directory=order.directory, timeout_s=order.timeout_s)
     return adapters.connect(
@@ -563,15 +484,7 @@ def _connect(order: Order, rooms: _Rooms) -> Connection:
 def _absolute(address: str, directory: Path) -> str:
     """A command whose words that name files of `directory` are absolute, because it will start elsewhere."""
     words = adapters.check_address(address, directory).command
-    return "cmd:" + shlex.join([_as_file(word, directory) or word for word in words]) if words else address
-
-
-def _as_file(word: str, directory: Path) -> str:
-    path = directory / word
-    return str(path.resolve()) if word and not word.startswith("-") and path.is_file() else ""
-
-
-# ── digests ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    return "cmd:" + shlex.join([as_file(word, directory) or word for word in words]) if words else address
 
 
 def _digests(order: Order) -> dict[str, str]:
@@ -581,47 +494,3 @@ def _digests(order: Order) -> dict[str, str]:
         "reference": installed.reference_digest(),
         "adapter": adapter_digest(order.adapter, order.directory),
     }
-
-
-def adapter_digest(address: str, directory: Path) -> str:
-    """One digest over an adapter: its files, and how it is started.
-
-    A file is hashed alone; a module with the top-level package it belongs to; a program with every word of its command
-    that is a file. Adapters of this package are hashed as one file, because the harness has a digest of its own.
-    Libraries that an adapter imports are not hashed; what it says of them stands in the report as its own words. Of a
-    server nothing but its address is known here.
-    """
-    target = adapters.check_address(address, directory)
-    files: list[tuple[str, Path]]
-    if descriptor := target.descriptor():
-        return sha256(encode({"files": [], "start": descriptor}))
-    if target.host:
-        return sha256(encode({"files": [], "start": [target.scheme, target.host, str(target.port), target.path]}))
-    if target.command:
-        found = [(word, _as_file(word, directory)) for word in target.command]
-        files = [(f"{number}/{Path(path).name}", Path(path)) for number, (_, path) in enumerate(found) if path]
-        words = [Path(path).name if path else word for word, path in found]
-    elif target.module.endswith(".py"):
-        files, words = [(Path(target.module).name, Path(target.module))], []
-    else:
-        files, words = _module_files(target.module, target.roots), []
-    start = [target.module if not target.module.endswith(".py") else "", target.attribute, target.argument, *words]
-    return sha256(encode({"files": digest_files(files), "start": start}))
-
-
-def _module_files(module: str, roots: Sequence[Path]) -> list[tuple[str, Path]]:
-    parts = module.split(".")
-    for root in roots:
-        whole = root / parts[0]
-        single = root.joinpath(*parts[:-1], f"{parts[-1]}.py")
-        if parts[0] == "llmasos_conformance" and single.is_file():
-            return [(single.name, single)]
-        if whole.is_dir():
-            return package_files(whole)
-        if whole.with_suffix(".py").is_file():
-            return [(f"{parts[0]}.py", whole.with_suffix(".py"))]
-    spec = importlib.util.find_spec(parts[0])
-    origin = Path(spec.origin) if spec is not None and spec.origin else None
-    if origin is None or not origin.is_file():
-        raise ReportError(f"the files of the adapter's module {module} cannot be found, so they cannot be hashed")
-    return [(origin.name, origin)]

@@ -34,6 +34,7 @@ from llmasos_conformance import (
 )
 from llmasos_conformance.adapters import serving
 from llmasos_conformance.adapters.answering import Desk
+from llmasos_conformance.adapters.digest import adapter_digest
 from llmasos_conformance.adapters.inprocess import InProcess
 from llmasos_conformance.adapters.reference import ReferenceAdapter
 from llmasos_conformance.canonical import encode, merkle_root, sha256
@@ -659,7 +660,7 @@ Mine.describe = describe
 def test_an_adapters_digest_follows_its_files_and_how_it_is_started(tmp_path):
     (tmp_path / "a.py").write_text("class A: pass\nclass B: pass\n")
     (tmp_path / "run.sh").write_text("#!/bin/sh\n")
-    digest = certify.adapter_digest
+    digest = adapter_digest
     first = digest("./a.py:A", tmp_path)
     assert digest("./a.py:A", tmp_path) == first != digest("./a.py:B", tmp_path)
     command = digest("cmd:sh run.sh --x", tmp_path)
@@ -802,7 +803,7 @@ def test_a_run_against_a_server_is_certified_and_says_what_was_not_isolated(plac
 
 def test_the_digest_of_a_server_is_that_of_its_address(tmp_path):
     digests = [
-        certify.adapter_digest(address, tmp_path)
+        adapter_digest(address, tmp_path)
         for address in ("http://127.0.0.1:8000", "http://127.0.0.1:8000/#token=A", "http://127.0.0.1:8001")
     ]
     assert digests[0] == digests[1] != digests[2]

@@ -24,6 +24,7 @@ from llmasos_conformance import (
     signing,
     verify,
 )
+from llmasos_conformance.adapters.digest import adapter_digest
 from llmasos_conformance.adapters.openai.http import Server
 from llmasos_conformance.canonical import encode, sha256
 from llmasos_conformance.errors import ReportError
@@ -109,7 +110,7 @@ def test_the_adapter_is_known_by_what_it_asks_and_not_by_its_token(tmp_path, mon
     monkeypatch.setenv("SECRET", "s" * 16)
 
     def digest(more):
-        return certify.adapter_digest(f"openai:http://127.0.0.1:9/v1#model={more}", tmp_path)
+        return adapter_digest(f"openai:http://127.0.0.1:9/v1#model={more}", tmp_path)
 
     assert digest("a") == digest("a&token=SECRET") == digest("a&api=completions")
     assert len({digest("a"), digest("b"), digest("a&api=chat"), digest("a&weights=" + "e" * 64)}) == 4

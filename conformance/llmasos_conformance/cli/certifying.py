@@ -72,7 +72,7 @@ def certify(
         try:
             return isolation.rerun(click.get_current_context().find_root().obj, _passed(adapter, pass_env))
         except isolation.Killed as killed:
-            from llmasos_conformance.certify import sweep
+            from llmasos_conformance.places import sweep
 
             sweep(out, killed.pid)
             raise

@@ -1,0 +1,89 @@
+"""Where a run happens, and where its report comes to lie."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmasos_conformance.errors import ReportError
+from llmasos_conformance.policy import obstacle
+
+
+class Rooms:
+    """Temporary directories of a run: the adapter's empty one, the bundles it may read, and the reference's own.
+
+    Their names say nothing, and messages in a report name none of them.
+    """
+
+    def __init__(self, root: Path, private: Path) -> None:
+        self.root, self.private = root, private
+        self.adapter, self.bundles = root / "a", root / "b"
+        for room in (self.adapter, self.bundles):
+            room.mkdir(mode=0o700)
+        (self.adapter / "tmp").mkdir(mode=0o700)
+
+    def hide(self, text: str) -> str:
+        """A message without what differs from run to run: our temporary directory, and addresses of objects."""
+        for root in (self.root, self.private):
+            text = re.sub(re.escape(str(root)) + r"(/[ab])?", "…", text)
+        return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
+
+
+def vacant(out: Path) -> None:
+    """Refuse a place where something is."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ReportError(
+            "there is something already, and reports are never overwritten", where=out,
+            hint="give a new directory with --out",
+        )  # fmt: skip
+
+
+class Place:
+    """The report directory while it is being written, under a name of its own beside the final one."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        try:
+            vacant(out)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self.path = Path(tempfile.mkdtemp(prefix=f".{out.name}.{os.getpid()}.", suffix=".part", dir=out.parent))
+            self.path.chmod(0o755)
+        except OSError as error:
+            raise ReportError(
+                f"cannot write the report here: {obstacle(error, out.parent)}", where=out,
+                hint="choose another place with --out",
+            ) from error  # fmt: skip
+
+    def keep(self) -> Path:
+        try:
+            if self.out.is_dir():
+                self.out.rmdir()
+            self.path.rename(self.out)
+        except OSError as error:
+            kept = self.path.with_name(self.path.name.lstrip(".").removesuffix(".part"))
+            self.path.rename(kept)
+            raise ReportError(
+                f"cannot give the report its name: {error.strerror}; it is in {kept}", where=self.out
+            ) from error
+        return self.out
+
+
+def sweep(out: Path, pid: int) -> None:
+    """Remove what the process `pid` left of a report that was to be at `out`."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.{pid}.*.part"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def place(out: Path) -> Iterator[Place]:
+    made = Place(out)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made.path, ignore_errors=True)  # gone already when the run went well
