@@ -6,6 +6,7 @@
     16 MB           logits [512, 8192] in float32 / as many bytes copied through a raw pipe  target < 20 ms with frames
 
 Each transport is measured with binary frames and with base64 lines. Rounds of all sides in turn, wall time, medians.
+Sides that take turns wake each other; what a call costs within one series, as a run makes it, is measured beside it.
 
     python bench/stdio_call.py [rounds]
 """
@@ -25,7 +26,7 @@ from typing import Any
 
 SMALL, LARGE = (8, 260), (512, 8192)
 BYTES = 4 * LARGE[0] * LARGE[1]
-BLOCK, FEW = 100, 3
+BLOCK, FEW, SERIES = 100, 3, 4000
 TEXT = "sixteen letters."
 
 ECHO = """
@@ -135,6 +136,16 @@ def medians(calls: Mapping[str, Callable[[], object]], rounds: int, block: int) 
     return {name: statistics.median(times) for name, times in kept.items()}
 
 
+def in_a_series(call: Callable[[], object]) -> float:
+    """Median seconds of a call among many of its kind, the first of which are dropped."""
+    times = []
+    for _ in range(SERIES):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[BLOCK:])
+
+
 def main(rounds: int) -> None:
     from llmasos_conformance import adapters
 
@@ -160,6 +171,9 @@ def main(rounds: int) -> None:
             for name in sides:
                 mine, other = took[name] * 1e6, took[peer] * 1e6
                 print(f"{what:<13} {name:<14} {mine:8.0f} us   {peer:<14} {other:8.0f} us   ratio {mine / other:6.2f}")
+            if block == BLOCK:
+                took_alone = in_a_series(sides["stdio, frames"]) * 1e6
+                print(f"{what:<13} {'stdio, frames':<14} {took_alone:8.0f} us   in one series of {SERIES} calls")
 
 
 if __name__ == "__main__":
