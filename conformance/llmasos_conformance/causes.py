@@ -72,7 +72,7 @@ AGREE = 0.75
 ROWS = 3
 """And so many of them at least."""
 
-MEASURED = 12
+MEASURED = 6
 """In so many cases logits must be right, and in none wrong, before a fault is looked for behind them. A judgement."""
 
 BEHIND = frozenset({"GEN", "API", "STR", "GUM", "BEAM"})
@@ -166,7 +166,7 @@ def alike(outcomes: Iterable[Told]) -> list[Alike]:
 
 # ── no numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_HOLE = re.compile(r"logits\[[\d, ]+\] is (?:nan|-?inf),")
+_HOLE = re.compile(r"logits\b.*?\[[\d, ]+\] is (?:nan|-?inf),")
 
 
 def holes(outcomes: Iterable[Told]) -> list[str]:
@@ -220,26 +220,31 @@ class Behind:
     """Generation is wrong, and logits are right.
 
     Attributes:
-        measured: cases that measured logits and passed. wrong: cases of generation with a wrong answer.
+        measured: cases that measured logits and passed. wrong: cases of generation with a wrong answer. begin: the
+            first of those that hold each id to the logits before it; empty where these are right.
     """
 
     measured: int
     wrong: int
+    begin: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
-        return {"measured": self.measured, "wrong": self.wrong}
+        return {"measured": self.measured, "wrong": self.wrong, "begin": self.begin}
 
 
 def behind(outcomes: Iterable[Told]) -> Behind | None:
     """Whether a fault is in what is made of logits; None where logits are wrong, or too few of either were asked."""
     given = [each for each in outcomes if each.state in (State.PASS, State.FAIL) and not unanswered(each.message)]
-    passed = {each.case for each in given if each.state == State.PASS}
-    failed = {each.case for each in given if each.state == State.FAIL}
+    failed = [each for each in given if each.state == State.FAIL]
     measured = {each.case for each in given if killmatrix.loudness(each.figures) is not None}
-    wrong = {each.case for each in given if each.case in failed and each.requirement.partition("-")[0] in BEHIND}
-    sound = not measured & failed and len(measured & passed) >= MEASURED
-    return Behind(measured=len(measured), wrong=len(wrong)) if sound and len(wrong) >= ALIKE else None
+    # Of logits that are no numbers, or of another shape, nothing is measured, and they are wrong all the same.
+    off = any(each.case in measured or each.message.startswith("logits") for each in failed)
+    wrong = {each.case: each for each in failed if each.requirement.partition("-")[0] in BEHIND}
+    if off or len(measured) < MEASURED or len(wrong) < ALIKE:
+        return None
+    begin = next((case for case, each in wrong.items() if each.requirement == "GEN-1"), "")
+    return Behind(measured=len(measured), wrong=len(wrong), begin=begin)
 
 
 # ── known bugs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -451,10 +456,12 @@ class Reading:
         """The case to begin with; empty where nothing is behind many failures.
 
         That of whatever is behind more of them: a reason for no answer, or a likely cause of wrong ones. Before either
-        come logits that are no numbers, for whatever reads those fails too.
+        come logits that are no numbers, and choices that do not follow the logits, for whatever reads those fails too.
         """
         if len(self.holes) >= ALIKE:
             return self.holes[0]
+        if self.behind is not None and self.behind.begin and not self.mend:
+            return self.behind.begin
         if self.mend:
             return self.alike[0].cases[0]
         return self.found[0].begin[0] if self.found else ""
@@ -495,7 +502,7 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
         lines.append(_behind_told(reading.behind, lang))
     for number, cause in enumerate(reading.found, 1):
         sentence = sentences.get(cause.requirement, {}).get(lang, "").strip().rstrip(".。")
-        lines += _cause_told(number, cause, sentence, begin=not reading.mend, lang=lang)
+        lines += _cause_told(number, cause, sentence, begin=reading.first == reading.found[0].begin[0], lang=lang)
     if reading.rest and reading.found:
         rest = list(reading.rest)
         shown = ", ".join(rest[:3]) + (f" … ({len(rest)})" if len(rest) > 3 else "")
@@ -535,13 +542,16 @@ def _onset_told(onset: Onset, lang: str) -> str:
 
 def _behind_told(each: Behind, lang: str) -> str:
     if lang == "zh":
+        begin = f"；先看 {each.begin}" if each.begin else ""
         return (
             f"测量 logits 的 {each.measured} 个用例全部正确，而 {each.wrong} 个关于生成的用例未通过："
-            "请看编号如何选出、每个编号如何送回模型，以及文本在何处结束"
+            f"请看编号如何选出、每个编号如何送回模型（如有缓存则经由缓存），以及文本在何处结束{begin}"
         )
+    begin = f"; begin with {each.begin}" if each.begin else ""
     return (
         f"logits are right in all {each.measured} cases that measure them, and {each.wrong} cases of generation fail: "
-        "look at how an id is chosen, how each is fed back, and where a text ends"
+        "look at how an id is chosen, how each is fed back, through a cache if there is one, and where a text ends"
+        f"{begin}"
     )
 
 

@@ -22,6 +22,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from unicodedata import category
+
+_STEERS = ("Cc", "Cf", "Cs")
+"""Categories of characters that steer a terminal, reorder a line, or are no text."""
 
 
 class HarnessError(Exception):
@@ -38,9 +42,11 @@ class HarnessError(Exception):
         super().__init__(self.render())
 
     def render(self) -> str:
-        place = f"{self.where}: " if self.where else ""
+        place = f"{self.where}: ".replace("\n", " / ") if self.where else ""
         remedy = f"\n  try: {self.hint}" if self.hint else ""
-        return f"{place}{self.what}{remedy}"
+        # What is named may be a file of anybody's, and its name must not steer a terminal.
+        whole = f"{place}{self.what}{remedy}"
+        return "".join(c if c in "\n\t" or category(c) not in _STEERS else "\ufffd" for c in whole)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

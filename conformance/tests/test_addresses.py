@@ -155,7 +155,7 @@ def test_what_is_built_in_is_known_without_installation():
         ("ws://me:secret@host/a.py:b", ["ws://…@host/a.py:b: no server is reached by ws://"]),
         ("HTTP://127.0.0.1:9", ["no server is reached by HTTP://", "try: http://127.0.0.1:9"]),
         ("file:///adapter.py", ["no server is reached by file://", "./file.py:NAME, or 'cmd:./program'"]),
-        ("./adaptor.py:Adapter", ["no file", "adaptor.py", "try: adapter.py"]),
+        ("./adaptor.py:Adapter", ["no file", "adaptor.py", "try: ./adapter.py:Adapter"]),
         ("./adapter.py", ["names no object in the file", "./adapter.py:Adapter"]),
         ("./adapter.py:Adaptor", ["has no 'Adaptor'", "try: Adapter"]),
         ("./adapter.py:number", ["number is int, neither an adapter nor something that makes one"]),
@@ -190,6 +190,15 @@ def test_what_is_built_in_is_known_without_installation():
         ("@empty", ["has no `adapter`"]),
         ("cmd:", ["the command is empty"]),
         ("cmd:./programme", ["no program", "programme"]),
+        ("cmd:./engin", ["no program", "try: 'cmd:./engine'"]),
+        ("./a room/in a.py", ["names no object", "try: './a room/in a.py:Adapter'"]),
+        ("./a room/adaptr.py:A", ["no file", "try: './a room/adapter.py:Adapter'"]),
+        ("./circle.py:A", ["cannot look there"]),
+        ("cmd:./circle", ["cannot look there"]),
+        (f"./{'a' * 300}.py:A", ["cannot look there: File name too long"]),
+        ("~nobody-of-test/a.py", ["cannot look there"]),
+        ("a\0b.py:A", ["cannot look there"]),
+        ("http//me:sk-secret@host", ["no adapter has such a name", "//…@host"]),
         ("cmd:nonsense-of-test", ["no program 'nonsense-of-test' on PATH"]),
         ("cmd:'unfinished", ["cannot be split into words"]),
         ("cmd:my programs/engine --flag", ["no program 'my': a path with spaces is quoted", "engine' --flag"]),
@@ -207,11 +216,30 @@ def test_a_miss_says_where_it_looked_and_what_to_try(vendor, address, words):
         (vendor / name).touch()
     for name in ("engine", "my programs/engine"):
         (vendor / name).chmod(0o755)
+    (vendor / "a room").mkdir()
+    for name in ("in a.py", "adapter.py"):
+        (vendor / "a room" / name).write_text("class Adapter:\n    def describe(self): ...\n")
+    for name in ("circle", "circle.py"):
+        (vendor / name).symlink_to(name)
     with pytest.raises(AddressError) as caught:
         connect(address, directory=vendor)
     assert caught.value.exit_code == 4
     for word in words:
         assert word in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_names_that_steer_a_terminal_are_not_offered_and_a_file_that_cannot_be_parsed_spoils_no_directory(vendor):
+    room = vendor / "room"
+    room.mkdir()
+    (room / "\x1b[31mred.py").write_text("class Red:\n    def describe(self): ...\n")
+    (room / "deep.py").write_text("x = " + "-" * 200_000 + "1\n")
+    (room / "good.py").write_text("class Good:\n    def describe(self): ...\n")
+    with pytest.raises(AddressError, match=r"try: \./room/good\.py:Good$"):
+        connect("./room", directory=vendor)
+    with pytest.raises(AddressError) as caught:
+        connect("./\x1b[31mroom/x.mjs", directory=vendor)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_a_program_that_is_named_from_the_root_is_offered_as_that(vendor):

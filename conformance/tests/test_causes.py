@@ -266,7 +266,8 @@ def hole(case, value="nan"):
 
 def test_logits_that_are_no_numbers_come_before_all_that_reads_them():
     raised = [Told(case=f"r{i}", state="fail", message="raised: ValueError: NaN", place="a.py:3") for i in range(9)]
-    made = causes.read([*raised, hole("a"), hole("b", "inf"), hole("c", "-inf"), off("d", 3, 9, 2)])
+    document = replace(hole("c"), message="logits of document 'plain'[3, 5] is -inf, 1.5 was due")
+    made = causes.read([*raised, hole("a"), hole("b", "inf"), document, off("d", 3, 9, 2)])
     assert made.holes == ["a", "b", "c"]
     assert made.first == "a"
     assert not made.mend
@@ -299,17 +300,19 @@ def answers(measured, generated, *, off=0):
 
 def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
     made = causes.behind(answers(12, 3))
-    assert made == Behind(measured=12, wrong=3)
-    assert made.as_json() == {"measured": 12, "wrong": 3}
-    assert causes.read(answers(12, 3)).behind == made
+    assert made == Behind(measured=12, wrong=3, begin="g0")
+    assert made.as_json() == {"measured": 12, "wrong": 3, "begin": "g0"}
+    whole = causes.read(answers(12, 3))
+    assert (whole.behind, whole.first) == (made, "g0")
     english, chinese = (causes.told(read(behind=made), {}, lang) for lang in ("en", "zh"))
     assert english == [
         "logits are right in all 12 cases that measure them, and 3 cases of generation fail: "
-        "look at how an id is chosen, how each is fed back, and where a text ends"
+        "look at how an id is chosen, how each is fed back, through a cache if there is one, and where a text ends; "
+        "begin with g0"
     ]
     assert chinese == [
         "测量 logits 的 12 个用例全部正确，而 3 个关于生成的用例未通过："
-        "请看编号如何选出、每个编号如何送回模型，以及文本在何处结束"
+        "请看编号如何选出、每个编号如何送回模型（如有缓存则经由缓存），以及文本在何处结束；先看 g0"
     ]
 
 
@@ -317,7 +320,9 @@ def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
     "outcomes",
     [
         pytest.param(answers(12, 3, off=1), id="one case of logits is wrong"),
-        pytest.param(answers(11, 3), id="few cases measured logits"),
+        pytest.param(answers(5, 3), id="few cases measured logits"),
+        pytest.param([*answers(12, 3), hole("x")], id="a case of logits has NaN, of which nothing is measured"),
+        pytest.param([*answers(12, 3), off("x", 9, 9, 0)], id="a case of logits is wrong without figures"),
         pytest.param(answers(12, 2), id="few cases of generation are wrong"),
         pytest.param(
             [*answers(12, 0), *(Told(case=f"f{i}", requirement="FMT-1", state="fail") for i in range(9))],

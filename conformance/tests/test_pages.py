@@ -790,6 +790,23 @@ def test_the_same_report_twice_is_one_row_that_says_where_the_copies_lie(
         assert "A-one" not in said(by_id(root, "matrix"))
 
 
+def test_what_another_key_has_signed_is_no_copy(world: Any, by: board.Verifier, tmp_path: Path) -> None:
+    """Whatever the directories are called: a row keeps its own signer, and the unknown one is not hidden."""
+    policy.keygen(tmp_path / "keys", owner="mallory", now=NOW)
+    for name in ("0-mallory", "own", "z-mallory"):
+        shutil.copytree(world.report, tmp_path / "many" / name)
+        if name != "own":
+            file = tmp_path / "many" / name / report.ENVELOPE_NAME
+            payload = signing.open_envelope(file.read_bytes()).payload
+            file.write_bytes(signing.sign(payload, signing.read_key(tmp_path / "keys" / "key.pem")))
+            shutil.copyfile(tmp_path / "keys" / "key.pub.pem", file.with_name(report.SIGNER_NAME))
+    made = board.board(tmp_path / "many", by)
+    rows = {each.read.name: (each.read.standing, each.read.signed_by, each.read.copies) for each in made.shown.values()}
+    assert rows == {
+        "own": (Standing.VERIFIED, "acme (vendor)", ()), "0-mallory": (Standing.SIGNER_UNKNOWN, "", ("z-mallory",))
+    }  # fmt: skip
+
+
 def test_copies_beyond_three_are_counted(looked: tuple[Read, views.View]) -> None:
     shown = named(looked[1], "a", copies=("b", "<c>", "d", "e", "f"))
     pages = board._pages({"r.html": shown}, [], LOADED, ["en", "zh"])

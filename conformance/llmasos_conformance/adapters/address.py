@@ -142,9 +142,17 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
     Raises:
         AddressError: nowhere; says where it looked, what lies near, and how to list adapters.
     """
-    here = Path(directory or ".").resolve()
     if not isinstance(address, str) or not address.strip():
         raise AddressError("the address is empty", hint=f"--adapter=reference, or {nearby.LIST}")
+    try:
+        return _found(address, Path(directory or ".").resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names too long, homes of nobody
+        what = f"cannot look there: {getattr(error, 'strerror', None) or error}"
+        raise AddressError(what, where=f"{_shown(address):.200}", hint=f"check the path; {nearby.LIST}") from error
+
+
+def _found(address: str, here: Path) -> Target:
+    """Where an address leads, as long as the system lets us look."""
     if address.startswith("@"):
         return check_address(_profile(address, here), here)
     if address.startswith(("http://", "https://")):
@@ -170,6 +178,9 @@ def check_address(address: str, directory: str | Path | None = None) -> Target:
 
 
 def _nowhere(address: str, name: str, names: Iterable[str], here: Path) -> AddressError:
+    if "//" in address and "@" in address:  # a URL that is none, with what may be a secret in it
+        what = "no adapter has such a name; a server is named by http://… or https://…"
+        return AddressError(what, where=_shown(address), hint=nearby.LIST)
     if nearby.is_command(address, here):
         return AddressError("a command has cmd: before it", where=address, hint=nearby.quoted(f"cmd:{address}"))
     if nearby.is_path(name):
@@ -235,8 +246,7 @@ def _command(address: str, here: Path) -> tuple[str, ...]:
         if nearby.is_dir(path):
             raise nearby.in_directory(address, path, program)
         if not nearby.is_file(path):
-            near = get_close_matches(path.name, nearby.siblings(path), 3, 0.5)
-            raise AddressError(f"no program {path}", where=address, hint=" or ".join(near) or "check the path")
+            raise AddressError(f"no program {path}", where=address, hint=nearby.alike(path, program))
         return (str(path), *words[1:])
     found = shutil.which(program)
     if found is None:
@@ -352,10 +362,9 @@ def is_loopback(host: str) -> bool:
 def _in_file(address: str, file: str, attribute: str, here: Path) -> Target:
     path = (here / Path(file).expanduser()).resolve()
     if not path.is_file():
-        near = get_close_matches(path.name, [name for name in nearby.siblings(path) if name.endswith(".py")], 3, 0.5)
-        raise AddressError(f"no file {path}", where=address, hint=" or ".join(near) or "check the path")
+        raise AddressError(f"no file {path}", where=address, hint=nearby.alike(path, file, ".py"))
     if not attribute:
-        offered = ", ".join(f"{file}:{name}" for name in nearby.definitions(path)[:3])
+        offered = ", ".join(shlex.quote(f"{file}:{name}") for name in nearby.definitions(path)[:3])
         raise AddressError("the address names no object in the file", where=address, hint=offered or f"{file}:NAME")
     return Target(address=address, module=str(path), attribute=attribute, roots=(path.parent,))
 

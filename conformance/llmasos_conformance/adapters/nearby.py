@@ -38,7 +38,7 @@ def is_command(address: str, here: Path) -> bool:
 
 def at_path(address: str, name: str, here: Path) -> AddressError:
     """What to say of a path that is no Python file."""
-    shown = _typed(Path(name).expanduser())
+    shown = typed(Path(name).expanduser())
     path = here / shown
     try:
         if path.is_dir():
@@ -57,11 +57,19 @@ def _absent(address: str, path: Path, shown: str) -> AddressError:
     if not room.is_dir():
         what, hint = f"no file {path.name}, for there is no directory {room}", "check the path"
     else:
-        files = [name for name in siblings(path) if is_file(room / name)]
-        near = get_close_matches(path.name, files, 3, 0.5)
-        what = f"no file {room / path.name}"
-        hint = " or ".join(offer(room / name, _typed(Path(shown).parent / name)) for name in near) or "check the path"
+        what, hint = f"no file {room / path.name}", alike(path, shown)
     return AddressError(what, where=address, hint=hint)
+
+
+def alike(path: Path, shown: str, end: str = "") -> str:
+    """What to type instead of a path that is not there: files beside it with names like it.
+
+    Args:
+        shown: the path as it stands in an address. end: of the names that count.
+    """
+    files = [name for name in siblings(path) if name.endswith(end) and is_file(path.parent / name)]
+    near = get_close_matches(path.name, files, 3, 0.5)
+    return " or ".join(offer(path.parent / name, typed(Path(shown).parent / name)) for name in near) or "check the path"
 
 
 def in_directory(address: str, path: Path, shown: str) -> AddressError:
@@ -69,13 +77,13 @@ def in_directory(address: str, path: Path, shown: str) -> AddressError:
     files = [path / name for name in siblings(path / "any") if is_file(path / name)]
     python = (entry for entry in files if entry.suffix == ".py" and definitions(entry))
     programs = (entry for entry in files if entry.suffix != ".py" and (entry.suffix in _NODE or _executable(entry)))
-    offered = [offer(entry, _typed(Path(shown) / entry.name)) for entry in islice(chain(python, programs), 3)]
-    base = _typed(Path(shown))
+    offered = [offer(entry, typed(Path(shown) / entry.name)) for entry in islice(chain(python, programs), 3)]
+    base = typed(Path(shown))
     hint = " or ".join(offered) or f"name a file in it, {base}/file.py:NAME or 'cmd:{base}/program'"
     return AddressError(f"{path.resolve()} is a directory, and an adapter is in a file", where=address, hint=hint)
 
 
-def _typed(path: Path) -> str:
+def typed(path: Path) -> str:
     """A path as one types it, so that it is taken for one."""
     text = path.as_posix()
     return text if path.is_absolute() or text.startswith("..") else f"./{text}".removesuffix("/.")
@@ -92,7 +100,7 @@ def offer(path: Path, shown: str) -> str:
         shown: the path as it stands in an address.
     """
     if path.suffix == ".py":
-        return f"{shown}:{next(iter(definitions(path)), 'NAME')}"
+        return shlex.quote(f"{shown}:{next(iter(definitions(path)), 'NAME')}")
     word = shlex.quote(shown)
     if path.suffix in _NODE:
         return quoted(f"cmd:node {word}")
@@ -136,8 +144,9 @@ def _spaced(here: Path, path: str) -> bool:
 
 
 def siblings(path: Path) -> list[str]:
+    """Names beside a path that can be typed; none where nobody can look."""
     try:
-        return sorted(entry.name for entry in path.parent.iterdir())
+        return sorted(entry.name for entry in path.parent.iterdir() if entry.name.isprintable())
     except (OSError, ValueError):
         return []
 
@@ -162,7 +171,7 @@ def definitions(path: Path) -> list[str]:
     """Names that a file defines at its top, read without running it; classes with `describe` first."""
     try:
         body = ast.parse(path.read_bytes()).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):  # nothing that could be read as Python
         return []
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     likely = [c.name for c in classes if any(isinstance(n, ast.FunctionDef) and n.name == "describe" for n in c.body)]

@@ -171,13 +171,15 @@ def board(
 def _once(looked: Iterable[tuple[Read, View | None]]) -> list[tuple[Read, View | None]]:
     """Every report once, with the names of its copies.
 
-    A copy is a report of the same bytes. Where its content is shown, the place where most of it could be checked stands
-    for all; one that is refused, for the evidence beside it say, stands with those that are so for the same reasons.
+    A copy is the same statement, signed by the same key. Where its content is shown, the place where most of it could
+    be checked stands for all; one that is refused, for the evidence beside it say, stands with those that are so for
+    the same reasons. What another key signed is another report: who signed decides what it is worth.
     """
     groups: dict[object, list[tuple[Read, View | None]]] = {}
     for mine, shown in looked:
         why = () if mine.standing in SHOWN else (mine.standing, mine.reasons)
-        groups.setdefault((mine.report_id, why) if mine.report_id else mine.name, []).append((mine, shown))
+        same = (mine.report_id, mine.key, mine.signer, why) if mine.report_id else mine.name
+        groups.setdefault(same, []).append((mine, shown))
     ranks = list(Standing)
     made = []
     for group in groups.values():
