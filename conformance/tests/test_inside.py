@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmasos_conformance.checks.inside import _same_loss, _same_tensors
+from llmasos_conformance.checks.inside import _same_gradients, _same_loss
 from llmasos_conformance.mutants.catalogue import mutants
 from llmasos_conformance.mutants.honest import HONEST
 from llmasos_conformance.mutants.table import Workshop
@@ -67,7 +67,7 @@ def judged(bias_error, weight_error=1e-8):
         }
 
     honest = [off(size * 1e-9, 5e-8) for size in (1.0, 0.3)]
-    return _same_tensors("gradient", off(bias_error, weight_error), truth, honest, "float32")
+    return _same_gradients(off(bias_error, weight_error), truth, honest, "float32")
 
 
 def test_a_gradient_that_cancels_to_nothing_may_err_as_the_others_do():
@@ -94,7 +94,7 @@ def scaled(error, *honest_errors, name="norm.bias"):
         {"norm.bias": truth["norm.bias"] * (1 + e), "up.weight": truth["up.weight"] * (1 + 1e-6)} for e in honest_errors
     ]
     got = {**truth, name: truth[name] * (1 + error)}
-    return _same_tensors("gradient", got, truth, honest, "float32")
+    return _same_gradients(got, truth, honest, "float32")
 
 
 def test_a_tensor_that_honest_orders_have_right_by_luck_may_err_for_its_size_as_the_others_do():
