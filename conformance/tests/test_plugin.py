@@ -725,7 +725,7 @@ def test_an_address_in_the_environment_alone_takes_nothing_over_and_says_so(vend
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["--adapter=./adaptr.py:Mine"], "try: adapter.py"),
+        (["--adapter=./adaptr.py:Mine"], "try: ./adapter.py:Mine"),
         (["--adapter=refrence"], "reference"),
         ([MINE, "llmasos:dem"], "did you mean llmasos:demo"),
         ([MINE, "llmasos:demo::demo.byte"], "did you mean llmasos:demo::demo.bytes"),
