@@ -458,7 +458,7 @@ class Reading:
         That of whatever is behind more of them: a reason for no answer, or a likely cause of wrong ones. Before either
         come logits that are no numbers, and choices that do not follow the logits, for whatever reads those fails too.
         """
-        if len(self.holes) >= ALIKE:
+        if self.void:
             return self.holes[0]
         if self.behind is not None and self.behind.begin and not self.mend:
             return self.behind.begin
@@ -467,10 +467,15 @@ class Reading:
         return self.found[0].begin[0] if self.found else ""
 
     @property
+    def void(self) -> bool:
+        """Whether logits that are no numbers come before all else."""
+        return len(self.holes) >= ALIKE
+
+    @property
     def mend(self) -> bool:
         """Whether the reason for no answer comes before all wrong answers."""
         wrong = len(self.found[0].explains) if self.found else len(self.rest)
-        return bool(self.alike) and len(self.holes) < ALIKE and len(self.alike[0].cases) >= wrong
+        return bool(self.alike) and not self.void and len(self.alike[0].cases) >= wrong
 
 
 def read(outcomes: Iterable[Told]) -> Reading:
@@ -494,7 +499,7 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
     Args:
         sentences: requirement -> its sentence, "en" and "zh". lang: of what is said.
     """
-    lines = [_holes_told(reading.holes, lang)] if len(reading.holes) >= ALIKE else []
+    lines = [_holes_told(reading.holes, lang)] if reading.void else []
     lines += [_alike_told(each, first=reading.mend and each is reading.alike[0], lang=lang) for each in reading.alike]
     if reading.onset is not None:
         lines.append(_onset_told(reading.onset, lang))

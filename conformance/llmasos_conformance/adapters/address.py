@@ -378,11 +378,7 @@ def _in_module(address: str, module: str, attribute: str, argument: str, here: P
         )
         looked = f"looked on sys.path ({len(sys.path)} entries) and in {here}"
         near = get_close_matches(missing.rpartition(".")[2], [*known(), *(p.stem for p in here.glob("*.py"))], 3, 0.5)
-        hint = (
-            f"{' or '.join(near)}; {nearby.LIST}"
-            if near
-            else f"install the package, or start in its directory; {nearby.LIST}"
-        )
+        hint = f"{' or '.join(near) or 'install the package, or start in its directory'}; {nearby.LIST}"
         raise AddressError(f"no module {missing!r}: {looked}", where=address, hint=hint)
     top = _find(module.partition(".")[0], here)
     assert top is not None

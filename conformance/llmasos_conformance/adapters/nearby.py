@@ -37,19 +37,19 @@ def is_command(address: str, here: Path) -> bool:
 
 
 def at_path(address: str, name: str, here: Path) -> AddressError:
-    """What to say of a path that is no Python file."""
+    """What to say of a path that is no Python file.
+
+    Raises:
+        OSError, RuntimeError, ValueError: it cannot be looked at.
+    """
     shown = typed(Path(name).expanduser())
     path = here / shown
-    try:
-        if path.is_dir():
-            return in_directory(address, path, shown)
-        if path.is_file():
-            what = f"{path.resolve()} is no Python file, and a program has cmd: before it"
-            return AddressError(what, where=address, hint=offer(path, shown))
-        return _absent(address, path, shown)
-    except (OSError, ValueError) as error:  # too long, not to be looked at, or with a null character
-        what = f"cannot look there: {getattr(error, 'strerror', None) or error}"
-        return AddressError(what, where=f"{address!r:.200}", hint=f"check the path; {LIST}")
+    if path.is_dir():
+        return in_directory(address, path, shown)
+    if path.is_file():
+        what = f"{path.resolve()} is no Python file, and a program has cmd: before it"
+        return AddressError(what, where=address, hint=offer(path, shown))
+    return _absent(address, path, shown)
 
 
 def _absent(address: str, path: Path, shown: str) -> AddressError:
