@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -247,6 +248,8 @@ def _command(address: str, here: Path) -> tuple[str, ...]:
             raise nearby.in_directory(address, path, program)
         if not nearby.is_file(path):
             raise AddressError(f"no program {path}", where=address, hint=nearby.alike(path, program))
+        if not os.access(path, os.X_OK):
+            raise AddressError(f"{path} is not executable", where=address, hint=nearby.offer(path, program))
         return (str(path), *words[1:])
     found = shutil.which(program)
     if found is None:

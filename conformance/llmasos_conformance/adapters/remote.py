@@ -146,7 +146,8 @@ class Remote:
             self._channel = self._open()
         except OSError as error:
             what = f"cannot be started: {error.strerror}"
-            raise AddressError(what, where=self._address, hint="check path and permissions") from None
+            hint = "check the program, and its first line if it is a script"
+            raise AddressError(what, where=self._address, hint=hint) from None
         try:
             result = self._ask(self._channel, "describe", {}, self._start_timeout)
             described = wire.parse_description(wire.check_answer("describe", {}, result), self._address)
