@@ -1,4 +1,4 @@
-"""Servers for tests: a Python adapter in a process of its own, over HTTP."""
+"""What tests of several rooms need: Python adapters as servers, and commands in this process."""
 
 import subprocess
 import sys
@@ -31,3 +31,16 @@ def serve():
         process.kill()
         process.wait()
         process.stderr.close()
+
+
+@pytest.fixture
+def llmasos(capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    from llmasos_conformance import cli
+
+    def call(*words):
+        code = cli.run([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return call

@@ -22,17 +22,6 @@ SEED_DOCUMENT = {
 
 
 @pytest.fixture
-def llmasos(capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def call(*words):
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def model(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps(SEED_DOCUMENT))
     return tmp_path / "model.json"
@@ -258,6 +247,8 @@ EXPLAINED = {
     "requirement": {
         *("level", "chapter", "sentence", "source", "untestable", "withdrawn", "errata", "cases", "document")
     },
+    "architecture": {*("presented", "defaults", "letters", "tensors", "code", "requirements", "profiles", "document")},
+    "profile": {"requires", "cases", "levels", "chapters", "run"},
     "chapter": {"title", "requirements", "document"},
     "reason": {"text", "exitCode"},
 }
@@ -265,7 +256,10 @@ EXPLAINED = {
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("case", "api.seed.zero"), ("requirement", "API-1"), ("chapter", "attention"), ("reason", "E_SIZE")],
+    [
+        *(("architecture", "GPT-3"), ("profile", "core/gpt/text"), ("chapter", "attention")),
+        *(("requirement", "API-1"), ("case", "api.seed.zero"), ("reason", "E_SIZE")),
+    ],
 )
 def test_an_explanation_is_data_too_under_the_keys_that_help_names(kind, name, llmasos):
     code, out, err = llmasos("explain", name.lower() if kind != "case" else f"llmasos::api::{name}", "--json")

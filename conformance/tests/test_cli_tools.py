@@ -9,18 +9,6 @@ import pytest
 
 from llmasos.tools import agreement, drawn, importer, links
 from llmasos.weights import safetensors_bytes
-from llmasos_conformance import cli
-
-
-@pytest.fixture
-def llmasos(capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def call(*words):
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -88,16 +88,19 @@ _LISTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-@click.command(short_help="Explain a chapter, requirement, case or reason code.")
+@click.command(short_help="Explain an architecture, profile, chapter, requirement, case or reason code.")
 @click.argument("name", metavar="ID")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
 def explain(name: str, lang: str, as_json: bool) -> None:
-    """Explain a chapter of the standard, a requirement, a case, or a reason code of verify.
+    """Explain an architecture, a profile, a chapter of the standard, a requirement, a case, or a reason code of verify.
 
     With --json, every answer has schemaVersion, kind, id and lang, and by its kind:
 
     \b
+    architecture presented, defaults, letters, tensors, code,
+                 requirements, profiles, document
+    profile      requires, cases, levels, chapters, run
     case         requirement, level, sentence, check, asks, needs, given,
                  examples, effect, bugs, where, withdrawn, document, run
     requirement  level, chapter, sentence, source, untestable, withdrawn,
@@ -117,6 +120,7 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
     Raises:
         HarnessError: nothing has the name.
     """
+    from llmasos_conformance import architectures, installed
     from llmasos_conformance.reasons import REASONS
 
     if name.upper() in REASONS:
@@ -127,9 +131,14 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
         return "case", _told_of_case(loaded, {**loaded.cases, **loaded.withdrawn}[name], lang)
     if name.upper() in loaded.requirements:
         return "requirement", _told_of_requirement(loaded, name.upper(), lang)
+    if (architecture := architectures.named(name)) is not None:
+        return "architecture", _told_of_architecture(loaded, architecture, lang)
+    if (profile := name.strip("/").lower()) in installed.profile_names(installed.suites()):
+        return "profile", _told_of_profile(loaded, profile, lang)
     if name.lower() in loaded.chapters:
         return "chapter", _told_of_chapter(loaded, name.lower(), lang)
-    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *REASONS]
+    profiles = installed.profile_names(installed.suites())
+    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *architectures.DEFAULTS, *profiles, *REASONS]
     near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
     raise HarnessError(
         f"nothing is called {name!r:.100}",
@@ -184,6 +193,52 @@ def _told_of_chapter(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
     }
 
 
+def _told_of_architecture(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    """An architecture; `requirements` are those of its own chapters, `profiles` those that ask it."""
+    from llmasos_conformance import architectures
+
+    own = architectures.CHAPTERS[name]
+    return {
+        "id": name,
+        "presented": architectures.PRESENTED[name][lang],
+        "defaults": [
+            {"id": each, "sentence": loaded.requirements[each].sentence[lang]} for each in architectures.DEFAULTS[name]
+        ],
+        "letters": architectures.letters(name),
+        "tensors": [
+            {"name": each.name, "shape": list(each.shape), "where": each.where} for each in architectures.tensors(name)
+        ],
+        "code": architectures.code(name),
+        "requirements": [
+            {"id": each.id, "level": each.level, "sentence": each.sentence[lang], "withdrawn": bool(each.withdrawn)}
+            for each in loaded.requirements.values()
+            if each.chapter in own
+        ],
+        "profiles": [row["name"] for row in _list_profiles(lang) if name in row["requires"].split(",")],
+        "document": _in_document(loaded, own[0], lang),
+    }
+
+
+def _told_of_profile(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    """A profile; `chapters` says how many of its cases each chapter of the standard has."""
+    from llmasos_conformance import installed
+
+    profile = installed.frozen_profile(installed.suites(), name)
+    cases = [loaded.cases[each["id"]] for each in profile["cases"]]
+    counts = Counter(loaded.requirements[case.requirement].chapter for case in cases)
+    return {
+        "id": name,
+        "requires": list(profile["requires"]),
+        "cases": [case.id for case in cases],
+        "levels": dict(Counter(loaded.level(case) for case in cases)),
+        "chapters": [
+            {"id": chapter, "title": loaded.chapters[chapter][lang], "cases": count}
+            for chapter, count in counts.items()
+        ],
+        "run": f"{installed.pytest_command()} --adapter=ADDRESS --llmasos-profile={name}",
+    }
+
+
 def _told_withdrawn(said: Withdrawal | None, lang: str) -> dict[str, Any] | None:
     return None if said is None else {"since": said.since, "why": said.why[lang], "instead": list(said.instead)}
 
@@ -229,15 +284,57 @@ def _explain_requirement(told: Mapping[str, Any], lang: str) -> None:
 
 def _explain_chapter(told: Mapping[str, Any], lang: str) -> None:
     say(f"{told['id']}: {told['title']}", bold=True)
-    for each in told["requirements"]:
-        mark = {"en": ", withdrawn", "zh": ",已撤回"}[lang] if each["withdrawn"] else ""
-        say(f"  {each['id']} ({each['level']}{mark}): {each['sentence']}")
+    _say_requirements(told["requirements"], lang)
     say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + told["document"])
     next_step(f"llmasos explain {told['requirements'][0]['id']}")
 
 
+def _say_requirements(requirements: Sequence[Mapping[str, Any]], lang: str) -> None:
+    for each in requirements:
+        mark = {"en": ", withdrawn", "zh": ",已撤回"}[lang] if each["withdrawn"] else ""
+        say(f"  {each['id']} ({each['level']}{mark}): {each['sentence']}")
+
+
+def _explain_architecture(told: Mapping[str, Any], lang: str) -> None:
+    words = {
+        "en": ("parameters that may be left out", "tensors of model.safetensors", "the code that is right",
+               "in the document", "profiles that ask it", "only with", "of each layer i",
+               "a weight stands right of activations, x · weight + bias, so that it is [in, out]"),
+        "zh": ("可省略的参数", "model.safetensors 中的张量", "作为标准的代码", "在文档中", "考察它的档案", "仅当",
+               "每一层 i", "权重位于激活值右侧,x · weight + bias,即形状为 [输入, 输出]"),
+    }[lang]  # fmt: skip
+    defaults, tensors, code, document, profiles, only, layer, right = words
+    say(f"{told['id']}: {told['presented']}", bold=True)
+    say(f"  {defaults}:")
+    for each in told["defaults"]:
+        say(f"    {each['id']}: {each['sentence']}")
+    say(f"  {tensors}: {', '.join(f'{each} {name}' for each, name in told['letters'].items())}; {layer}; {right}")
+    width = max(len(each["name"]) for each in told["tensors"])
+    for each in told["tensors"]:
+        where = f"   {only} {each['where']}" if each["where"] else ""
+        say(f"    {each['name']:<{width}}  [{', '.join(each['shape'])}]{where}", wrap=False)
+    _say_requirements(told["requirements"], lang)
+    say(f"  {document}: {told['document']}")
+    say(f"  {code}: {told['code']}", wrap=False)
+    say(f"  {profiles}: {', '.join(told['profiles'])}")
+    kept = {"--architecture": told["id"], "--vocab-size": 300, "--width": 64, "--layers": 2}
+    next_step(f"llmasos new tiny {' '.join(f'{option} {value}' for option, value in kept.items())}, a bundle to try")
+
+
+def _explain_profile(told: Mapping[str, Any], lang: str) -> None:
+    words = {"en": ("cases", "needs", "run it"), "zh": ("个用例", "需要", "运行")}[lang]
+    levels = ", ".join(f"{count} {level}" for level, count in told["levels"].items())
+    say(f"{told['id']}: {len(told['cases'])} {words[0]} ({levels})", bold=True)
+    say(f"  {words[1]}: {', '.join(told['requires'])}")
+    for each in told["chapters"]:
+        say(f"  {each['cases']:>4}  {each['title']} ({each['id']})")
+    say(f"  {words[2]}: {told['run']}")
+    next_step(f"llmasos explain {told['chapters'][0]['id']}")
+
+
 _EXPLAIN: Mapping[str, Callable[[Mapping[str, Any], str], None]] = {
-    "case": _explain_case, "requirement": _explain_requirement, "chapter": _explain_chapter, "reason": _explain_reason,
+    "architecture": _explain_architecture, "profile": _explain_profile, "chapter": _explain_chapter,
+    "requirement": _explain_requirement, "case": _explain_case, "reason": _explain_reason,
 }  # fmt: skip
 
 
