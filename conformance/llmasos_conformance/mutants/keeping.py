@@ -197,6 +197,80 @@ class ExtendAlignedLeft(Runtime):
         return (np.arange(S) <= np.arange(T)[:, None]) & cache.real[:, None, :S]
 
 
+@mutant("extend-sees-ahead", "mlx-node/mlx-node#24", "CACHE-1")
+class ExtendSeesAhead(Runtime):
+    """When several ids extend a cache, each of them sees those behind it."""
+
+    def visible(self, cache: Cache, T: int) -> Array:
+        seen = super().visible(cache, T)
+        return np.broadcast_to(cache.real[:, None, : cache.filled], seen.shape) if 1 < T < cache.filled else seen
+
+
+@mutant("positions-restart-behind-cache", "Blaizzy/mlx-vlm#1983", "CACHE-1")
+class PositionsRestartBehindCache(Runtime):
+    """Behind a cache, positions begin at 0 again."""
+
+    def positions(self, cache: Cache, T: int) -> Array:
+        every = super().positions(cache, T)
+        return np.broadcast_to(np.arange(T), every.shape) if cache.filled > T else every
+
+
+@mutant("step-position-late", "microsoft/onnxruntime-genai#2354", "GEN-1")
+class StepPositionLate(Runtime):
+    """Behind a cache, each token has the position behind its own."""
+
+    def positions(self, cache: Cache, T: int) -> Array:
+        every = super().positions(cache, T)
+        return np.minimum(every + 1, self.config.C - 1) if cache.filled > T else every
+
+
+@mutant("step-position-early", "google/gemma.cpp#665", "GEN-1")
+class StepPositionEarly(Runtime):
+    """Behind a cache, each token has the position before its own, so that one is used twice."""
+
+    def positions(self, cache: Cache, T: int) -> Array:
+        every = super().positions(cache, T)
+        return np.asarray(every - 1) if cache.filled > T else every
+
+
+@mutant("offset-grows-by-prompt", "skyzh/tiny-llm#46", "GEN-1")
+class OffsetGrowsByPrompt(Runtime):
+    """From the second step of a generation on, positions are too large by the prompt's length less one."""
+
+    width = 0
+
+    def prepare(self, prompts: Sequence[Sequence[int]], steps: int) -> tuple[Cache, Array, Array]:
+        cache, ids, real = super().prepare(prompts, steps)
+        self.width = ids.shape[1]
+        return cache, ids, real
+
+    def positions(self, cache: Cache, T: int) -> Array:
+        every = super().positions(cache, T)
+        if T > 1 or cache.filled <= self.width + 1:
+            return every
+        return np.asarray(np.minimum(every + self.width - 1, self.config.C - 1))
+
+    def open(self, ids: Sequence[int]) -> Slot:
+        self.width = self.config.C  # a session has no steps
+        return super().open(ids)
+
+
+@mutant("prompt-unmasked-with-cache", "Mikyx-1/TinyLLM#17", "GEN-1")
+class PromptUnmaskedWithCache(Runtime):
+    """The causal mask is left out where there is a cache, so that a generation's prompt sees what follows."""
+
+    generating = False
+
+    def prepare(self, prompts: Sequence[Sequence[int]], steps: int) -> tuple[Cache, Array, Array]:
+        self.generating = True
+        return super().prepare(prompts, steps)
+
+    def visible(self, cache: Cache, T: int) -> Array:
+        seen, begins = super().visible(cache, T), self.generating
+        self.generating = False
+        return np.broadcast_to(cache.real[:, None, : cache.filled], seen.shape) if begins else seen
+
+
 @mutant("prefix-cache-coarse", "sgl-project/sglang-omni#258", "STATE-5")
 class PrefixCacheCoarse(Runtime):
     """The cache of an earlier prompt is reused for every prompt that begins with the same two ids."""
