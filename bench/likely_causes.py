@@ -5,13 +5,13 @@
 A mutant stands for a candidate whose bug is not in the matrix, but may have relatives there; two of them, whose
 failures are put together, for a candidate with two bugs. Four tables:
 
-    failures    by how many cases a mutant fails: for how many a cause is told, and how often the first one names the
-                requirement that the mutant breaks, or at least the chapter
-    likeness    by the likeness of the first cause, told or not: how often it names the requirement. From where on this
-                is more than half is `causes.TELLING`
-    behind      of causes behind the first that are as alike, by how many failures they explain, for mutants and pairs:
-                from where on they are right in more than half is `causes.LATER`
-    pairs       how often the first cause that is told names a requirement that either of the two breaks
+    failures    by how many cases a mutant fails: for how many a cause is told, and how often it names the requirement
+                that the mutant breaks, or at least the chapter
+    likeness    by the likeness of the cause, told or not: how often it names the requirement. From where on this is
+                more than half is `causes.TELLING`
+    perhaps     how often one of the bugs of a cause that is named and not told breaks the requirement, or at least one
+                of its chapter: see `causes.SAME`
+    pairs       how often the cause that is told names a requirement that either of the two breaks
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ BANDS = 20
 SEED = 1
 """Of the pairs."""
 
-Read = tuple[Sequence[Row], list[Cause]]
-"""Mutants that stand for a candidate, and all causes of its failures by the others, told or not."""
+Read = tuple[Sequence[Row], Cause | None]
+"""Mutants that stand for a candidate, and the cause of its failures by the others, told or not."""
 
 
 def read(rows: Sequence[Row], matrix: KillMatrix) -> Read:
@@ -47,7 +47,7 @@ def read(rows: Sequence[Row], matrix: KillMatrix) -> Read:
         failed = [row for row in rows if case in row.failed]
         loud = [row.loud[case] for row in failed if case in row.loud]
         outcomes[case] = Seen(passed=not failed, loud=max(loud, default=None))
-    return rows, causes.causes(outcomes, others)[0]
+    return rows, causes.cause(outcomes, others)
 
 
 def pairs(matrix: KillMatrix, count: int) -> list[tuple[Row, Row]]:
@@ -65,20 +65,32 @@ def right(rows: Sequence[Row], cause: Cause) -> bool:
     return cause.requirement in {row.expected for row in rows}
 
 
+def failures(rows: Sequence[Row]) -> int:
+    """How many cases they fail together."""
+    return len({case for row in rows for case in row.failed})
+
+
+def chapter(requirement: str) -> str:
+    return requirement.partition("-")[0]
+
+
+def told(every: Sequence[Read]) -> list[tuple[Sequence[Row], Cause]]:
+    """Those for which a cause is told."""
+    return [(rows, cause) for rows, cause in every if cause and causes.worth_telling(cause, failures(rows))]
+
+
 def by_failures(singles: Sequence[Read]) -> list[Mapping[str, Any]]:
     table = []
     for low, high in RANGES:
-        told = [(row, causes.worth_telling(found)[:1]) for (row,), found in singles if low <= len(row.failed) <= high]
-        first = [(row, cause) for row, causes_told in told for cause in causes_told]
+        of_range = [(rows, cause) for rows, cause in singles if low <= failures(rows) <= high]
+        shown = told(of_range)
         table.append(
             {
                 "fails": f"{low} and more" if high == RANGES[-1][1] else f"{low} to {high}",
-                "mutants": len(told),
-                "told": len(first),
-                "requirement": sum(right([row], cause) for row, cause in first),
-                "chapter": sum(
-                    row.expected.partition("-")[0] == cause.requirement.partition("-")[0] for row, cause in first
-                ),
+                "mutants": len(of_range),
+                "told": len(shown),
+                "requirement": sum(right(rows, cause) for rows, cause in shown),
+                "chapter": sum(chapter(rows[0].expected) == chapter(cause.requirement) for rows, cause in shown),
             }
         )
     return table
@@ -86,25 +98,24 @@ def by_failures(singles: Sequence[Read]) -> list[Mapping[str, Any]]:
 
 def by_likeness(singles: Sequence[Read]) -> list[Mapping[str, Any]]:
     bands: dict[int, list[bool]] = {}
-    for rows, found in singles:
-        if found:
-            bands.setdefault(min(int(found[0].likeness * BANDS), BANDS - 1), []).append(right(rows, found[0]))
+    for rows, cause in singles:
+        if cause:
+            bands.setdefault(min(int(cause.likeness * BANDS), BANDS - 1), []).append(right(rows, cause))
     return [
         {"likeness": f"{band / BANDS:.2f} to {(band + 1) / BANDS:.2f}", "mutants": len(hits), "requirement": sum(hits)}
         for band, hits in sorted(bands.items())
     ]
 
 
-def by_size(read: Sequence[Read]) -> list[Mapping[str, Any]]:
-    later = [(len(cause.explains), right(rows, cause)) for rows, found in read for cause in found[1:]
-             if cause.likeness >= causes.TELLING]  # fmt: skip
+def by_name(singles: Sequence[Read]) -> list[Mapping[str, Any]]:
+    named = [(rows[0], cause) for rows, cause in singles if cause and causes.worth_naming(cause, failures(rows))]
+    broken = [(row.expected, {bug.expected for bug in cause.bugs}) for row, cause in named]
     return [
         {
-            "explains": f"{low} to {high - 1}" if high < 10**6 else f"{low} and more",
-            "behind the first": sum(low <= size < high for size, _ in later),
-            "requirement": sum(hit for size, hit in later if low <= size < high),
+            "named": len(broken),
+            "requirement": sum(due in said for due, said in broken),
+            "chapter": sum(chapter(due) in set(map(chapter, said)) for due, said in broken),
         }
-        for low, high in ((1, 3), (3, causes.LATER), (causes.LATER, 16), (16, 10**6))
     ]
 
 
@@ -117,12 +128,12 @@ def main() -> None:
     matrix = killmatrix.read(options.matrix)
     singles = [read([row], matrix) for row in matrix.mutants if row.failed]
     doubles = [read(two, matrix) for two in pairs(matrix, options.pairs)]
-    first = [(rows, told[0]) for rows, found in doubles if (told := causes.worth_telling(found))]
+    shown = told(doubles)
     tables = {
         "failures": by_failures(singles),
         "likeness": by_likeness(singles),
-        "behind": by_size([*singles, *doubles]),
-        "pairs": [{"pairs": len(doubles), "told": len(first), "requirement": sum(right(*each) for each in first)}],
+        "perhaps": by_name(singles),
+        "pairs": [{"pairs": len(doubles), "told": len(shown), "requirement": sum(right(*each) for each in shown)}],
     }
     if options.json:
         print(json.dumps(tables, indent=1))

@@ -4,24 +4,25 @@
     holes    cases whose logits are NaN or infinite where numbers are due
     onset    the position from which on logits are wrong, where the rows of many cases agree on it
     behind   wrong generation, where logits are right wherever they were measured
-    causes   known bugs that fail as this candidate does
+    plain    a plain model that is wrong in its first digits
+    cause    the known bug that fails most as this candidate does
 
 One broken primitive fails a hundred cases. The kill matrix knows which cases every documented bug fails; a candidate
-whose failures are those of one of them has, likely, that bug or one beside it. Bugs are taken one after the other:
-each must fail little that the candidate passes, and the one that explains most of what is left comes first. What
-resembles too little to be right more often than not is not told. This is a reading aid: no verdict rests on it.
+whose failures are those of one of them has, likely, that bug or one beside it: a bug must fail little that the
+candidate passes, and the one that explains most is told. What resembles too little to be right more often than not is
+not told, or named as no more than possible. This is a reading aid: no verdict rests on it.
 
-Source: a fault dictionary, as circuits are diagnosed with; the cover is the greedy one. How often a cause is the right
-one, by its likeness, is what `bench/likely_causes.py` prints; TELLING and LATER follow from it, the other thresholds
-are judgement.
+Source: a fault dictionary, as circuits are diagnosed with. How often a cause is the right one, by its likeness, is what
+`bench/likely_causes.py` prints; TELLING and SAME follow from it, the other thresholds are judgement.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from statistics import mean, median
 from typing import Any
@@ -46,9 +47,19 @@ the first cause names the requirement that is broken in more than half of the re
 here on (189 of 260 together), and in less than half in every band below (122 of 304). Of candidates with two bugs it
 names one of the two in 44 of 98 readings."""
 
-LATER = 6
-"""A cause behind the first is told if it explains as many failures. By the same bench, of causes behind the first with
-that likeness, those that explain fewer were right in 22 of 153 readings, the others in 12 of 19."""
+SAME = 0.9
+"""Where no cause is told, a known bug that fails this part of the same cases at least is named as a possible one,"""
+
+BROAD = 10
+"""if so many cases fail by it: rotations, masks and norms that are wrong in different ways fail the same models, each
+as loudly as it likes. By the same bench one of the bugs that are named then breaks the same requirement in 30 of 70
+readings, and one of the same chapter in 57."""
+
+PLAIN = frozenset({"numerics.plain", "llama.numbers.plain", "bert.plain", "transformer.plain"})
+"""Cases of the models that are built for no fault at all."""
+
+FIRST_DIGITS = 1e5
+"""Honest errors beyond which a plain model is wrong in its first digits, as few faults make it."""
 
 FEW = 3
 """A cause that explains fewer failures is told only if nothing else failed, and if the known bug fails no more cases:
@@ -59,9 +70,6 @@ PART = 0.25
 
 NAMED = 3
 """Known bugs that a cause names at most."""
-
-CAUSES = 4
-"""Causes that are told apart at most: after that, what is left is one heap."""
 
 ALIKE = 3
 """So many cases without an answer, all for one reason, are told as one."""
@@ -247,6 +255,46 @@ def behind(outcomes: Iterable[Told]) -> Behind | None:
     return Behind(measured=len(measured), wrong=len(wrong), begin=begin)
 
 
+# ── in the first digits ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """A model with nothing special is wrong in its first digits.
+
+    Attributes:
+        case: that asks it. ratio: its error in honest errors.
+    """
+
+    case: str
+    ratio: float
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return {"case": self.case, "ratio": self.ratio}
+
+
+def plain(outcomes: Iterable[Told], begins: Onset | None) -> Plain | None:
+    """The plain model that is wrong in its first digits, the loudest one.
+
+    Args:
+        begins: where wrong logits begin. Where the first position is right, so are the tensors that it is made of.
+    """
+    if begins is not None and begins.position > 0:
+        return None
+    off = {each.case: ratio for each in outcomes if each.case in PLAIN and (ratio := _ratio(each)) >= FIRST_DIGITS}
+    loudest = max(off, key=lambda case: off[case], default="")
+    return Plain(case=loudest, ratio=off[loudest]) if loudest else None
+
+
+def _ratio(told: Told) -> float:
+    """By how many honest errors failing logits are off; NaN is the loudest, and 0 is nothing measured."""
+    ratio = told.figures.get("ratio", 0.0)
+    if told.state != State.FAIL or unanswered(told.message):
+        return 0.0
+    return math.inf if math.isnan(ratio) else ratio
+
+
 # ── known bugs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -293,50 +341,43 @@ class _Fit:
     likeness: float
 
 
-def causes(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> tuple[list[Cause], list[str]]:
-    """Likely causes of the failures of a run.
+def cause(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> Cause | None:
+    """What most failures of a run would follow from, by the known bug that fails most like it.
+
+    There is one at most: what is left of the failures, when a bug has explained most of them, are its own echoes more
+    often than a second bug (of causes behind the first, 19 of 24 were wrong). That one shows when the first is mended.
 
     Args:
         outcomes: cases with a verdict. matrix: known bugs.
-
-    Returns:
-        Causes, the one that explains most first, and the failing cases that none explains.
     """
     failed = [case for case, seen in outcomes.items() if not seen.passed]
-    left, found = list(failed), list[Cause]()
-    while left and len(found) < CAUSES:
-        fits = _fits(matrix.mutants, outcomes, frozenset(left))
-        if not fits:
-            break
-        best = max(fits, key=lambda fit: (len(fit.explains) * fit.likeness, fit.likeness))
-        near = [fit for fit in fits if _close(fit, best)]
-        near.sort(key=lambda fit: -fit.likeness)
-        explains = [case for case in left if case in best.explains]
-        own = [case for case in explains if matrix.columns[case].requirement == best.row.expected]
-        named = [best, *(fit for fit in near if fit is not best)][:NAMED]
-        found.append(
-            Cause(
-                requirement=best.row.expected, begin=own or explains[:1], bugs=[fit.row for fit in named],
-                same=[fit.same for fit in named], explains=explains, likeness=best.likeness,
-            )
-        )  # fmt: skip
-        left = [case for case in left if case not in best.explains]
-    return found, left
+    fits = _fits(matrix.mutants, outcomes, frozenset(failed))
+    if not fits:
+        return None
+    best = max(fits, key=lambda fit: (len(fit.explains) * fit.likeness, fit.likeness))
+    near = [fit for fit in fits if _close(fit, best)]
+    near.sort(key=lambda fit: -fit.likeness)
+    explains = [case for case in failed if case in best.explains]
+    own = [case for case in explains if matrix.columns[case].requirement == best.row.expected]
+    named = [best, *(fit for fit in near if fit is not best)][:NAMED]
+    return Cause(
+        requirement=best.row.expected, begin=own or explains[:1], bugs=[fit.row for fit in named],
+        same=[fit.same for fit in named], explains=explains, likeness=best.likeness,
+    )  # fmt: skip
 
 
-def _fits(rows: Sequence[Row], outcomes: Mapping[str, Seen], left: frozenset[str]) -> list[_Fit]:
-    """Known bugs that may be behind what is left, and what each explains."""
+def _fits(rows: Sequence[Row], outcomes: Mapping[str, Seen], failed: frozenset[str]) -> list[_Fit]:
+    """Known bugs that may be behind the failures, and what each explains."""
     fits = []
     for row in rows:
         both = outcomes.keys() & row.failed.keys()
-        shown = {case for case in both if not outcomes[case].passed}
-        explains = frozenset(shown & left)
-        if not explains or len(shown) < FAITHFUL * len(both):
+        explains = frozenset(both & failed)
+        if not explains or len(explains) < FAITHFUL * len(both):
             continue
-        if row.expected not in {row.failed[case] for case in explains}:
-            continue  # what the bug breaks first of all is not broken here
-        asked = left & {*row.asked}
-        same = len(explains) / len(asked | (both - shown) | explains)
+        own = {case for case in both if row.failed[case] == row.expected}
+        if not own & explains and (own or len(explains) < BROAD):
+            continue  # what the bug breaks first of all is not broken here; where it was not asked, many must agree
+        same = len(explains) / len((failed & {*row.asked}) | both)
         likeness = same * _as_loud(row, outcomes, explains)
         if likeness >= LEAST:
             fits.append(_Fit(row, explains, same, likeness))
@@ -376,31 +417,27 @@ def known() -> KillMatrix | None:
         return None
 
 
-def worth_telling(found: Sequence[Cause], failures: int) -> list[Cause]:
-    """Those of the causes that are right more often than not; see TELLING, LATER, FEW and PART.
+def worth_telling(cause: Cause, failures: int) -> bool:
+    """Whether a cause is right more often than not; see TELLING, FEW and PART.
 
     Args:
         failures: how many cases failed.
     """
-
-    def is_first(cause: Cause) -> bool:
-        explains = len(cause.explains)
-        alone = explains == failures and len(cause.bugs[0].failed) < FEW
-        return (explains >= FEW or alone) and explains >= PART * failures
-
-    return [
-        cause
-        for number, cause in enumerate(found)
-        if cause.likeness >= TELLING and (is_first(cause) if number == 0 else len(cause.explains) >= LATER)
-    ]
+    explains = len(cause.explains)
+    alone = explains == failures and len(cause.bugs[0].failed) < FEW
+    return cause.likeness >= TELLING and (explains >= FEW or alone) and explains >= PART * failures
 
 
-def likely(outcomes: Mapping[str, Seen]) -> tuple[list[Cause], list[str]]:
-    """`causes` by the published matrix that are worth telling, and what they leave; none without a matrix."""
-    matrix, failures = known(), sum(not seen.passed for seen in outcomes.values())
-    found = worth_telling(causes(outcomes, matrix)[0], failures) if matrix else []
-    explained = {case for cause in found for case in cause.explains}
-    return found, [case for case, seen in outcomes.items() if not seen.passed and case not in explained]
+def worth_naming(cause: Cause, failures: int) -> bool:
+    """Whether a cause that is not worth telling fails the same cases all the same; see SAME and BROAD."""
+    explains = len(cause.explains)
+    return not worth_telling(cause, failures) and cause.same[0] >= SAME and explains >= max(BROAD, PART * failures)
+
+
+def likely(outcomes: Mapping[str, Seen]) -> Cause | None:
+    """`cause` by the published matrix; None without one."""
+    matrix = known()
+    return cause(outcomes, matrix) if matrix else None
 
 
 ORDER = 6.0
@@ -441,15 +478,18 @@ class Reading:
     """The failures of a run, read together.
 
     Attributes:
-        alike, holes, onset, behind: see there. found: likely causes. rest: wrong answers that no likely cause explains.
+        alike, holes, onset, behind, plain: see there. likely: the likely cause. rest: wrong answers that it does not
+            explain. perhaps: a possible cause, where none is likely and tensors were read right.
     """
 
-    alike: Sequence[Alike]
-    onset: Onset | None
-    found: Sequence[Cause]
-    rest: Sequence[str]
+    alike: Sequence[Alike] = ()
     holes: Sequence[str] = ()
+    onset: Onset | None = None
     behind: Behind | None = None
+    likely: Cause | None = None
+    rest: Sequence[str] = ()
+    plain: Plain | None = None
+    perhaps: Cause | None = None
 
     @property
     def first(self) -> str:
@@ -464,7 +504,11 @@ class Reading:
             return self.behind.begin
         if self.mend:
             return self.alike[0].cases[0]
-        return self.found[0].begin[0] if self.found else ""
+        if self.likely is not None:
+            return self.likely.begin[0]
+        if self.plain is not None:
+            return self.plain.case
+        return self.perhaps.begin[0] if self.perhaps is not None else ""
 
     @property
     def void(self) -> bool:
@@ -474,17 +518,27 @@ class Reading:
     @property
     def mend(self) -> bool:
         """Whether the reason for no answer comes before all wrong answers."""
-        wrong = len(self.found[0].explains) if self.found else len(self.rest)
+        wrong = len(self.rest if self.likely is None else self.likely.explains)
         return bool(self.alike) and not self.void and len(self.alike[0].cases) >= wrong
 
 
 def read(outcomes: Iterable[Told]) -> Reading:
     """Outcomes of a run, read by the published matrix."""
     given = list(outcomes)
-    found, rest = likely(seen(given))
-    return Reading(
-        alike=alike(given), holes=holes(given), onset=onset(given), behind=behind(given), found=found, rest=rest
-    )
+    verdicts = seen(given)
+    failed = [case for case, each in verdicts.items() if not each.passed]
+    found = likely(verdicts)
+    told = found if found is not None and worth_telling(found, len(failed)) else None
+    explained = {*told.explains} if told else {*()}
+    made = Reading(
+        alike=alike(given), holes=holes(given), onset=onset(given), behind=behind(given), likely=told,
+        rest=[case for case in failed if case not in explained],
+    )  # fmt: skip
+    if made.first:
+        return made
+    off = plain(given, made.onset)
+    named = found is not None and worth_naming(found, len(failed)) and off is None
+    return replace(made, plain=off, perhaps=found if named else None)
 
 
 _KINDS = {
@@ -505,10 +559,15 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
         lines.append(_onset_told(reading.onset, lang))
     if reading.behind is not None:
         lines.append(_behind_told(reading.behind, lang))
-    for number, cause in enumerate(reading.found, 1):
-        sentence = sentences.get(cause.requirement, {}).get(lang, "").strip().rstrip(".。")
-        lines += _cause_told(number, cause, sentence, begin=reading.first == reading.found[0].begin[0], lang=lang)
-    if reading.rest and reading.found:
+    if reading.likely is not None:
+        lines += _cause_told(
+            reading.likely, sentences, _LIKELY[lang], begin=_begins(reading, reading.likely), lang=lang
+        )
+    if reading.plain is not None:
+        lines.append(_plain_told(reading.plain, lang))
+    if reading.perhaps is not None:
+        lines += _cause_told(reading.perhaps, sentences, _PERHAPS[lang], begin=True, lang=lang)
+    if reading.rest and reading.likely is not None:
         rest = list(reading.rest)
         shown = ", ".join(rest[:3]) + (f" … ({len(rest)})" if len(rest) > 3 else "")
         lines.append(f"没有已知缺陷能解释：{shown}" if lang == "zh" else f"explained by no known bug: {shown}")
@@ -560,22 +619,59 @@ def _behind_told(each: Behind, lang: str) -> str:
     )
 
 
-def _cause_told(number: int, cause: Cause, sentence: str, *, begin: bool, lang: str) -> list[str]:
-    of, several = len(cause.explains), len(cause.bugs) > 1
+def _plain_told(each: Plain, lang: str) -> str:
+    if lang == "zh":
+        return (
+            f"{each.case} 偏差为诚实误差的 {each.ratio:.0e} 倍，而它的模型没有任何特殊之处："
+            "请先看张量如何读取（权重为 [in, out]；哪个是查询、键、值；各个头取哪些列）"
+        )
+    return (
+        f"{each.case} is off by {each.ratio:.0e} honest errors, and its model has nothing special: look "
+        "first at how tensors are read (weights stand [in, out]; what is query, key, value; which columns a head)"
+    )
+
+
+_LIKELY = {
+    "en": ("likely cause:", "it would explain {failures}{several}", "; there are candidates:"),
+    "zh": ("可能的原因：", "若是如此，可解释 {count} 个未通过的用例{several}", "；候选有几个："),
+}
+_PERHAPS = {
+    "en": ("perhaps:", "{failures} as known bugs make them, but by other amounts; eight of ten such faults lie beside "
+           "it{several}", ", or beside one of these:"),
+    "zh": ("或许：", "{count} 个未通过的用例与已知缺陷的相同，只是偏差大小不同；此类故障十有八次与它相近{several}",
+           "，或与下列之一相近"),
+}  # fmt: skip
+"""How a cause is told: its head, what it explains, and what that ends with where there are several candidates."""
+
+
+def _begins(reading: Reading, cause: Cause) -> bool:
+    return reading.first == cause.begin[0]
+
+
+def _cause_told(
+    cause: Cause, sentences: Mapping[str, Mapping[str, str]], words: tuple[str, str, str], *, begin: bool, lang: str
+) -> list[str]:
+    count = len(cause.explains)
+    sentence = sentences.get(cause.requirement, {}).get(lang, "").strip().rstrip(".。")
     bugs = [
         (f"{row.name} ({row.source})", f"{same:.0%}", row.bug) for row, same in zip(cause.bugs, cause.same, strict=True)
     ]
+    head, explains, several = words
+    of = explains.format(
+        count=count,
+        failures="1 failure" if count == 1 else f"{count} failures",
+        several=several if len(bugs) > 1 else "",
+    )
     if lang == "zh":
         return [
-            f"可能的原因 {number}：{cause.requirement} {sentence}".rstrip(),
-            f"  若是如此，可解释 {of} 个未通过的用例{'；候选有几个：' if several else ''}",
+            f"{head}{cause.requirement} {sentence}".rstrip(),
+            f"  {of}",
             *(f"  类似 {name}：{same} 的未通过用例相同；该缺陷为：{bug}" for name, same, bug in bugs),
             *([f"  先看 {cause.begin[0]}"] if begin else []),
         ]
-    failures = "1 failure" if of == 1 else f"{of} failures"
     return [
-        f"likely cause {number}: {cause.requirement} {sentence}".rstrip(),
-        f"  it would explain {failures}{'; there are candidates:' if several else ''}",
+        f"{head} {cause.requirement} {sentence}".rstrip(),
+        f"  {of}",
         *(f"  resembles {name}: {same} of the failures are the same; that bug: {bug}" for name, same, bug in bugs),
         *([f"  begin with {cause.begin[0]}"] if begin else []),
     ]

@@ -190,8 +190,7 @@ def _wrong(file: str, view: View, speech: Speech) -> Html:
     left = len(all_of_them) - TOLD
     name, version = view.who
     cause = None
-    if view.together.found:
-        first = view.together.found[0]
+    if (first := view.together.likely) is not None:
         cause = el("p", speech["causes"], speech[":"], el("b", first.requirement), " ",
                    speech.both(view.sentences.get(first.requirement, {})))  # fmt: skip
     return el(

@@ -248,11 +248,13 @@ def _rungs(speech: Speech, which: Iterable[str]) -> Html | None:
 
 def _causes(view: View, speech: Speech) -> list[Html] | None:
     together = view.together
-    made = [el("p", line) for line in causes.told(replace(together, found=[], rest=[]), {}, speech.lang)]
-    if not together.found:
+    made = [el("p", line) for line in causes.told(replace(together, likely=None, rest=[]), view.sentences, speech.lang)]
+    if together.likely is None:
         return made or None
-    items = [_cause(cause, view, speech) for cause in together.found]
-    made += [el("p", speech["causes said"], class_="about"), el("ol", items, class_="causes")]
+    made += [
+        el("p", speech["causes said"], class_="about"),
+        el("ul", [_cause(together.likely, view, speech)], class_="causes"),
+    ]
     if together.rest:
         names = [el("a", el("code", case), href=f"#fail.{case}") for case in together.rest[:OPEN]]
         more = f" … ({len(together.rest)})" if len(together.rest) > OPEN else ""
@@ -281,7 +283,7 @@ def _failures(view: View, speech: Speech) -> list[Any]:
     if not view.groups:
         return [el("p", speech["failures none"])]
     count, spent = view.failures, 0
-    first = {cause.begin[0] for cause in view.together.found}
+    first = {*(view.together.likely.begin[:1] if view.together.likely else ())}
     said = speech["failures said one"] if count == 1 else speech["failures said"].format(count)
     intro = [said, " ", speech["address"]]
     if "bundle" in view.read.predicate:

@@ -132,7 +132,7 @@ def view(read: Read, loaded: Suite, seen: Seen | None = None, unseen: str = "") 
     assert content is not None
     checks = predicate["checks"]
     together = report.read_together(content)
-    first = [each.requirement for each in together.found]
+    first = [together.likely.requirement] if together.likely else []
     dtype = predicate["candidate"]["claims"]["dtype"]
     sentences = {name: each.sentence for name, each in loaded.requirements.items()}
     return View(

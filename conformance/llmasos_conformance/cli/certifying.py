@@ -138,7 +138,9 @@ def _done_json(done: Done) -> dict[str, Any]:
         "notFinite": list(reading.holes),
         "onset": reading.onset.as_json() if reading.onset else None,
         "behind": reading.behind.as_json() if reading.behind else None,
-        "causes": [cause.as_json() for cause in reading.found],
+        "plain": reading.plain.as_json() if reading.plain else None,
+        "causes": [reading.likely.as_json()] if reading.likely else [],
+        "perhaps": reading.perhaps.as_json() if reading.perhaps else None,
         "notRight": [
             {key: made[key] for key in ("id", "requirement", "level", "outcome", "message", "example") if key in made}
             for made in predicate["checks"]
@@ -153,7 +155,7 @@ _SHOWN = 8
 def _telling(wrong: Sequence[Outcome], reading: Reading) -> list[Outcome]:
     """Outcomes that are worth a look, what to read first first; of those alike in their reason only the first one."""
     repeated = {case for each in reading.alike for case in each.cases[1:]}
-    order = [reading.first, *(cause.begin[0] for cause in reading.found)]
+    order = [reading.first, *(reading.likely.begin[:1] if reading.likely else [])]
     shown = [outcome for outcome in wrong if outcome.case not in repeated]
     return sorted(shown, key=lambda outcome: order.index(outcome.case) if outcome.case in order else len(order))
 

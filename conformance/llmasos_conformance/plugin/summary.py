@@ -214,25 +214,9 @@ def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequ
     return f"no verdict: {share} of {profile} ran{outside}"
 
 
-PLAIN = ("numerics.plain", "llama.numbers.plain", "bert.plain", "transformer.plain")
-"""Cases of the models that are built for no fault at all."""
-FIRST_DIGITS = 1e5
-"""Honest errors beyond which a plain model is wrong in its first digits, as few faults make it."""
-
-
-def plainly_wrong(records: Sequence[Record]) -> Record | None:
-    """The failure of a plain model that is wrong in its first digits, where no likely cause is known."""
-    if read(records).first:
-        return None
-    wrong = (record for record in ranked(records) if record["case"] in PLAIN)
-    return next((record for record in wrong if (loudness(record) or 0.0) >= FIRST_DIGITS), None)
-
-
 def first(records: Sequence[Record]) -> str:
     """The failing case to begin with: that of what is behind many, else the most telling; "" if none failed."""
     failing = ranked(records)
-    if plain := plainly_wrong(records):
-        return str(plain["case"])
     return read(records).first or failing[0]["case"] if failing else ""
 
 
@@ -291,18 +275,14 @@ def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
     """The failing requirements with their cases, as many as a person reads, without those that are told as alike."""
     failing, begin = ranked(records), first(records)
     lines = []
-    if plain := plainly_wrong(records):
-        lines.append(
-            f"{plain['case']} is off by {loudness(plain):.0e} honest errors, and its model has nothing special: look "
-            "first at how tensors are read (weights stand [in, out]; what is query, key, value; which columns a head)"
-        )
     numeric = [record for record in failing if loudness(record) is not None]
     somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
     if (
         len(numeric) > MANY
-        and not plain
+        and reading.plain is None
+        and reading.perhaps is None
         and not somewhere
-        and sum(len(cause.explains) for cause in reading.found) <= len(reading.rest)
+        and (reading.likely is None or len(reading.likely.explains) <= len(reading.rest))
     ):
         loudest = numeric[0]
         sentence = suite.requirements[loudest["requirement"]].sentence.get("en", "").rstrip(".")
