@@ -1,13 +1,15 @@
 """Does the suite ever fail what is right? Every honest variant and framework, over many seeds.
 
-    python bench/false_failures.py [--seeds 100] [--first 1] [--cases GLOB …] [--also ADDRESS …] [--jobs 2]
+    python bench/false_failures.py [--seeds 100] [--first 1] [--lean] [--cases GLOB …] [--also ADDRESS …] [--jobs 2]
                                    [--out FILE] [--summary]
 
 A seed makes fresh probes and fresh inputs for every case. Each honest variant (another order of summation, fused or
 online softmax, chunks, caches, half precision that says so) and each framework is asked the cases of numbers and
 properties, and must fail none, leave none undecided, and use at most half of every bound. One line of JSON per seed
 goes to --out as it comes; seeds that stand there are not run again, as long as the suites and the code that judges and
-computes are the same: what commands and pages say does not matter. --summary prints what the file holds and stops.
+computes are the same: what commands and pages say does not matter. With --lean a seed asks one example of each case,
+so that it takes a quarter of the time: a hundred seeds are then a hundred draws of each case. --summary prints what the
+file holds and stops.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ BINS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, HONEST_SHARE)
 
 def of_seed(rows: Iterable[table.Row]) -> dict[str, Any]:
     """One seed's results as JSON: what failed, what stayed open, and the largest share of a bound per candidate."""
-    named = [(row.name if row.kind == "framework" else f"{row.kind}:{row.name}", row) for row in rows]
+    named = [(row.name if row.kind == "framework" else f"{row.kind}:{row.name}", row) for row in rows if row.asked]
     return {
         "failed": {name: sorted(row.failed) for name, row in named if row.failed},
         "undecided": {name: dict(row.undecided) for name, row in named if row.undecided},
@@ -82,7 +84,7 @@ def code_digest(addresses: Iterable[str]) -> str:
     return sha256(b"".join(name.encode() + b"\0" + sha256(content).encode() for name, content in files.items()))
 
 
-def read(path: Path, terms: Mapping[str, str]) -> list[dict[str, Any]]:
+def read(path: Path, terms: Mapping[str, object]) -> list[dict[str, Any]]:
     """Lines of a file of an earlier run; those of other code or suites are left out."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     return [line for line in lines if all(line.get(name) == value for name, value in terms.items())]
@@ -93,6 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
+    parser.add_argument("--lean", action="store_true", help="one example of each case")
     parser.add_argument("--cases", nargs="+", default=list(PROPERTIES), metavar="GLOB", help="case ids or profiles")
     parser.add_argument("--only", nargs="+", default=["honest:*"], metavar="GLOB", help="honest variants")
     parser.add_argument("--also", nargs="*", default=["reference", "transformers", "onnxruntime"], metavar="ADDRESS")
@@ -100,7 +103,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("false-failures.ndjson"), help="a line per seed")
     parser.add_argument("--summary", action="store_true", help="print what --out holds, run nothing")
     options = parser.parse_args()
-    terms = {"suite": suite.load().digest, "code": code_digest(options.also)}
+    terms = {"suite": suite.load().digest, "code": code_digest(options.also), "lean": options.lean}
     lines = read(options.out, terms)
     if not options.summary:
         done = {line["seed"] for line in lines}
@@ -108,7 +111,9 @@ def main() -> int:
             if seed in done:
                 continue
             started = time.monotonic()
-            made = table.run(options.only, options.cases, options.jobs, seed=str(seed), also=options.also)
+            made = table.run(
+                options.only, options.cases, options.jobs, lean=options.lean, seed=str(seed), also=options.also
+            )
             line = {**terms, "seed": seed, **of_seed(made.rows), "seconds": round(time.monotonic() - started)}
             with options.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, sort_keys=True) + "\n")
