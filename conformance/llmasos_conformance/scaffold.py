@@ -27,6 +27,8 @@ from llmasos_conformance.errors import HarnessError
 LANGUAGES = ("python", "node", "cpp", "http")
 MARK = '"mine"'
 """What stands in the files of a template where the vendor's name goes, in the same quotation marks."""
+COMPUTED = b'ARCHITECTURES = ("GPT-3",)'
+"""What stands in the adapter of a template that says in one place what its engine computes."""
 PROFILE = "core/gpt/logits"
 CONFIG, README, KNOWN, WORKFLOW = "llmasos.toml", "README.md", "ci/known-failures.yaml", ".github/workflows/llmasos.yml"
 POLICIES = ("gate.yaml", "gate-unsigned.yaml")
@@ -163,15 +165,22 @@ def name_of(directory: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", directory.name).strip("._-")[:64] or "mine"
 
 
-def plan(template: Template, pipeline: Path, name: str, readme: str | None = None) -> dict[str, bytes]:
+def plan(
+    template: Template, pipeline: Path, name: str, readme: str | None = None, architectures: Sequence[str] = ("GPT-3",)
+) -> dict[str, bytes]:
     """All that is written: path with forward slashes -> content.
 
     Args:
+        architectures: that the engine to come computes.
         pipeline: directory of workflow and policies. name: of the candidate.
         readme: the README that is there, whose text stays around our section; None where there is none.
     """
     mark, said = MARK.encode(), f'"{name}"'.encode()
-    made = {target: source.read_bytes().replace(mark, said) for target, source in template.files.items()}
+    computed = f"ARCHITECTURES = ({', '.join(map(json.dumps, architectures))},)".encode()
+    made = {
+        target: source.read_bytes().replace(mark, said).replace(COMPUTED, computed)
+        for target, source in template.files.items()
+    }
     made[CONFIG] = _config(template, name).encode()
     made[KNOWN] = (pipeline / "known-failures.yaml").read_bytes()
     for policy in POLICIES:

@@ -198,6 +198,33 @@ def test_an_architecture_that_the_adapter_does_not_run_is_refused_once_the_bundl
     assert code_of(kit.read_bundle, str(bundle(document, tensors_of()))) == "invalid_format"
 
 
+ARGUMENTS = {
+    "Llama": (("Llama", {}), "kit.read_bundle(path, ('GPT-3', 'Llama'))"),
+    "window": (("GPT-3", {"local_attention_window": 3}), "kit.read_bundle(path, windows=True)"),
+}
+
+
+@pytest.mark.parametrize("asked", ARGUMENTS)
+def test_a_refusal_of_the_kit_s_own_names_the_argument_that_lifts_it(bundle, asked):
+    (architecture, further), due = ARGUMENTS[asked]
+    parameters = {**DOCUMENTS[architecture]["parameters"], "local_attention_window": None, **further}
+    if architecture != "GPT-3":
+        parameters = {**DOCUMENTS[architecture]["parameters"], "sliding_window": None}
+    document = {**DOCUMENTS[architecture], "parameters": parameters}
+    with pytest.raises(Refusal) as caught:
+        kit.read_bundle(str(bundle(document)))
+    assert due in caught.value.message
+
+
+def test_weights_in_a_graph_alone_are_refused_with_the_argument_that_lifts_it(bundle):
+    parameters = {**DOCUMENT["parameters"], "local_attention_window": None}
+    document = {name: value for name, value in DOCUMENT.items() if name != "initialisation"}
+    place = bundle({**document, "parameters": parameters})
+    (Path(place) / "model.onnx").write_bytes(b"x")
+    with pytest.raises(Refusal, match=r"kit\.read_bundle\(path, graphs=True\)"):
+        kit.read_bundle(str(place))
+
+
 @pytest.mark.parametrize(("architecture", "name"), [("GPT-3", "local_attention_window"), ("Llama", "sliding_window")])
 def test_windows_are_refused_where_the_adapter_does_not_run_them(bundle, architecture, name):
     document = DOCUMENTS[architecture]

@@ -130,6 +130,16 @@ def test_a_profile_of_another_architecture_stands_wherever_one_is_certified(here
         text = (here / name).read_text("utf-8")
         assert "core/llama/logits" in text
         assert "core/gpt/logits" not in text
+    adapter = (here / "adapter.py").read_text("utf-8")
+    assert 'ARCHITECTURES = ("Llama",)\n' in adapter
+    assert "GPT-3" not in adapter
+
+
+def test_smoke_of_an_example_for_another_architecture_says_that_the_engine_is_still_to_come(here, llmasos):
+    llmasos("init", "--lang", "python", "--profile", "core/bert/logits")
+    code, out, _ = llmasos("smoke")
+    assert code == 1
+    assert "this example computes GPT-3 and not BERT: put your own engine in its place" in out
 
 
 def test_a_profile_that_does_not_exist_is_refused_before_anything_is_written(here, llmasos):

@@ -160,6 +160,25 @@ def test_a_valid_bundle_that_is_refused_leaves_what_needs_it(smoked):
     assert bad(tried) == [("load_model", "a valid request was refused: not_found: not_found")]
     left = [step.name for step in tried.steps if step.state == "left"]
     assert left == ["generate_text", "forward", "window", "onnx"]
+    (hint,) = (step.hint for step in tried.steps if step.state == "bad")
+    assert "do not declare" not in hint
+    assert "`architectures` in describe()" in hint
+
+
+def test_what_nobody_declares_is_not_advised_to_be_left_undeclared(smoked):
+    tried = smoked("""
+    from llmasos_conformance.protocol import Refusal
+    class Mine(ReferenceAdapter):
+        def load_model(self, path):
+            model = super().load_model(path)
+            def refuse(*a, **o):
+                raise Refusal("unsupported")
+            model.generate_text = refuse
+            return model
+    """)
+    hints = {step.name: step.hint for step in tried.steps if step.state == "bad"}
+    assert hints["stop"] == "answer it, or do not declare stop"
+    assert hints["generate_text"] == "answer it: nobody declares it, because everybody has it"
 
 
 def test_a_capability_of_another_architecture_is_a_warning(smoked):

@@ -10,6 +10,8 @@ import vendor_engine
 
 from llmasos_conformance.adapters import kit
 
+ARCHITECTURES = ("GPT-3",)
+"""What the engine computes: described, and taken by the loader."""
 OWN = ("session",)
 """Behaviour that is the engine's and not the kit's."""
 
@@ -50,8 +52,8 @@ class Session:
 class Adapter:
     def describe(self):
         capabilities = ["load_model", "tokenize", "forward", "generate_ids", "session"]
-        return {"name": "mine", "version": "0.1", "architectures": ["GPT-3"], "capabilities": capabilities,
+        return {"name": "mine", "version": "0.1", "architectures": [*ARCHITECTURES], "capabilities": capabilities,
                 "claims": {"dtype": "float32", "determinism": "D1"}, "emulated": kit.emulated(*OWN)}  # fmt: skip
 
     def load_model(self, path):
-        return Model(kit.read_bundle(path))
+        return Model(kit.read_bundle(path, ARCHITECTURES))

@@ -17,6 +17,8 @@ class Engine:
     """
 
     def __init__(self, config, weights):
+        if (asked := config.get("architecture", "GPT-3")) != "GPT-3":
+            raise ValueError(f"this example computes GPT-3 and not {asked}: put your own engine in its place")
         self.config = config
         self.weights = {name: np.asarray(array, np.float32) for name, array in weights.items()}
 

@@ -50,7 +50,9 @@ def init(
     All of it is written or nothing. Put your engine into the adapter, call by call.
     """
     from llmasos_conformance import installed, scaffold
+    from llmasos_conformance.protocol import ARCHITECTURES
 
+    architectures: list[str] = []
     template = scaffold.read(scaffold.examples(), language)
     example = template.profile
     if profile is not None:
@@ -61,9 +63,10 @@ def init(
                 "llmasos docs hosted, or certify --bundle", param_hint="--profile",
             )  # fmt: skip
         template = replace(template, profile=profile)
+        architectures = [name for name in ARCHITECTURES if name in found["requires"]]
     called = scaffold.check_name(scaffold.name_of(directory.resolve()) if name is None else name)
     readme = scaffold.readme_in(directory)
-    files = scaffold.plan(template, scaffold.pipelines(), called, readme)
+    files = scaffold.plan(template, scaffold.pipelines(), called, readme, architectures or ["GPT-3"])
     scaffold.check_free(directory, files, readme, force=force)
     scaffold.write(directory, files)
     steps = _after_init(template, directory)

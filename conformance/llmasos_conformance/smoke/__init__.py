@@ -41,7 +41,7 @@ from llmasos_conformance.errors import (
 from llmasos_conformance.graphs import making
 from llmasos_conformance.graphs.contract import WRITTEN
 from llmasos_conformance.probes import Library
-from llmasos_conformance.protocol import ARCHITECTURES, Description, Refusal
+from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, Description, Refusal
 from llmasos_conformance.smoke import calls
 from llmasos_conformance.smoke.calls import CALLS, GENERATES, OF_ADAPTER, SERVED, Odd, Subject
 from llmasos_conformance.verdict import EXIT_ADAPTER
@@ -317,7 +317,7 @@ class _Asker:
             hint = hint or f"see what travels: `llmasos try`; what is due of {name}: {PAGE}"
         except Refusal as refusal:
             text, broken = f"a valid request was refused: {refusal.code}: {clean(refusal.message)}", False
-            hint = f"answer it, or do not declare {name}"
+            hint = _answered(name)
         except CandidateFault as fault:
             broken = fault.kind in ENDING
             self.broken = f"it could not be asked any more after {name}" if broken else ""
@@ -337,6 +337,18 @@ _REMEDIES: Mapping[type[CandidateFault], str] = {
     ProtocolBroken: LOG_TO_STDERR + "; one line of JSON for each question, and nothing else",
     Lost: "look into the server's log, and whether it still runs",
 }  # fmt: skip
+
+
+def _answered(name: str) -> str:
+    """What to do where a valid request was refused."""
+    if name == "load_model":
+        return (
+            "load it, or take its architecture out of `architectures` in describe(). Loaders have lists of their own, "
+            "as kit.read_bundle has in an adapter in Python"
+        )
+    if name in CAPABILITIES:
+        return f"answer it, or do not declare {name}"
+    return "answer it: nobody declares it, because everybody has it"
 
 
 def _tail(detail: str, lines: int = 4) -> list[str]:

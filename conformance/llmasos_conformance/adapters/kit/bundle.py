@@ -57,16 +57,23 @@ def read_bundle(
     encoded = _file(directory / "tokenizer.json", 2**27)
     tokenizer = KitTokenizer(config, encoded) if encoded is not None or config["vocab_size"] >= 256 else None
     if config["architecture"] not in architectures:
-        raise Refusal("unsupported_architecture", f"{config['architecture']} is known but does not run here")
+        what = f"{config['architecture']} is known but does not run here"
+        raise Refusal("unsupported_architecture", f"{what}; {_told((*architectures, config['architecture']))}")
     if not windows and any(config.get(name) is not None for name in ("local_attention_window", "sliding_window")):
-        raise Refusal("unsupported", "attention with windows does not run here")
+        raise Refusal("unsupported", f"attention with windows does not run here; {_told('windows=True')}")
     if weights is None and "initialisation" not in document and (directory / "model.onnx").exists():
         if not graphs:
-            raise Refusal("unsupported", "the weights are in model.onnx alone, which does not run here")
+            what = "the weights are in model.onnx alone, which does not run here"
+            raise Refusal("unsupported", f"{what}; {_told('graphs=True')}")
         weights = {}
     if weights is None:
         weights = initialise(expected, document.get("initialisation", {}).get("seed", 0))
     return KitBundle(config=config, weights=weights, tokenizer=tokenizer)
+
+
+def _told(argument: object) -> str:
+    """How an adapter says that its engine does run it: who only knows the refusal looks for the fault elsewhere."""
+    return f"an adapter whose engine runs it says so: kit.read_bundle(path, {argument})"
 
 
 def _directory(path: str) -> Path:
