@@ -40,6 +40,8 @@ SLOW_S = 30.0
 """A handshake that takes longer is told: after 120 s a run gives up."""
 KNOWN_FAILURES = ("ci/known-failures.yaml", "known-failures.yaml")
 """Where a file of known failures commonly lies."""
+BEGIN = "to begin with"
+"""The row whose text is the profile to ask first: that of llmasos.toml, else one that fits what is declared."""
 OF_ADAPTER = ("adapter", "standard output", "dtype")
 """Rows that speak of the adapter and not of this installation."""
 
@@ -221,9 +223,12 @@ def _profiles() -> Iterator[Row]:
         shown = f"@{clean(name, 60)}"
         try:
             adapters.check_address(f"@{name}")
-            yield Row("llmasos.toml", "ok", f"{shown} is {clean(str(found[name]['adapter']))}")
+            profile = installed.configured_profile(f"@{name}")
+            asked = f", asked {profile}" if profile else ""
+            yield Row("llmasos.toml", "ok", f"{shown} is {clean(str(found[name]['adapter']))}{asked}")
         except AddressError as error:
-            yield Row("llmasos.toml", "bad", f"{shown}: {clean(error.what)}", error.hint)
+            where = f"{clean(error.where)} " if "`profile`" in error.where else ""
+            yield Row("llmasos.toml", "bad", f"{shown}: {where}{clean(error.what)}", error.hint)
 
 
 def _known_failures() -> Iterator[Row]:
@@ -319,6 +324,7 @@ def _adapter(address: str) -> Iterator[Row]:
         if said.emulated:
             yield _emulated(said.emulated)
         yield _offered(said)
+        yield Row(BEGIN, "ok", installed.configured_profile(address) or installed.profile_for(said.offers))
         yield from _asked(address, connection, heard)
     finally:
         connection.close()

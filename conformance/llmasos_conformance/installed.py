@@ -20,7 +20,7 @@ from typing import Any
 
 from llmasos_conformance import __version__, profiles, published
 from llmasos_conformance.canonical import digest_files, package_files
-from llmasos_conformance.errors import ReportError, SuiteError
+from llmasos_conformance.errors import AddressError, ReportError, SuiteError
 
 HARNESS_ROOT = Path(__file__).parent
 DEPENDENCIES = ("numpy", "scipy", "jsonschema", "PyYAML", "tokenizers", "ml_dtypes", "cryptography")
@@ -75,14 +75,57 @@ FIRST = (
 """Profiles that a newcomer begins with, the one that asks most of an architecture first."""
 
 
-def profile_for(offers: frozenset[str]) -> str:
-    """The first profile whose requirements a candidate declares; if there is none `quick`, or that of an API which it
-    has, where it loads nothing."""
+QUICK = {"Llama": "quick/llama", "Transformer": "quick/transformer", "BERT": "quick/bert"}
+"""Profiles of a few cases each, by the architecture that they require; `quick` is GPT-3's."""
+
+
+def profile_for(offers: frozenset[str], case: str = "") -> str:
+    """The profile that a newcomer is told to ask next.
+
+    Args:
+        offers: capabilities and architectures that are declared. case: that it should hold, if any does.
+
+    Returns:
+        The first of FIRST whose requirements are declared, with the case in it where one has it; if there is none, that
+        of an API which is served where nothing is loaded, else `quick` of the architecture that is declared.
+    """
     directory = suites()
     names = profile_names(directory)
+
+    def fits(name: str, case: str) -> bool:
+        frozen = frozen_profile(directory, name)
+        return {*frozen["requires"]} <= offers and (not case or any(each["id"] == case for each in frozen["cases"]))
+
+    first = [name for name in FIRST if name in names]
+    holding = next((name for name in (*first, *names) if fits(name, case)), "") if case else ""
+    fitting = holding or next((name for name in first if fits(name, "")), "")
+    if fitting:
+        return fitting
     served = [] if "load_model" in offers else [f"hosted/{api}" for api in ("completions", "chat") if api in offers]
-    return next((name for name in FIRST if name in names
-                 and {*frozen_profile(directory, name)["requires"]} <= offers), (*served, "quick")[0])  # fmt: skip
+    few = [] if "GPT-3" in offers else [name for each, name in QUICK.items() if each in offers]
+    return (*served, *few, "quick")[0]
+
+
+def configured_profile(address: str, directory: str | Path | None = None, root: Path | None = None) -> str:
+    """The profile that a directory asks of an adapter, "" where it names none: `profile` of [profiles.NAME] for @NAME.
+
+    Args:
+        directory: whose llmasos.toml is read; default the current one. root: of the suites; default those installed.
+
+    Raises:
+        AddressError: there is no such profile, or it is no text.
+    """
+    from llmasos_conformance import adapters
+
+    named = adapters.named_profile(address, directory)
+    if named is None:
+        return ""
+    names = profile_names(root or suites())
+    if named.profile not in names:
+        near = get_close_matches(named.profile, names, 3, 0.4) or names[:5]
+        hint = f"{' or '.join(near)}; `llmasos list --profiles` shows all"
+        raise AddressError(f"there is no profile {named.profile!r:.80}", where=named.where, hint=hint)
+    return named.profile
 
 
 def profile_digest(profile: Mapping[str, Any]) -> str:

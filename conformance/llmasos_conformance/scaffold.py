@@ -196,6 +196,7 @@ def _config(template: Template, name: str) -> str:
     return (
         f"# Where LLMasOS finds {name}: `llmasos smoke` and `llmasos try` look here, other commands take @default.\n"
         f"{first}[profiles.default]\nadapter = {json.dumps(template.address)}\n"
+        f"profile = {json.dumps(template.profile)}   # asked where a command line names none\n"
     )
 
 

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from llmasos_conformance.adapters import check_address, connect, known
+from llmasos_conformance.adapters import check_address, connect, known, named_profile
 from llmasos_conformance.errors import AddressError
 
 SOURCE = textwrap.dedent("""
@@ -63,6 +63,17 @@ def vendor(tmp_path, monkeypatch):
     )
     (tmp_path / "llmasos.toml").write_text('[profiles.quick]\nadapter = "./adapter.py:made"\n', encoding="utf-8")
     return tmp_path
+
+
+def test_the_profile_of_a_table_is_that_of_the_first_file_that_has_the_table(tmp_path):
+    ours = '[tool.llmasos.profiles.a]\nadapter = "reference"\nprofile = "quick"\n'
+    (tmp_path / "pyproject.toml").write_text(ours)
+    assert named_profile("@a", tmp_path).profile == "quick"
+    assert named_profile("@b", tmp_path) is None
+    assert named_profile("reference", tmp_path) is None
+    (tmp_path / "llmasos.toml").write_text('[profiles]\nb = 1\n[profiles.a]\nadapter = "honest:plain"\n')
+    assert named_profile("@a", tmp_path) is None
+    assert named_profile("@b", tmp_path) is None
 
 
 @pytest.mark.parametrize(

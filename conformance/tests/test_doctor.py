@@ -148,6 +148,33 @@ def test_every_profile_is_followed_to_where_it_leads(here):
     assert 'adapter = "' in found[2].hint
 
 
+def test_a_profile_of_the_suites_that_a_table_asks_is_told_and_one_that_there_is_not_is_bad(here):
+    (here / "llmasos.toml").write_text('[profiles.default]\nadapter = "reference"\nprofile = "core/llama/logits"\n')
+    assert [row.text for row in doctor._profiles()] == ["@default is reference, asked core/llama/logits"]
+    (here / "llmasos.toml").write_text('[profiles.default]\nadapter = "reference"\nprofile = "core/lama/logits"\n')
+    (row,) = doctor._profiles()
+    assert row.state == "bad"
+    assert "llmasos.toml: `profile` of [profiles.default]" in row.text
+    assert "core/llama/logits" in row.hint
+
+
+LLAMA = """
+from dataclasses import replace
+from llmasos_conformance.adapters.reference import ReferenceAdapter
+class Mine(ReferenceAdapter):
+    def describe(self):
+        return replace(super().describe(), architectures=("Llama",))
+"""
+
+
+def test_what_comes_next_asks_the_profile_of_the_table_or_else_of_the_architecture(here, llmasos):
+    (here / "mine.py").write_text(LLAMA)
+    asks = "--llmasos-profile="
+    assert f"--adapter=./mine.py:Mine {asks}core/llama/logits\n" in llmasos("doctor", "--adapter", "./mine.py:Mine")[1]
+    (here / "llmasos.toml").write_text('[profiles.a]\nadapter = "./mine.py:Mine"\nprofile = "quick/llama"\n')
+    assert f"--adapter=@a {asks}quick/llama\n" in llmasos("doctor", "--adapter", "@a")[1]
+
+
 @pytest.mark.parametrize(
     ("text", "state"), [("[profile.default]\nadapter = 'reference'", "warn"), ("[profiles", "bad")]
 )

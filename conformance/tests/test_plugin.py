@@ -663,6 +663,40 @@ def test_all_that_is_required_passing_is_conformant_and_the_next_step_is_certify
     assert "next: llmasos certify --adapter ./adapter.py:Mine --profile quick" in ran.out
 
 
+TABLE = '[profiles.default]\nadapter = "./adapter.py:Mine"\nprofile = "{}"\n'
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)], ids=["serial", "xdist"])
+def test_the_profile_of_the_table_is_asked_where_the_command_line_names_none(vendor, spread):
+    vendor.write("llmasos.toml", TABLE.format("quick"))
+    ran = vendor.pytest("--adapter=@default", *spread, *BARE)
+    assert "verdict: conformant (quick)" in ran.out
+    assert "llmasos: the profile is that of @default in this directory's settings" in ran.out
+    ran = vendor.pytest("--adapter=@default", "--llmasos-profile=core/gpt/logits", *spread, *BARE)
+    assert "verdict: incomplete (core/gpt/logits)" in ran.out
+    assert "the profile is that of" not in ran.out
+
+
+def test_a_table_without_a_profile_and_another_address_leave_the_profile_as_it_was(vendor):
+    vendor.write("llmasos.toml", TABLE.format("quick").replace("profile =", "other ="))
+    assert "(core/gpt/logits)" in vendor.pytest("--adapter=@default", *BARE).out
+    vendor.write("llmasos.toml", TABLE.format("quick"))
+    assert "(core/gpt/logits)" in vendor.pytest(MINE, *BARE).out
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [('profile = "quik"', "there is no profile 'quik'"), ("profile = 1", "is no text")],
+)
+def test_a_profile_of_the_table_that_there_is_not_is_told_with_file_and_key(vendor, written, said):
+    vendor.write("llmasos.toml", TABLE.format("quick").replace('profile = "quick"', written))
+    ran = vendor.pytest("--adapter=@default", *BARE)
+    assert ran.code == 4
+    assert said in ran.out
+    assert "llmasos.toml: `profile` of [profiles.default]" in ran.out
+    assert "try: quick" in ran.out or 'try: profile = "' in ran.out
+
+
 def test_a_failing_must_is_non_conformant(vendor):
     ran = vendor.pytest(WRONG, "--llmasos-profile=quick", "--llmasos-seed=3", *BARE)
     assert ("verdict: non_conformant (quick)" in ran.out) == ("failing: TXT-1 (MUST)" in ran.out)

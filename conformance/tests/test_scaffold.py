@@ -69,7 +69,7 @@ def test_what_is_written_around_the_adapter_can_be_read_by_what_reads_it(languag
     template = scaffold.read(scaffold.examples(), language)
     scaffold.write(tmp_path, scaffold.plan(template, scaffold.pipelines(), "acme"))
     profiles = tomllib.loads((tmp_path / "llmasos.toml").read_text())["profiles"]
-    assert profiles == {"default": {"adapter": template.address}}
+    assert profiles == {"default": {"adapter": template.address, "profile": template.profile}}
     assert knownfailures.read(tmp_path / "ci" / "known-failures.yaml") == {}
     for policy in ("gate.yaml", "gate-unsigned.yaml"):
         (tmp_path / "ci" / "trust.json").write_bytes(b"")
@@ -126,7 +126,12 @@ def test_a_profile_of_another_architecture_stands_wherever_one_is_certified(here
     code, out, _ = llmasos("init", "--lang", "python", "--profile", "core/llama/logits")
     assert code == 0
     assert "the example passes core/gpt/logits; core/llama/logits is for your engine in its place" in out
-    for name in (".github/workflows/llmasos.yml", "README.md", *(f"ci/{policy}" for policy in scaffold.POLICIES)):
+    for name in (
+        ".github/workflows/llmasos.yml",
+        "README.md",
+        "llmasos.toml",
+        *(f"ci/{policy}" for policy in scaffold.POLICIES),
+    ):
         text = (here / name).read_text("utf-8")
         assert "core/llama/logits" in text
         assert "core/gpt/logits" not in text

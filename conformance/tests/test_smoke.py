@@ -385,6 +385,9 @@ def test_without_an_address_it_is_the_default_or_the_only_profile(llmasos, tmp_p
         ((), {"chat", "stop", "stream"}, "hosted/chat"),
         ((), {"completions", "stop", "stream"}, "hosted/completions"),
         ((), {"chat"}, "hosted/chat"),
+        (("Llama",), {"load_model"}, "quick/llama"),
+        (("BERT",), {"load_model"}, "quick/bert"),
+        (("Llama", "GPT-3"), set(), "quick"),
         ((), set(), "quick"),
     ],
 )

@@ -441,13 +441,50 @@ def profiles_in(directory: str | Path | None = None) -> dict[str, Any]:
     return _profiles(Path(directory or ".").resolve())[0]
 
 
+def _places(here: Path) -> tuple[tuple[Path, tuple[str, ...]], ...]:
+    """Files and tables that profiles stand in; what the first one has counts."""
+    return (here / "llmasos.toml", ("profiles",)), (here / "pyproject.toml", ("tool", "llmasos", "profiles"))
+
+
 def _profiles(here: Path) -> tuple[dict[str, Any], str]:
     """Profiles by name, and the places where they were looked for."""
-    places = ((here / "llmasos.toml", ("profiles",)), (here / "pyproject.toml", ("tool", "llmasos", "profiles")))
+    places = _places(here)
     found: dict[str, Any] = {}
     for path, keys in places:
         found = {**_table(path, keys), **found}
     return found, " and ".join(f"[{'.'.join(keys)}] of {path}" for path, keys in places)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The profile of the suites that a table of a directory asks for, and where that stands."""
+
+    profile: str
+    where: str
+
+
+def named_profile(address: str, directory: str | Path | None = None) -> Named | None:
+    """What is asked of an adapter where no command line says it: `profile` of the table that an address @NAME means.
+
+    Returns:
+        None for every other address, and where the table has no such key. Whether there is such a profile is not known
+        here.
+
+    Raises:
+        AddressError: it is no text, or a file is not TOML.
+    """
+    if not address.startswith("@"):
+        return None
+    name = address.removeprefix("@")
+    for path, keys in _places(Path(directory or ".").resolve()):
+        table = _table(path, keys).get(name)
+        if table is not None:  # the first file that has the table counts, as it does for its adapter
+            profile = table.get("profile") if isinstance(table, dict) else None
+            where = f"{path}: `profile` of [{'.'.join((*keys, name))}]"
+            if profile is not None and not isinstance(profile, str):
+                raise AddressError("is no text", where=where, hint='profile = "core/gpt/logits"')
+            return None if profile is None else Named(profile, where)
+    return None
 
 
 def _profile(address: str, here: Path) -> str:

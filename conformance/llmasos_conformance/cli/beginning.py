@@ -147,11 +147,13 @@ def smoke(address: str | None, adapter: str | None, timeout_s: float, as_json: b
     return code
 
 
-def _first_verdict(address: str, said: Description) -> str:
-    """The command that gives a person a verdict of his own."""
+def _first_verdict(address: str, said: Description, case: str = "") -> str:
+    """The command that gives a person a verdict of his own: on the profile that his directory names, else one that
+    fits, with a case in it.
+    """
     from llmasos_conformance import installed
 
-    profile = installed.profile_for(said.offers)
+    profile = installed.configured_profile(address) or installed.profile_for(said.offers, case)
     return f"{installed.pytest_command()} --adapter={shlex.quote(address)} --llmasos-profile={profile}"
 
 
@@ -234,5 +236,5 @@ def _say_turns(turns: tuple[Turn, ...], *, whole: bool) -> None:
 
 def _after_try(tried: Tried) -> list[str]:
     if tried.exit_code == 0:
-        return [_first_verdict(tried.address, tried.description), f"llmasos explain {tried.case.id}"]
+        return [_first_verdict(tried.address, tried.description, tried.case.id), f"llmasos explain {tried.case.id}"]
     return [tried.again, f"llmasos explain {tried.case.id}"]

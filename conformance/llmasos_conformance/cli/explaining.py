@@ -518,16 +518,16 @@ def doctor(adapter: str | None, as_json: bool) -> int:
     if bad:
         next_step(bad[0].hint or "see above")
     else:
-        next_step(_after_doctor(adapter))
+        next_step(_after_doctor(adapter, next((row.text for row in rows if row.name == rooms.BEGIN), "")))
     return code
 
 
-def _after_doctor(adapter: str | None) -> str:
+def _after_doctor(adapter: str | None, profile: str) -> str:
     """What to do where nothing is wrong: ask the adapter; look at it first, where this directory has one."""
     from llmasos_conformance import adapters, installed
 
     if adapter is not None:
         endpoint = adapters.check_address(adapter).endpoint
-        profile = f" --llmasos-profile=hosted/{endpoint.api}" if endpoint is not None else ""
-        return f"{installed.pytest_command()} --adapter={shlex.quote(adapter)}{profile}"
+        profile = f"hosted/{endpoint.api}" if endpoint is not None else profile
+        return f"{installed.pytest_command()} --adapter={shlex.quote(adapter)} --llmasos-profile={profile}"
     return f"llmasos doctor --adapter {adapters.default_address()}" if adapters.profiles_in() else "llmasos demo"

@@ -53,6 +53,8 @@ PASTED = re.compile(r"(?:\.\./)*llmasos:(?P<rest>.*)", re.DOTALL)
 """An id as pytest prints it; run from a folder below the root, it prints `../` before it."""
 
 REQUEST = pytest.StashKey[Request]()
+NAMED = pytest.StashKey[bool]()
+"""Whether the profile is from a table of llmasos.toml."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,8 +70,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--llmasos-profile",
         metavar="NAME",
-        default=PROFILE,
-        help=f"frozen list of cases to run, default {PROFILE}; 'all' for every case of the suites",
+        default=None,
+        help=f"frozen list of cases to run, default that of @profile in llmasos.toml, else {PROFILE}; 'all' for every "
+        "case of the suites",
     )
     group.addoption(
         "--llmasos-bundle",
@@ -165,10 +168,27 @@ def pytest_configure(config: pytest.Config) -> None:
     from llmasos_conformance.plugin.session import Run
 
     try:
+        if config.getoption("--llmasos-profile") is None:
+            config.option.llmasos_profile = _profile(config, request)
         run = Run(config, request)
     except HarnessError as error:
         raise pytest.UsageError(error.render()) from None
     config.pluginmanager.register(run, "llmasos-run")
+
+
+def _profile(config: pytest.Config, request: Request) -> str:
+    """What is asked where no command line says it; settled before anybody is connected, as collecting rests on it."""
+    from llmasos_conformance import installed
+
+    named = installed.configured_profile(request.address, request.directory, request.root)
+    config.stash[NAMED] = bool(named)
+    return named or PROFILE
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    if not config.stash.get(NAMED, False):
+        return []
+    return [f"llmasos: the profile is that of {config.stash[REQUEST].address} in this directory's settings"]
 
 
 def _given(args: Sequence[str], option: str) -> str | None:
