@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from llmasos_conformance import cli, installed, isolation
+from llmasos_conformance.certify import Order
+from llmasos_conformance.cli import certifying
 from llmasos_conformance.reasons import REASONS
 
 SEED_DOCUMENT = {
@@ -500,6 +503,82 @@ def test_an_in_process_run_is_a_self_test_with_json_alone_on_standard_output(llm
     code, out, err = llmasos(*words)
     said = json.loads(out)
     assert (code, err, said["mode"], said["signed"]) == (0, "", "self-test", False)
+
+
+def certify_in(here, llmasos, *words):
+    """Certify in process, in a directory; the exit code and the lines of what comes next."""
+    code, out, err = llmasos("certify", *words, "--in-process", "--no-progress")
+    return code, [line.strip() for line in out.partition("\nnext: ")[2].splitlines()], out + err
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_where_no_profile_is_named_that_of_the_table_is_certified(here, llmasos):
+    (here / "llmasos.toml").write_text('[profiles.a]\nadapter = "reference"\nprofile = "quick"\n')
+    code, steps, out = certify_in(here, llmasos, "--adapter", "@a", "--out", "r")
+    assert code == 0
+    assert "(quick)" in out or "quick" in out
+    again = "llmasos certify --adapter @a --profile quick --key keys/key.pem --out r-2"
+    assert steps == ["llmasos keygen --out keys", again]
+    assert f"next: {again.replace('--out r-2', '--out report')}\n" in llmasos("keygen")[1]
+    assert certify_in(here, llmasos, "--adapter", "@a", "--out", "r-2")[1] == [again.replace("r-2", "r-3")]
+
+
+def test_a_profile_of_the_table_that_there_is_not_certifies_nothing(here, llmasos):
+    (here / "llmasos.toml").write_text('[profiles.a]\nadapter = "reference"\nprofile = "quik"\n')
+    code, _, said = certify_in(here, llmasos, "--adapter", "@a", "--out", "r")
+    assert code != 0
+    assert not (here / "r").exists()
+    for part in ("there is no profile 'quik'", "llmasos.toml: `profile` of [profiles.a]", "try: quick"):
+        assert part in said
+    assert "--adapter reference --profile quick" not in llmasos("keygen")[1].partition("#")[2]
+
+
+def test_without_a_profile_anywhere_nothing_is_certified_and_the_three_ways_are_told(here, llmasos):
+    code, _, said = certify_in(here, llmasos, "--adapter", "reference", "--out", "r")
+    assert code == 2
+    for part in ("--profile", "--bundle", "llmasos.toml"):
+        assert part in said
+
+
+def test_keygen_without_an_adapter_of_this_directory_names_a_command_that_works(here, llmasos):
+    due = "next: llmasos certify --adapter reference --profile quick --key k/key.pem --out report   # or an adapter of"
+    assert due in llmasos("keygen", "--out", "k")[1]
+
+
+LLAMA = """
+from dataclasses import replace
+from llmasos_conformance.adapters.reference import ReferenceAdapter
+
+
+class Mine(ReferenceAdapter):
+    def describe(self):
+        return replace(super().describe(), architectures=("Llama",))
+"""
+
+
+def test_who_was_asked_for_an_architecture_that_he_does_not_declare_is_told_his_own_profile(here, llmasos):
+    (here / "mine.py").write_text(LLAMA)
+    words = ("--adapter", "./mine.py:Mine", "--profile", "quick", "--out", "r", "--timeout", "20", "--pass-env", "A")
+    code, steps, said = certify_in(here, llmasos, *words)
+    assert code == 3
+    assert "the profile requires what the candidate does not declare: GPT-3" in said
+    assert steps[-1].startswith("llmasos certify --adapter ./mine.py:Mine --profile core/llama/logits --key ")
+    assert steps[-1].endswith(" --out r-2 --pass-env A --timeout 20")
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_interrupted_run_is_told_to_be_repeated_with_its_seed(here, interrupted):
+    done = SimpleNamespace(
+        content={"predicate": {"run": {"seed": "abc"}}}, undeclared=(), interrupted=interrupted, signed=False
+    )
+    order = Order(adapter="reference", profile="quick", out=Path("r"))
+    command = certifying._after_certify(done, order)[-1]
+    assert command.endswith("--out r --seed abc") == interrupted
 
 
 CRASHING = """

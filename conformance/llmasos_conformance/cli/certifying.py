@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import re
 import shlex
 import sys
 import time
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from llmasos_conformance.verdict import Outcome
     from llmasos_conformance.verify import Result
 
+TIMEOUT_S = 30.0
 _CODES = """Exit codes: 0 conformant, 1 non-conformant, 2 usage or configuration, 3 incomplete, 4 adapter unreachable or
 it broke the protocol, 5 nothing selected, 70 our own fault."""
 
@@ -44,7 +48,12 @@ it broke the protocol, 5 nothing selected, 70 our own fault."""
 @click.option("--passphrase-file", type=click.Path(path_type=Path), help="file with the key's passphrase")
 @click.option("--seed", metavar="TEXT", help="inputs follow from it; default a fresh one, recorded in the report")
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="seconds per call"
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="seconds per call",
 )
 @click.option("--pass-env", multiple=True, metavar="NAME", help="environment variable the adapter may see; recorded")
 @click.option(
@@ -60,12 +69,7 @@ def certify(
     suites: Path | None, brief: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run a profile against a candidate and write a signed report."""
-    if profile is None:
-        from llmasos_conformance.probes import given
-
-        if bundle is None:
-            raise click.UsageError("Missing option '--profile' (or '--bundle', for a model of your own).")
-        profile = given.profile_of(bundle)
+    profile = profile or _profile_of(adapter, bundle)
     if not sys.flags.isolated and not in_process:
         from llmasos_conformance import isolation
 
@@ -90,6 +94,21 @@ def certify(
     else:
         _print_done(done, order, brief=brief)
     return done.exit_code
+
+
+def _profile_of(adapter: str, bundle: Path | None) -> str:
+    """What is certified where no profile is named: that of a model of one's own, else what llmasos.toml asks."""
+    from llmasos_conformance import installed
+    from llmasos_conformance.probes import given
+
+    if bundle is not None:
+        return given.profile_of(bundle)
+    if named := installed.configured_profile(adapter):
+        return named
+    raise click.UsageError(
+        "Missing option '--profile' (or '--bundle', for a model of your own; or @NAME as the adapter, with a `profile` "
+        "in its table of llmasos.toml)."
+    )
 
 
 def _passed(adapter: str, pass_env: tuple[str, ...]) -> tuple[str, ...]:
@@ -192,18 +211,50 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
     say(f"report: {done.directory} ({state}), seed {seed}")
     if brief:
         return
+    next_step(*_after_certify(done, order))
+
+
+KEY = Path("keys/key.pem")
+"""Where `llmasos keygen` puts a key unless it is told otherwise."""
+
+
+def _after_certify(done: Done, order: Order) -> list[str]:
+    """What to do with a report: verify a signed one, end an interrupted run, sign an unsigned one; and where the
+    candidate does not declare what was asked, ask what it declares.
+    """
+    from llmasos_conformance import installed
+
+    predicate = done.content["predicate"]
+    profile, seed = order.profile, ""
+    if done.undeclared and order.bundle is None:
+        said = predicate["candidate"]
+        profile = installed.profile_for(frozenset([*said["capabilities"], *said["architectures"]]))
+    again = profile != order.profile
+    if done.interrupted and not again:
+        seed = predicate["run"]["seed"]
+    key = order.key or KEY
+    further = [word for name in order.pass_env for word in ("--pass-env", name)]
+    further += ["--timeout", f"{order.timeout_s:g}"] if order.timeout_s != TIMEOUT_S else []
+    further += ["--seed", seed] if seed else []
+    command = _certify_command(order.adapter, profile, key, order.out, bundle=order.bundle, further=further)
     if done.signed:
-        trust = order.key.with_name("trust.json") if order.key else Path("trust.json")
+        trust = key.with_name("trust.json")
         about = f" --bundle {shlex.quote(str(order.bundle))}" if order.bundle else ""
-        next_step(
-            f"llmasos verify {shlex.quote(str(done.directory))} --trust {shlex.quote(str(trust))} --rejudge{about}"
-        )
-    elif done.interrupted:
-        next_step(f"llmasos certify … --seed {seed} again, to the end; {report.STATEMENT_NAME} has what ran")
-    else:
-        next_step(
-            "llmasos keygen --out keys, and certify with --key keys/key.pem to have a report that others can check"
-        )
+        verify = f"llmasos verify {shlex.quote(str(done.directory))} --trust {shlex.quote(str(trust))} --rejudge{about}"
+        return [*([command] if again else []), verify]
+    return [command] if key.exists() else ["llmasos keygen --out keys", command]
+
+
+def _certify_command(
+    adapter: str, profile: str, key: Path, out: Path, *, bundle: Path | None = None, further: Sequence[str] = ()
+) -> str:
+    """A command that can be pasted as it is; its report gets a name that nothing has yet."""
+    stem = re.sub(r"-\d+$", "", out.name)
+    numbered = (out.with_name(f"{stem}-{number}") for number in itertools.count(2))
+    free = next(place for place in itertools.chain([out], numbered) if not place.exists())
+    asked = ["--bundle", str(bundle)] if bundle else ["--profile", profile]
+    words = ["llmasos", "certify", "--adapter", adapter, *asked, "--key", str(key), "--out", str(free)]
+    return shlex.join([*words, *further])
 
 
 @click.command(
@@ -315,7 +366,18 @@ def keygen(out: Path, owner: str, role: str, days: int, passphrase_file: Path | 
     say(f"{paths['key']}: private key, for you alone{'' if secret else ' (no passphrase: see --passphrase-file)'}")
     say(f"{paths['public']}: public key, for anybody")
     say(f"{paths['trust']}: trust file, for whoever verifies your reports and believes you")
-    next_step(f"llmasos certify --adapter … --profile quick --key {paths['key']} --out report")
+    next_step(_after_keygen(paths["key"]))
+
+
+def _after_keygen(key: Path) -> str:
+    """A signed report on the adapter of this directory; on the reference where there is none."""
+    from llmasos_conformance import adapters, installed
+    from llmasos_conformance.errors import HarnessError
+
+    with contextlib.suppress(HarnessError):  # what is wrong with the settings is told to who uses them
+        address = adapters.default_address()
+        return _certify_command(address, installed.configured_profile(address) or "quick", key, Path("report"))
+    return f"{_certify_command('reference', 'quick', key, Path('report'))}   # or an adapter of your own"
 
 
 DEMO_PROFILES = ("core/gpt/logits", "quick")
