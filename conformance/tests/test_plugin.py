@@ -660,7 +660,7 @@ def test_of_a_candidate_that_dies_the_questions_that_led_to_it_are_told(vendor):
 def test_all_that_is_required_passing_is_conformant_and_the_next_step_is_certify(vendor):
     ran = vendor.pytest(MINE, "--llmasos-profile=quick", *BARE)
     assert "verdict: conformant (quick)" in ran.out
-    assert "next: llmasos certify --adapter ./adapter.py:Mine --profile quick" in ran.out
+    assert "next: llmasos certify --adapter ./adapter.py:Mine --profile quick --out report   # --key signs" in ran.out
 
 
 TABLE = '[profiles.default]\nadapter = "./adapter.py:Mine"\nprofile = "{}"\n'

@@ -241,7 +241,7 @@ def next_step(
     if not {*planned} <= set(states):
         return f"judge the rest: {everything}"
     if Verdict(verdict).holds:
-        return certify
+        return f"{certify}   # --key signs it: llmasos keygen"
     if fitting:
         return fitting
     return "declare what the profile requires, or choose one that requires less (--llmasos-profile)"
