@@ -111,7 +111,7 @@ def test_a_page_that_does_not_exist_is_answered_with_its_neighbours(llmasos):
     code, _, err = llmasos("docs", "protocl")
     assert code == 2
     assert "no page 'protocl'" in err
-    assert "did you mean protocol" in err
+    assert "did you mean protocol or properties? one of decisions, faults, first-hour" in err
     code, _, err = llmasos("docs", "zzz")
     assert code == 2
     assert "one of decisions, faults, first-hour" in err
@@ -299,11 +299,19 @@ def test_generate_says_what_is_wrong_with_an_option(llmasos, model):
     assert "temperature" in err
 
 
+def test_inspect_advises_no_prompt_for_what_continues_no_text(llmasos, model):
+    model.write_text(json.dumps({**SEED_DOCUMENT, "architecture": "BERT"}))
+    code, out, _ = llmasos("inspect", model)
+    assert code == 0
+    assert "next: llmasos explain BERT" in out
+
+
 def test_inspect_shows_a_bundle_and_says_all_that_is_wrong(llmasos, model):
     code, out, _ = llmasos("inspect", model)
     assert code == 0
     for part in ("tiny: GPT-3", "context 1024", "num_heads=1", "from seed 0", "next: llmasos generate"):
         assert part in out
+    assert "next: llmasos explain BERT" not in out
     said = json.loads(llmasos("inspect", model, "--json")[1])
     assert (said["sound"], said["document"], said["defaults"]["context_length"]) == (True, SEED_DOCUMENT, 1024)
     parameters = {**SEED_DOCUMENT["parameters"], "num_heads": "2"}

@@ -422,7 +422,8 @@ def docs(name: str | None, lang: str, where: bool, as_json: bool) -> None:
     wanted = Path(name).name.removesuffix(".md").removesuffix(".zh")
     if wanted not in pages:
         near = get_close_matches(wanted, pages, 3, 0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(pages)}; llmasos docs lists them"
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = f"{meant}one of {', '.join(pages)}; llmasos docs lists them"
         what = f"no page {name!r:.80}" if name.strip() else "the name of the page is empty"
         raise HarnessError(what, hint=hint)
     chinese = pages[wanted].with_suffix(".zh.md")

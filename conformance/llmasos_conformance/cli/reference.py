@@ -187,7 +187,9 @@ def inspect_(bundle: Path, tensors: bool, as_json: bool) -> int:
     for fault in found.faults:
         place = f"{fault.where}: " if fault.where else ""
         say(f"wrong: {place}{fault.what}{f' ({fault.hint})' if fault.hint else ''}", fg="red")
-    if found.sound:
+    if found.sound and found.config is not None and found.config.architecture == "BERT":
+        next_step("llmasos explain BERT")  # it continues no text
+    elif found.sound:
         next_step(f"llmasos generate {shlex.quote(str(bundle))} 'a prompt' --max-length 20")
     else:
         count = len(found.faults)
