@@ -36,7 +36,7 @@ BEGIN, END = "<!-- llmasos: begin -->", "<!-- llmasos: end -->"
 """Around our section of a README, so that it can be found again."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OPTIONAL: Mapping[str, Any] = {"prepare": [], "serve": "", "profile": PROFILE, "needs": []}
+_OPTIONAL: Mapping[str, Any] = {"prepare": [], "serve": "", "profile": PROFILE, "needs": [], "gpt": [], "note": ""}
 _NEED = ({"program", "get"}, {"program", "get", "version"})
 """Least and most that is told of a program."""
 
@@ -54,6 +54,7 @@ class Template:
         address: where an adapter made of it is found.
         prepare: commands that a person runs first. serve: command that a person leaves running, or "".
         profile: that the workflow certifies. needs: program on PATH -> how to get it.
+        gpt: files that know no architecture but GPT-3. note: which files are the vendor's to replace.
     """
 
     language: str
@@ -63,6 +64,8 @@ class Template:
     serve: str = ""
     profile: str = PROFILE
     needs: Mapping[str, str] = field(default_factory=dict)
+    gpt: tuple[str, ...] = ()
+    note: str = ""
 
     def missing(self, find: Callable[[str], str | None] = shutil.which) -> dict[str, str]:
         """Programs that are needed and not on PATH."""
@@ -127,7 +130,7 @@ def _template(language: str, document: Mapping[str, Any], path: Path) -> Templat
     told = {**_OPTIONAL, **document}
     must(texts(told["files"]) and told["files"], "files is no list of names")
     must(texts(told["prepare"]), "prepare is no list of commands")
-    must(all(isinstance(told[name], str) for name in ("address", "serve", "profile")), "a text was due")
+    must(all(isinstance(told[name], str) for name in ("address", "serve", "profile", "note")), "a text was due")
     needs = told["needs"]
     must(isinstance(needs, list), "needs is no list of programs")
     for need in needs:
@@ -141,9 +144,10 @@ def _template(language: str, document: Mapping[str, Any], path: Path) -> Templat
         must(target.parts and not target.is_absolute() and ".." not in target.parts, f"{name} leads elsewhere")
         files[str(target)] = path.parent / place
         must(files[str(target)].is_file(), f"{name} is missing")
+    must(texts(told["gpt"]) and {*told["gpt"]} <= files.keys(), "gpt is no list of files that are copied")
     return Template(
         language=language, files=files, address=told["address"], prepare=tuple(told["prepare"]), serve=told["serve"],
-        profile=told["profile"],
+        profile=told["profile"], gpt=tuple(told["gpt"]), note=told["note"],
         needs={each["program"]: "; ".join(each[key] for key in ("version", "get") if key in each) for each in needs},
     )  # fmt: skip
 

@@ -198,7 +198,7 @@ def test_an_example_is_conformant_as_it_is_copied(address, tmp_path, profile):
 
 def test_a_template_names_every_file_that_it_needs_and_no_other(language):
     template = read(language)
-    assert sorted(template) == ["address", "files", "needs", "prepare"]
+    assert sorted(template) == ["address", "files", "gpt", "needs", "note", "prepare"]
     there = {path.name for path in (EXAMPLES / language).iterdir()}
     assert there - {*template["files"]} == {"README.md", "template.toml"}
     for need in template["needs"]:

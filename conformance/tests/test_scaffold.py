@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -138,6 +139,28 @@ def test_a_profile_of_another_architecture_stands_wherever_one_is_certified(here
     adapter = (here / "adapter.py").read_text("utf-8")
     assert 'ARCHITECTURES = ("Llama",)\n' in adapter
     assert "GPT-3" not in adapter
+
+
+@pytest.mark.parametrize("language", THERE)
+def test_init_says_which_files_are_the_vendor_s_to_replace_and_which_know_one_architecture(here, llmasos, language):
+    _, out, _ = llmasos("init", "--lang", language, "--profile", "core/bert/logits")
+    template = scaffold.read(scaffold.examples(), language)
+    assert f"; {' and '.join(template.gpt)} know GPT-3 alone\n" in out
+    assert f"yours     {template.note}\n" in out
+    assert all(name in template.note or name.startswith("bundle") for name in template.gpt)
+
+
+@pytest.mark.parametrize("language", THERE)
+def test_what_the_files_of_a_template_do_for_an_engine_is_declared(language):
+    template = scaffold.read(scaffold.examples(), language)
+    if "adapter.py" in template.files:
+        assert b"kit.emulated(*OWN)" in template.files["adapter.py"].read_bytes()
+        return
+    main = next(path for name, path in template.files.items() if name.startswith(("adapter.", "server.")))
+    text = main.read_text("utf-8")
+    assert "Delete the line of what it does itself" in text
+    assert re.search(r"format\W+bundles are read and judged by bundle", text)
+    assert re.search(r"generate_text\W+text|generate_text\W+the text loop", text)
 
 
 def test_smoke_of_an_example_for_another_architecture_says_that_the_engine_is_still_to_come(here, llmasos):
@@ -317,6 +340,9 @@ def test_an_interruption_half_way_leaves_everything_as_it_was(tmp_path, monkeypa
         ("files = []\naddress = 'x'", "files is no list"),
         ("files = 'a'\naddress = 'x'", "files is no list"),
         ("files = ['a']\naddress = 1", "a text was due"),
+        ("files = ['a']\naddress = 'x'\nnote = 1", "a text was due"),
+        ("files = ['a']\naddress = 'x'\ngpt = 'a'", "gpt is no list of files that are copied"),
+        ("files = ['a']\naddress = 'x'\ngpt = ['b']", "gpt is no list of files that are copied"),
         ("files = ['a']\naddress = 'x'\nprepare = 'make'", "prepare is no list"),
         ("files = ['a']\naddress = 'x'\nneeds = 'node'", "needs is no list"),
         ("files = ['a']\naddress = 'x'\nneeds = ['node']", "a program has"),

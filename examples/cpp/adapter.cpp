@@ -41,8 +41,14 @@ struct Model : llmasos::Object {
 Json describe() {
     Members said{{"name", "mine"}, {"version", "1.0"}, {"architectures", List{"GPT-3"}}};
     said["capabilities"] = List{"load_model", "forward", "generate_ids", "seed", "gumbel"};
+    // float32 is what engine.hpp computes in: say what yours does, and take out "gumbel" and "seed" above where it draws
+    // other noise, or none, from a seed.
     said["claims"] = object({{"dtype", "float32"}, {"determinism", "D1"}});
-    said["emulated"] = object({});  // what these files do and your runtime does not: {"format", "read by bundle.hpp"}
+    // What these files do for your runtime. Delete the line of what it does itself.
+    said["emulated"] = object({
+        {"format", "bundles are read and judged by bundle.hpp"},
+        {"generate_text", "text is turned into ids and back by tokenizer.hpp"},
+    });
     return said;
 }
 

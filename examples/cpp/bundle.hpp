@@ -1,6 +1,6 @@
 // The model format, read and judged: model.json, model.safetensors and tokenizer.json of a GPT-3, in float32.
 //
-// Whoever has a loader of his own replaces this file. Whoever keeps it says so under `emulated` in his description.
+// Whoever has a loader of his own replaces this file, and deletes its line of `emulated` in the description.
 
 #pragma once
 

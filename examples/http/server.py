@@ -24,10 +24,19 @@ MODELS, LOCK = {}, threading.Lock()
 # ── what the engine does ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+EMULATED = {
+    "format": "bundles are read and judged by bundle.py",
+    "arguments": "ranges and types of arguments are checked by server.py",
+    "generate_ids": "the decoding loop is server.py's",
+    "generate_text": "the text loop is server.py's",
+}
+"""What these files do for your engine. Delete the line of what it does itself."""
+
+
 def describe():
     return {"protocol": "0.1-draft", "name": "mine", "version": "0.1", "architectures": ["GPT-3"],
             "capabilities": ["load_model", "forward", "generate_ids"],
-            "claims": {"dtype": "float32", "determinism": "D1"}, "emulated": {}, "runtime": {}}  # fmt: skip
+            "claims": {"dtype": "float32", "determinism": "D1"}, "emulated": EMULATED, "runtime": {}}  # fmt: skip
 
 
 def load_model(path):

@@ -36,8 +36,13 @@ serve({
   describe: () => ({
     name: "mine", version: "1.0", architectures: ["GPT-3"], runtime: { node: process.versions.node },
     capabilities: ["load_model", "forward", "generate_ids", "seed", "gumbel"],
-    claims: { dtype: "float64", determinism: "D1" },
-    emulated: {}, // what these files do and your runtime does not: { format: "bundles are read by bundle.mjs" }
+    claims: { dtype: "float64", determinism: "D1" }, // what engine.mjs computes in: say what yours does, and take out
+    // "gumbel" and "seed" above where yours draws other noise, or none, from a seed
+    // What these files do for your runtime. Delete the line of what it does itself.
+    emulated: {
+      format: "bundles are read and judged by bundle.mjs",
+      generate_text: "text is turned into ids and back by tokenizer.mjs",
+    },
   }),
   load_model: ({ path }) => ({ model: new Model(path) }),
 });

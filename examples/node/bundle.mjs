@@ -1,6 +1,6 @@
 // The model format, read and judged: model.json, model.safetensors, tokenizer.json of a GPT-3.
 //
-// Whoever has a loader of his own replaces this file. Whoever keeps it says so under `emulated` in his description.
+// Whoever has a loader of his own replaces this file, and deletes its line of `emulated` in the description.
 
 import { createHash } from "node:crypto";
 import { lstatSync, readFileSync, statSync } from "node:fs";

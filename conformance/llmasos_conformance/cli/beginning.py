@@ -75,13 +75,17 @@ def init(
         print_json({
             "schemaVersion": "1.0", "directory": str(directory), "name": called, "language": language,
             "address": template.address, "profile": template.profile, "files": list(files),
-            "missing": missing, "next": steps,
+            "missing": missing, "note": template.note, "next": steps,
         })  # fmt: skip
         return
     for path in files:
         say(f"{'extended' if path == scaffold.README and readme is not None else 'wrote':<9} {directory / path}")
     if template.profile != example:
-        say(f"note      the example passes {example}; {template.profile} is for your engine in its place", fg="yellow")
+        alone = f"; {' and '.join(template.gpt)} know GPT-3 alone" if template.gpt and architectures else ""
+        say(f"note      the example passes {example}; {template.profile} is for your engine in its place{alone}",
+            fg="yellow")  # fmt: skip
+    if template.note:
+        say(f"yours     {template.note}")
     for program, how in missing.items():
         say(f"missing   {program} is not on PATH: {how}", fg="yellow")
     next_step(*steps)
