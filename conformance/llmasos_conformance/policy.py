@@ -15,6 +15,7 @@ report. The algorithm belongs to the key here, never to the envelope.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,11 +123,16 @@ def obstacle(error: OSError, place: Path) -> str:
     return error.strerror or str(error)
 
 
+IGNORE = ".gitignore"
+
+
 def keygen(
     directory: Path, *, owner: str, now: datetime, role: str = "vendor", days: int = VALID_DAYS,
     passphrase: bytes | None = None,
 ) -> dict[str, Path]:  # fmt: skip
     """Make a key, its public half, and a trust file that names it; nothing that exists is touched.
+
+    A .gitignore beside them keeps the private key out of a repository, unless there is one already.
 
     Returns:
         {"key": …/key.pem, "public": …/key.pub.pem, "trust": …/trust.json}
@@ -156,6 +162,8 @@ def keygen(
         paths["public"].write_bytes(signing.public_pem(raw))
         trust = {"schemaVersion": "1.0", "keys": [entry]}
         paths["trust"].write_text(json.dumps(trust, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        with contextlib.suppress(FileExistsError), (directory / IGNORE).open("x", encoding="utf-8") as file:
+            file.write(f"# The private key is for its owner alone.\n/{paths['key'].name}\n")
     except OSError as error:
         raise SignatureError(f"cannot write the key: {obstacle(error, directory)}", where=directory) from error
     return paths

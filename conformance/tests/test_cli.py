@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -131,10 +132,36 @@ def test_an_empty_name_of_a_page_is_answered_with_the_names_that_there_are(llmas
 def test_keygen_makes_three_files_and_says_what_each_is_for(llmasos, tmp_path):
     code, out, _ = llmasos("keygen", "--out", tmp_path / "keys", "--owner", "acme")
     assert code == 0
-    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["key.pem", "key.pub.pem", "trust.json"]
+    made = sorted(path.name for path in (tmp_path / "keys").iterdir())
+    assert made == [".gitignore", "key.pem", "key.pub.pem", "trust.json"]
     assert "next: llmasos certify" in out
     entry = json.loads((tmp_path / "keys" / "trust.json").read_text())["keys"][0]
     assert (entry["owner"], entry["role"]) == ("acme", "vendor")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
+def test_a_private_key_in_a_repository_is_ignored_and_what_others_need_is_not(llmasos, tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    llmasos("keygen", "--out", tmp_path / "keys")
+    listing = ["git", "-C", tmp_path, "status", "--porcelain", "-uall"]
+    said = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["??", "keys/.gitignore", "??", "keys/key.pub.pem", "??", "keys/trust.json"]
+
+
+@pytest.mark.parametrize(("text", "told"), [("build/\n", True), ("*.pyc\nkey.pem\n", False)])
+def test_keygen_leaves_a_gitignore_that_is_there_and_says_what_it_lacks(llmasos, tmp_path, text, told):
+    (tmp_path / ".gitignore").write_text(text)
+    code, out, _ = llmasos("keygen", "--out", tmp_path)
+    assert code == 0
+    assert (tmp_path / ".gitignore").read_text() == text
+    assert ("does not name key.pem: add it" in out) == told
+
+
+def test_keygen_says_so_where_no_gitignore_can_be(llmasos, tmp_path):
+    (tmp_path / ".gitignore").mkdir()
+    code, out, _ = llmasos("keygen", "--out", tmp_path)
+    assert code == 0
+    assert "does not name key.pem: add it" in out
 
 
 def test_keygen_never_overwrites(llmasos, tmp_path):

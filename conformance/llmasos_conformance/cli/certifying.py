@@ -364,6 +364,9 @@ def keygen(out: Path, owner: str, role: str, days: int, passphrase_file: Path | 
     secret = passphrase(passphrase_file, "")
     paths = policy.keygen(out, owner=owner, role=role, days=days, now=now(), passphrase=secret)
     say(f"{paths['key']}: private key, for you alone{'' if secret else ' (no passphrase: see --passphrase-file)'}")
+    ignored = paths["key"].with_name(policy.IGNORE)
+    if not ignored.is_file() or paths["key"].name not in ignored.read_text("utf-8", errors="replace"):
+        say(f"{ignored}: was there, and does not name {paths['key'].name}: add it, or it is committed", fg="yellow")
     say(f"{paths['public']}: public key, for anybody")
     say(f"{paths['trust']}: trust file, for whoever verifies your reports and believes you")
     next_step(_after_keygen(paths["key"]))
