@@ -145,7 +145,7 @@ def test_a_profile_of_another_architecture_stands_wherever_one_is_certified(here
 def test_init_says_which_files_are_the_vendor_s_to_replace_and_which_know_one_architecture(here, llmasos, language):
     _, out, _ = llmasos("init", "--lang", language, "--profile", "core/bert/logits")
     template = scaffold.read(scaffold.examples(), language)
-    assert f"; {' and '.join(template.gpt)} know GPT-3 alone\n" in out
+    assert f"; of GPT-3 alone: {', '.join(template.gpt)}\n" in out
     assert f"yours     {template.note}\n" in out
     assert all(name in template.note or name.startswith("bundle") for name in template.gpt)
 
