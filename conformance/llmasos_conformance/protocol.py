@@ -3,7 +3,7 @@
 An adapter is an object with two methods. `describe()` says who the candidate is, what it can do and what it claims.
 `load_model(path)` opens a bundle directory and returns a model object. A model object needs one method,
 `generate_text`; every other method below belongs to a capability that the adapter may declare, and a declared
-capability is tested in full.
+capability is tested in full in the profiles that ask it.
 
     capability      method of the model object                       returns
     (always)        generate_text(prompt, max_length, temperature)   Generation with text

@@ -641,6 +641,17 @@ def test_a_crash_behind_many_cases_is_explained_once_and_told_once(llmasos, tmp_
     assert (len(alike["cases"]), said["onset"], said["causes"]) == (int(told), None, [])
 
 
+def test_what_is_declared_and_not_asked_is_told_and_stands_in_no_statement(llmasos, tmp_path):
+    described = {"name": "mine", "version": "1", "capabilities": ["load_model", "forward", "export"]}
+    (tmp_path / "mine.py").write_text(f"{CRASHING}\n    def describe(self):\n        return {described}\n")
+    words = ("certify", "--adapter", f"{tmp_path / 'mine.py'}:Mine", "--profile", "quick", "--in-process")
+    _, out, _ = llmasos(*words, "--out", tmp_path / "r")
+    assert "\ndeclared, not asked by this profile: export (export/gpt asks it)\n" in out
+    said = json.loads(llmasos(*words, "--out", tmp_path / "s", "--json")[1])
+    assert said["unasked"] == [{"capabilities": ["export"], "profile": "export/gpt", "requires": []}]
+    assert "asked by" not in (tmp_path / "s" / "statement.json").read_text()
+
+
 def test_our_own_fault_exits_70_and_asks_for_a_report(llmasos, monkeypatch):
     monkeypatch.setattr(installed, "suites", lambda: 1 / 0)
     code, _, err = llmasos("list", "--profiles")

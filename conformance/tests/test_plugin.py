@@ -148,6 +148,11 @@ class Mute(Mine):
         raise OSError("nothing to say")
 
 
+class Offering(Mine):
+    def describe(self):
+        return {**super().describe(), "capabilities": ["load_model", "tokenize", "session"]}
+
+
 class Boasting(Mine):
     def describe(self):
         return {**super().describe(), "capabilities": ["tokenise"]}
@@ -292,6 +297,15 @@ def test_the_same_cases_have_the_same_states_serially_and_under_xdist(vendor):
     assert (serial.code, spread.code) == (1, 1)
     assert "verdict:" in spread.out
     assert re.findall("^verdict.*", serial.out, re.MULTILINE) == re.findall("^verdict.*", spread.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)])
+def test_a_capability_that_is_declared_and_not_asked_by_the_profile_is_told(vendor, spread):
+    ran = vendor.pytest("--adapter=./adapter.py:Offering", *spread, *BARE)
+    told = re.findall("^declared, not asked by this profile: .*", ran.out, re.MULTILINE)
+    assert told == ["declared, not asked by this profile: GPT-3, load_model, session (no profile asks them)"]
+    everything = vendor.pytest("--adapter=./adapter.py:Offering", "--llmasos-profile=all", *spread, *BARE)
+    assert "declared, not asked" not in everything.out
 
 
 def test_suites_and_the_vendors_tests_mix_in_one_run_also_under_xdist(vendor):

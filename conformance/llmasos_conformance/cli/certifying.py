@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmasos_conformance.causes import Reading
     from llmasos_conformance.certify import Done, Order
     from llmasos_conformance.suite import Case
+    from llmasos_conformance.unasked import Unasked
     from llmasos_conformance.verdict import Outcome
     from llmasos_conformance.verify import Result
 
@@ -90,7 +91,7 @@ def certify(
     with watched(silent=as_json or no_progress) as progress:
         done = rooms.certify(order, clock=now, progress=lambda n, total, case: progress(n, total, _chapter(case)))
     if as_json:
-        print_json(_done_json(done))
+        print_json(_done_json(done, suites))
     else:
         _print_done(done, order, brief=brief)
     return done.exit_code
@@ -130,7 +131,18 @@ def _chapter(case: Case | None) -> str:
     return "" if case is None else case.id.split(".")[0]
 
 
-def _done_json(done: Done) -> dict[str, Any]:
+def _unasked(done: Done, suites: Path | None) -> list[Unasked]:
+    """What the candidate declares and the profile of the run does not ask."""
+    from llmasos_conformance import installed, unasked
+    from llmasos_conformance.protocol import offers
+
+    predicate = done.content["predicate"]
+    candidate, profile = predicate["candidate"], predicate["suite"]["profile"]
+    declared = offers(candidate["capabilities"], candidate["architectures"])
+    return unasked.find(declared, profile, suites or installed.suites())
+
+
+def _done_json(done: Done, suites: Path | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     from llmasos_conformance import report
@@ -160,6 +172,7 @@ def _done_json(done: Done) -> dict[str, Any]:
         "plain": reading.plain.as_json() if reading.plain else None,
         "causes": [reading.likely.as_json()] if reading.likely else [],
         "perhaps": reading.perhaps.as_json() if reading.perhaps else None,
+        "unasked": [each.as_json() for each in _unasked(done, suites)],
         "notRight": [
             {key: made[key] for key in ("id", "requirement", "level", "outcome", "message", "example") if key in made}
             for made in predicate["checks"]
@@ -180,7 +193,7 @@ def _telling(wrong: Sequence[Outcome], reading: Reading) -> list[Outcome]:
 
 
 def _print_done(done: Done, order: Order, *, brief: bool) -> None:
-    from llmasos_conformance import causes, report, suite
+    from llmasos_conformance import causes, report, suite, unasked
     from llmasos_conformance.verdict import State
 
     seed = done.content["predicate"]["run"]["seed"]
@@ -196,6 +209,8 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
         sentences = {name: each.sentence for name, each in loaded.requirements.items()}
         for line in causes.told(reading, sentences):
             say(line)
+    if told := unasked.sentence(_unasked(done, order.suites)):
+        say(told)
     colour = "green" if done.verdict.holds else "red" if done.verdict.fails else "yellow"
     say(report.headline(done.content), fg=colour, bold=True)
     if measured := report.precision(done.content):

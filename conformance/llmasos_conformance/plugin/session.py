@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmasos_conformance import adapters, causes, checks, engine, explore, installed, knownfailures, reference
+from llmasos_conformance import adapters, causes, checks, engine, explore, installed, knownfailures, reference, unasked
 from llmasos_conformance.candidate import Candidate, Live
 from llmasos_conformance.engine import Bench
 from llmasos_conformance.errors import HarnessError
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 RECORD = "llmasos"
 """Name of the property under which an item hands its record over."""
+
+HANDED = "llmasos"
+"""What a worker of xdist hands to the controller when it ends."""
 
 SILENCES = 3
 """After as many time-outs in a row nobody is asked any more: each costs the whole limit."""
@@ -112,6 +115,7 @@ class Run:
         self._shrinking = 0.0
         self._raised: dict[str, str] = {}
         self._stillborn = False
+        self._offers = frozenset[str]()
         self._open = contextlib.ExitStack()
         for mark in ("must", "should", "may", *sorted({*map(marker, self.suite.requirements.values())})):
             config.addinivalue_line("markers", f"{mark}: cases of the LLMasOS suites")
@@ -235,6 +239,7 @@ class Run:
         if self.given is not None:
             (root / "b").mkdir()
             bundle = given.read(self.given.path, root / "b")
+        self._offers = description.offers
         candidate = Candidate(Live(connection), description, Library(root / "a", self.seed, bundle))
         truth = reference.connect(description.claims, Library(root / "b", self.seed, bundle), connect)
         if bundle is not None:
@@ -313,6 +318,13 @@ class Run:
         asked = any(record["state"] != State.NOT_DECLARED for record in self.records)
         if exitstatus == pytest.ExitCode.OK and self.records and not asked and not self._is_worker():
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        if self._is_worker():
+            self.config.workeroutput[HANDED] = {"offers": sorted(self._offers)}  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """What a worker of xdist knows and the controller, which connects nobody, does not; a crashed one left none."""
+        self._offers |= frozenset(getattr(node, "workeroutput", {}).get(HANDED, {}).get("offers", ()))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (record := _record_of(report)) is not None:
@@ -328,6 +340,8 @@ class Run:
         verdict, lines = summary.summarise(self.suite, self.planned, self.optional, self.records)
         for line in lines:
             terminalreporter.write_line(line)
+        if self.records and (told := unasked.sentence(unasked.find(self._offers, self.profile, self.request.root))):
+            terminalreporter.write_line(told)
         found = Verdict(verdict)
         colour = "green" if found.holds else "red" if found.fails else "yellow"
         said = summary.conclusion(verdict, self.profile, self.planned, self.records)
@@ -354,12 +368,9 @@ class Run:
     def _fitting(self) -> str:
         """What asks a profile that the candidate declares all of, where it does not declare all of this one."""
         profile = self.suite.profiles.get(self.profile)
-        if self._bench is None or profile is None:
+        if not self._offers or profile is None or profile.requires <= self._offers:
             return ""
-        offers = self._bench.candidate.description.offers
-        if profile.requires <= offers:
-            return ""
-        name = installed.profile_for(offers)
+        name = installed.profile_for(self._offers)
         return f"pytest --adapter={shlex.quote(self.request.address)} --llmasos-profile={name}"
 
     def _told_of_known(self) -> tuple[list[str], str]:

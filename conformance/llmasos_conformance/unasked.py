@@ -1,0 +1,75 @@
+"""Capabilities that a candidate declares and that the profile of a run does not ask: which profile does ask them.
+
+Whoever declares `session` and passes a profile without a case of sessions has not been asked about them. Nobody is
+told so by a verdict, because the profile is what it is about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmasos_conformance import profiles
+from llmasos_conformance.protocol import ARCHITECTURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unasked:
+    """Capabilities, or architectures, that were declared and not asked.
+
+    Attributes:
+        names: of them, sorted. profile: that asks them; "" if none does.
+        requires: what this profile requires and is not declared; empty where the candidate can take it.
+    """
+
+    names: Sequence[str]
+    profile: str
+    requires: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        if not self.profile:
+            return f"{', '.join(self.names)} (no profile asks {'it' if len(self.names) == 1 else 'them'})"
+        further = f", and requires {', '.join(self.requires)}" if self.requires else ""
+        return f"{', '.join(self.names)} ({self.profile} asks {'it' if len(self.names) == 1 else 'them'}{further})"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"capabilities": list(self.names), "profile": self.profile, "requires": list(self.requires)}
+
+
+def find(offers: Collection[str], profile: str, directory: Path) -> list[Unasked]:
+    """What a candidate offers and a profile does not ask, by the profiles that do, as few of them as suffice.
+
+    Args:
+        offers: capabilities and architectures. profile: name of the one that was asked; one that is not frozen, such
+            as all cases, leaves nothing to say. directory: of the suites.
+    """
+    frozen = {name: profiles.read(path) for name, path in profiles.paths(directory).items()}
+    if profile not in frozen:
+        return []
+    asked = {name: Counter(need for case in made["cases"] for need in case["needs"]) for name, made in frozen.items()}
+    lacks = {name: tuple(sorted({*made["requires"]} - {*offers})) for name, made in frozen.items()}
+    left, found = {*offers} - {*asked[profile]}, list[Unasked]()
+
+    def rank(name: str, rest: frozenset[str]) -> tuple[int, int, int, int, str]:
+        """What the candidate can take comes first, then what asks most of the rest, then what is smallest."""
+        new = rest & {*asked[name]}
+        cases = sum(asked[name][each] for each in new)
+        return len(lacks[name]), -len(new - {*ARCHITECTURES}), -cases, len(frozen[name]["cases"]), name
+
+    while left:
+        ranks = [rank(name, frozenset(left)) for name in frozen if left & {*asked[name]}]
+        if not ranks:
+            return [*found, Unasked(names=sorted(left), profile="")]
+        best = min(ranks)[-1]
+        found.append(Unasked(names=sorted(left & {*asked[best]}), profile=best, requires=lacks[best]))
+        left -= {*asked[best]}
+    return found
+
+
+def sentence(found: Iterable[Unasked]) -> str:
+    """One line about all of them; "" where there is none."""
+    told = "; ".join(map(str, found))
+    return f"declared, not asked by this profile: {told}" if told else ""
