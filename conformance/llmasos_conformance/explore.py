@@ -33,10 +33,6 @@ SHRINK_CALLS = 200
 SHRINK_SECONDS = 20.0
 """Or this long, whichever ends first: a slow candidate should cost a developer patience, not a coffee."""
 
-RUN_SECONDS = 60.0
-"""So long a whole run looks for smaller failures: who is wrong everywhere fails a hundred cases, and nobody reads a
-hundred minimal inputs before mending the first."""
-
 Drawn = tuple[int, int, int | list[int]]
 """Low end, high end, and what was drawn: one integer or a list."""
 

@@ -66,7 +66,7 @@ def test_a_case_that_fails_shows_the_example_that_decides_and_how_to_read_it(llm
     assert re.search(r"^  → .*\"method\":\"forward\"", out, re.MULTILINE)
     assert re.search(r"^  ← .*\"shape\":\[\d+,263\]", out, re.MULTILINE)
     assert re.search(r"^  ⇠ frame 0 of \d+ bytes: ‹\S+ \S+ \S+ \S+ … \d+ more›$", out, re.MULTILINE)
-    for part in ("example 1 of ", "fail numerics.small-embedding", "requirement: ", "known bugs like it: "):
+    for part in ("example 1 of ", "fail numerics.small-embedding", "requirement: ", "known bugs that also fail it: "):
         assert part in out
     again = "pytest --adapter=mutant:epsilon-doubled llmasos:numerics::numerics.small-embedding --llmasos-seed=0"
     assert f"next: {again}" in out

@@ -636,6 +636,54 @@ def test_one_exception_behind_many_cases_has_one_trace_and_one_advice(vendor):
     assert re.search(r"^next: mend what stopped 4 cases; repeat one: pytest .*llmasos:demo::demo\.bytes, or", end, re.M)
 
 
+FEW = "from llmasos_conformance.plugin import summary\nsummary.WHOLE = 1\n"
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)])
+def test_behind_the_first_failures_the_others_are_told_in_brief_and_v_tells_them_whole(vendor, spread):
+    vendor.write("few.py", FEW)
+    words = (
+        "--adapter=./adapter.py:Always",
+        "--llmasos-profile=all",
+        "-k",
+        "bytes or again or outside",
+        *BARE,
+        *spread,
+    )
+    ran = vendor.pytest(*words, plugins=("fakechecks", "few"))
+    blocks = re.findall(r"^(fail: (?:.*\n)(?:  .*\n)*)", ran.out, re.MULTILINE)
+    assert sorted(block.count("\n") for block in blocks)[:2] == [3, 3]
+    assert len(blocks) == 3
+    for block in blocks:
+        assert re.search(r"^  reproduce +pytest .*llmasos:\w+::", block, re.MULTILINE)
+        assert re.search(r"^  minimal +tokenize text=", block, re.MULTILINE)
+    assert ran.out.count("2 of the cases above are told in brief; -v tells all of them whole") == 1
+    for option in ("-v", "--tb=no"):
+        assert "in brief" not in vendor.pytest(*words, option, plugins=("fakechecks", "few")).out
+
+
+def test_what_is_told_in_brief_on_the_screen_stands_whole_in_the_file_of_junit(vendor):
+    vendor.write("few.py", FEW)
+    words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", "--junitxml=made.xml", *BARE)
+    assert "told in brief" in vendor.pytest(*words, plugins=("fakechecks", "few")).out
+    assert len(re.findall("^  got +", (vendor.root / "made.xml").read_text(), re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)])
+def test_how_long_was_looked_for_smaller_inputs_is_said_with_the_option_that_does_not(vendor, spread):
+    vendor.write("few.py", "import time\nfrom llmasos_conformance import explore\nfind = explore.search\n"
+                 "explore.search = lambda *a, **b: time.sleep(1.1) or find(*a, **b)\n")  # fmt: skip
+    words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", *BARE, *spread)
+    ran = vendor.pytest(*words, plugins=("fakechecks", "few"))
+    assert re.search(
+        r"^looked \d s.* 60 .*for smaller inputs that fail alike; --llmasos-smaller=0 does not$", ran.out, re.M
+    )
+    without = vendor.pytest(*words, "--llmasos-smaller=0", plugins=("fakechecks", "few"))
+    assert "looked " not in without.out
+    assert without.code == ran.code == 1
+    assert "--llmasos-smaller=0" in re.search("^next: .*", without.out, re.MULTILINE)[0]
+
+
 def test_a_known_failure_is_not_the_one_that_holds_the_trace(vendor):
     vendor.write("conftest.py", KNOWN.replace("{condition}", "").replace("demo.dotted.again", "demo.bytes"))
     ran = vendor.pytest("--adapter=./adapter.py:Raising", "--llmasos-profile=all", *BARE)
@@ -782,6 +830,7 @@ def test_an_address_in_the_environment_alone_takes_nothing_over_and_says_so(vend
         (["--adapter=./adapter.py:Mute"], "nothing to say"),
         (["--adapter=./adapter.py:Boasting"], "tokenize"),
         ([MINE, "--llmasos-timeout=0"], "above 0"),
+        ([MINE, "--llmasos-smaller=-1"], "0 for none"),
     ],
 )
 def test_what_leads_nowhere_is_exit_code_4_with_near_names_and_no_trace(vendor, arguments, hint):

@@ -40,6 +40,7 @@ from llmasos_conformance.plugin.request import (
     PREFIX,
     PROFILE,
     SHORT,
+    SMALLER_S,
     TIMEOUT_S,
     VARIABLE,
     Request,
@@ -95,6 +96,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=0,
         help="draw N further examples for every drawn case that passed (Hypothesis), default 0",
+    )
+    group.addoption(
+        "--llmasos-smaller",
+        metavar="SECONDS",
+        type=float,
+        default=SMALLER_S,
+        help=f"how long a run looks for smaller inputs that fail alike, default {SMALLER_S:g}; 0 shows what was drawn",
     )
     group.addoption(
         "--llmasos-timeout",

@@ -20,6 +20,9 @@ SHORT, LONG, VARIABLE, KEY = "--adapter", "--llmasos-adapter", "LLMASOS_ADAPTER"
 KNOWN = "llmasos_known_failures"
 PROFILE = "core/gpt/logits"
 """What a bare run asks; `all` asks every case of the installed suites."""
+SMALLER_S = 60.0
+"""So long a run looks for smaller failures: who is wrong everywhere fails a hundred cases, and nobody reads a hundred
+minimal inputs before mending the first."""
 TIMEOUT_S = 30.0
 """Per call; the default of `adapters.connect`, which is too heavy to import here."""
 

@@ -29,6 +29,7 @@ from llmasos_conformance.plugin.request import (
     PREFIX,
     PROFILE,
     SHORT,
+    SMALLER_S,
     TIMEOUT_S,
     VARIABLE,
     Request,
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 RECORD = "llmasos"
 """Name of the property under which an item hands its record over."""
+
+SECTION = "Captured llmasos call"
+"""What pytest calls the part of a report that `CaseItem` adds."""
 
 HANDED = "llmasos"
 """What a worker of xdist hands to the controller when it ends."""
@@ -96,6 +100,9 @@ class Run:
         self.timeout_s: float = config.getoption("--llmasos-timeout")
         if not self.timeout_s > 0:
             raise pytest.UsageError(f"--llmasos-timeout={self.timeout_s:g}: a number of seconds above 0 is due")
+        self.smaller_s: float = config.getoption("--llmasos-smaller")
+        if not self.smaller_s >= 0:
+            raise pytest.UsageError(f"--llmasos-smaller={self.smaller_s:g}: a number of seconds is due, 0 for none")
         self.draws = config.getoption("verbose") >= 2
         self.profile: str = config.getoption("--llmasos-profile")
         self.planned, self.optional = self._plan()
@@ -112,7 +119,7 @@ class Run:
         self._bench: Bench | None = None
         self._failed: Exception | None = None
         self._silences = 0
-        self._shrinking = 0.0
+        self._searched: list[float] = []
         self._raised: dict[str, str] = {}
         self._stillborn = False
         self._offers = frozenset[str]()
@@ -280,9 +287,7 @@ class Run:
             if outcome.ended and not told:
                 shown = explore.last(trial)
             elif outcome.state == "fail" and not told and not known:
-                started, patient = time.monotonic(), self._shrinking < explore.RUN_SECONDS
-                shown = explore.shrink(bench, case, trial, draws=self.draws, smaller=patient)
-                self._shrinking += time.monotonic() - started
+                shown = self._smallest(bench, case, trial)
             elif outcome.state == "pass" and self.explore > 0:
                 outcome = shown = explore.beyond(bench, case, trial, self.explore, draws=self.draws)
         if not missing:
@@ -290,6 +295,16 @@ class Run:
         return Judged(
             outcome=outcome, shown=shown, detail="" if told else trial.detail, place=place, told=told, missing=missing
         )
+
+    def _smallest(self, bench: Bench, case: Case, trial: engine.Trial) -> Outcome:
+        """The smallest failure like one that was certified, as long as there is time to look for it."""
+        spent = sum(self._searched)
+        if spent >= self.smaller_s:
+            return explore.shrink(bench, case, trial, draws=self.draws, smaller=False)
+        started = time.monotonic()
+        shown = explore.shrink(bench, case, trial, draws=self.draws)
+        self._searched = [spent + time.monotonic() - started]
+        return shown
 
     def _told(self, case: Case, outcome: Outcome, place: str) -> str:
         """An earlier case that failed by the same exception at the same place; "" if this one is the first."""
@@ -319,12 +334,14 @@ class Run:
         if exitstatus == pytest.ExitCode.OK and self.records and not asked and not self._is_worker():
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         if self._is_worker():
-            self.config.workeroutput[HANDED] = {"offers": sorted(self._offers)}  # type: ignore[attr-defined]
+            self.config.workeroutput[HANDED] = {"offers": sorted(self._offers), "searched": self._searched}  # type: ignore[attr-defined]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """What a worker of xdist knows and the controller, which connects nobody, does not; a crashed one left none."""
-        self._offers |= frozenset(getattr(node, "workeroutput", {}).get(HANDED, {}).get("offers", ()))
+        handed = getattr(node, "workeroutput", {}).get(HANDED, {})
+        self._offers |= frozenset(handed.get("offers", ()))
+        self._searched += handed.get("searched", ())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (record := _record_of(report)) is not None:
@@ -333,6 +350,7 @@ class Run:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
         """Behind everybody else's, pytest's list of failures too: what is read first stands where the eye is."""
+        shortened = self._shorten(terminalreporter)
         yield
         if self.config.option.collectonly or self._stillborn:
             return
@@ -341,6 +359,10 @@ class Run:
         for line in lines:
             terminalreporter.write_line(line)
         if self.records and (told := unasked.sentence(unasked.find(self._offers, self.profile, self.request.root))):
+            terminalreporter.write_line(told)
+        if shortened and self.config.getoption("tbstyle") != "no":
+            terminalreporter.write_line(f"{shortened} of the cases above are told in brief; -v tells all of them whole")
+        if told := summary.searching(self._searched, self.smaller_s):
             terminalreporter.write_line(told)
         found = Verdict(verdict)
         colour = "green" if found.holds else "red" if found.fails else "yellow"
@@ -364,6 +386,31 @@ class Run:
         for line in lines:
             terminalreporter.write_line(line)
         terminalreporter.write_line(f"next: {first or step}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """What is printed in place of a whole block goes along with a report, through xdist too: only the controller
+        knows which failure of the run it is."""
+        report = yield
+        if isinstance(item, CaseItem) and item.brief and report.when == "call":
+            report.llmasos_brief = item.brief  # type: ignore[attr-defined]
+        return report
+
+    def _shorten(self, terminalreporter: Any) -> int:
+        """Whoever is wrong everywhere reads the first failures whole, and of the others what tells them apart.
+
+        Returns how many were made short. What reports say elsewhere, as in JUnit's file, was written before.
+        """
+        if self.config.getoption("verbose") > 0:
+            return 0
+        made = 0
+        for kind in ("failed", "error"):
+            whole = [each for each in terminalreporter.stats.get(kind, ()) if getattr(each, "llmasos_brief", "")]
+            for report in whole[summary.WHOLE :]:
+                report.longrepr = report.llmasos_brief
+                report.sections = [each for each in report.sections if each[0] != SECTION]
+                made += 1
+        return made
 
     def _fitting(self) -> str:
         """What asks a profile that the candidate declares all of, where it does not declare all of this one."""
@@ -409,6 +456,8 @@ class Run:
             parts.append(f"--llmasos-timeout={self.timeout_s:g}")
         if self.config.getoption("--llmasos-out-of-process"):
             parts.append("--llmasos-out-of-process")
+        if not ids and self.smaller_s != SMALLER_S:
+            parts.append(f"--llmasos-smaller={self.smaller_s:g}")
         if ids and self.explore:
             parts.append(f"--llmasos-explore={self.explore}")
         if not ids and (known := self.config.getoption(KNOWN)):
@@ -460,7 +509,7 @@ class CaseItem(pytest.Item):
     def __init__(self, *, case: Case, **rest: Any) -> None:
         super().__init__(**rest)
         run = _run_of(self)
-        self.case, self.run = case, run
+        self.case, self.run, self.brief = case, run, ""
         self.requirement = run.suite.requirements[case.requirement]
         self.add_marker(self.requirement.level.lower())
         self.add_marker(marker(self.requirement))
@@ -475,6 +524,7 @@ class CaseItem(pytest.Item):
         self.user_properties.append((RECORD, record))
         if judged.detail:
             self.add_report_section("call", "llmasos", judged.detail)
+        self.brief = ""
         if outcome.state in ("not_declared", "not_applicable"):
             pytest.skip(outcome.message or outcome.state.value.replace("_", " "))
         note = ""
@@ -483,6 +533,9 @@ class CaseItem(pytest.Item):
             note = f"{entry.where}: {knownfailures.sentence(entry, standing)}"
             if standing is Standing.EXPECTED:
                 pytest.xfail(note)
+        if outcome.state != "pass" and not judged.told and not note:
+            again = self.run.reproduce([self.nodeid])
+            self.brief = summary.brief(judged.shown, again, raised_at=judged.place)
         if outcome.state != "pass" or note:
             raise NotRight(judged, note)
 

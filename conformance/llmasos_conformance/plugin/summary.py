@@ -23,6 +23,12 @@ WORST = ("fail", "error", "inconclusive", "not_run", "not_declared", "not_applic
 SHOWN = 8
 """Failing requirements, and cases of each, that are listed; the most telling come first."""
 
+WHOLE = 10
+"""Failing cases that are shown whole, and as many that could not be judged; those behind them are shown in brief."""
+
+BRIEF = 120
+"""Characters of a minimal input that is shown in brief, too."""
+
 MANY = 10
 """With more wrong logits than this, one fault is behind most of them: the loudest says which."""
 
@@ -85,8 +91,7 @@ def failure(
         told: an earlier case that failed by the same exception at the same place; then this one is short.
     """
     sentence = requirement.sentence.get("en", "")
-    head = {"fail": "fail", "error": "could not be judged"}.get(outcome.state, "inconclusive, could not be judged")
-    message, *more = map(legible, (outcome.message or "no reason was given").splitlines())
+    more = (outcome.message or "").splitlines()[1:]
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
     bugs = causes.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits else []
@@ -99,25 +104,56 @@ def failure(
     rows = [
         ("", "\n".join(more)),
         (f"{requirement.id} {requirement.level}", sentence),
-        ("effect", case.effect.get("en", "") if fits else ""),
-        ("like", "\n".join(bugs)),
+        ("would mean", case.effect.get("en", "") if fits else ""),
+        ("also fail it", "\n".join(bugs)),
         ("raised at", raised_at),
         ("example", example),
         ("expected", outcome.expected),
         ("got", outcome.got),
         ("figures", figures),
-        ("asked" if outcome.ended else "minimal", outcome.minimal),
+        (_label(outcome), outcome.minimal),
         ("reproduce", again),
     ]
     if told:
         rows = [("as", f"{told}, where the trace is"), ("raised at", raised_at), ("reproduce", again)]
+    return _laid_out(outcome, rows)
+
+
+def brief(outcome: Outcome, again: str, *, raised_at: str = "") -> str:
+    """The same for whoever has read many: what failed, where it was raised or on what small input, and the command."""
+    asked = outcome.minimal if outcome.minimal.count("\n") == 0 and len(outcome.minimal) <= BRIEF else ""
+    rows = [("raised at", raised_at)] if raised_at else [(_label(outcome), asked)]
+    return _laid_out(outcome, [*rows, ("reproduce", again)])
+
+
+def _label(outcome: Outcome) -> str:
+    return "asked" if outcome.ended else "minimal"
+
+
+def _laid_out(outcome: Outcome, rows: Sequence[tuple[str, str]]) -> str:
+    """A head line with the message, and the rows that say anything."""
+    head = {"fail": "fail", "error": "could not be judged"}.get(outcome.state, "inconclusive, could not be judged")
+    message = legible(next(iter(outcome.message.splitlines()), "no reason was given"))
     width = max(len(name) for name, _ in rows) + 2
-    lines = [f"{head}: {message} ({requirement.id})"]
+    lines = [f"{head}: {message} ({outcome.requirement})"]
     for name, text in rows:
         for number, line in enumerate(text.splitlines()):
             # What a candidate answers may hold what steers a terminal.
             lines.append(f"  {name if number == 0 else '':<{width}}{legible(line)}".rstrip())
     return "\n".join(lines)
+
+
+def searching(seconds: Sequence[float], most: float) -> str:
+    """How long a run has looked for smaller inputs, and how to have it not; "" where it was not long.
+
+    Args:
+        seconds: of each process that did. most: that one may take before it begins with another case.
+    """
+    if sum(seconds) < 1:
+        return ""
+    where = f" in {len(seconds)} processes, about {most:g} s in each at most" if len(seconds) > 1 else ""
+    limit = "" if where else f" of about {most:g} at most"
+    return f"looked {sum(seconds):.0f} s{limit}{where} for smaller inputs that fail alike; --llmasos-smaller=0 does not"
 
 
 def read(records: Sequence[Record]) -> causes.Reading:
