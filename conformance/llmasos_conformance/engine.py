@@ -135,6 +135,16 @@ def try_draw(bench: Bench, case: Case, draw: Draw) -> Finding:
     return finding
 
 
+def judged(bench: Bench, case: Case, draw: Draw, exchanges: Sequence[Exchange]) -> Finding:
+    """What a judge says of one example, with inputs from any source, whose calls are answered like this.
+
+    Raises:
+        EvidenceMismatch: these are not the calls that the case makes with these inputs and answers.
+    """
+    candidate = Candidate(Replay(exchanges), bench.candidate.description, bench.candidate.probes)
+    return _try(bench.checks[case.check], case, draw, candidate, bench.reference)[0]
+
+
 def _revive(bench: Bench, link: Live, fault: str) -> None:
     """After a fault that ends a process, drop its handles and bring it back for the next example."""
     if fault in ENDING:

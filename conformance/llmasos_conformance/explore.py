@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmasos_conformance import engine
-from llmasos_conformance.candidate import Exchange, Live
+from llmasos_conformance.candidate import Answer, Candidate, Direct, EvidenceMismatch, Exchange, Live, Params
 from llmasos_conformance.engine import Bench, Trial
+from llmasos_conformance.errors import CandidateFault, HarnessError
 from llmasos_conformance.inputs import Draw, HypothesisDraw
+from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.suite import Case
 from llmasos_conformance.verdict import Finding, Outcome, State, unanswered
 
@@ -32,6 +34,18 @@ SHRINK_CALLS = 200
 
 SHRINK_SECONDS = 20.0
 """Or this long, whichever ends first: a slow candidate should cost a developer patience, not a coffee."""
+
+SHOWN = 6
+"""Calls of an example that are shown, but for wrong ones."""
+
+MARKED = 2
+"""Calls with a wrong answer that are shown wherever they are, the first ones."""
+
+MOST_CALLS = 100
+"""Calls of an example among which a wrong answer is looked for; each is judged once more."""
+
+UNTOLD = frozenset({"load_model", "close", "unload_model"})
+"""Methods whose answers nobody judges."""
 
 Drawn = tuple[int, int, int | list[int]]
 """Low end, high end, and what was drawn: one integer or a list."""
@@ -72,17 +86,17 @@ class Example:
     calls: Sequence[Exchange]
     size: tuple[int, tuple[int, ...]]
 
-    def render(self, *, draws: bool = False) -> str:
-        """What was asked, and with `draws` what was drawn, a line each."""
+    def render(self, *, draws: bool = False, wrong: Collection[int] = ()) -> str:
+        """What was asked, and with `draws` what was drawn, a line each; for `wrong` see `asked`."""
         drawn = "; ".join(f"{short(value)} of {low}..{high}" for low, high, value in self.drawn) if draws else ""
-        return "\n".join([*asked(self.calls), *([f"drawn: {drawn:.300}"] if drawn else [])])
+        return "\n".join([*asked(self.calls, wrong), *([f"drawn: {drawn:.300}"] if drawn else [])])
 
-    def of(self, outcome: Outcome, *, draws: bool = False) -> Outcome:
+    def of(self, outcome: Outcome, *, draws: bool = False, wrong: Collection[int] = ()) -> Outcome:
         """The outcome with this example as its minimal one: all that is said of it is of this example."""
         finding = self.finding
         return replace(
             outcome, state=finding.state, message=finding.message, expected=finding.expected, got=finding.got,
-            figures=dict(finding.figures), minimal=self.render(draws=draws),
+            figures=dict(finding.figures), minimal=self.render(draws=draws, wrong=wrong),
         )  # fmt: skip
 
 
@@ -113,10 +127,14 @@ def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False, small
     if again.finding.state is not State.FAIL:
         note = f"(example {number} did not fail when asked a second time: the candidate's answers are not repeatable)"
         lines = (again.render(draws=draws), again.finding.message, note)
-        return replace(trial.outcome, minimal="\n".join(line for line in lines if line))
-    found = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding) if again.drawn and smaller else None
+        return replace(trial.outcome, minimal="\n".join(line for line in lines if line), unfinished=True)
+    if not (again.drawn and smaller):
+        wrong = to_blame(bench, case, again) if smaller else ()
+        return replace(again.of(trial.outcome, draws=draws, wrong=wrong), unfinished=bool(again.drawn))
+    found, settled = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding)
     smallest = min((again, found) if found is not None else (again,), key=lambda example: example.size)
-    return smallest.of(trial.outcome, draws=draws)
+    made = smallest.of(trial.outcome, draws=draws, wrong=to_blame(bench, case, smallest))
+    return replace(made, unfinished=not settled)
 
 
 def last(trial: Trial) -> Outcome:
@@ -136,10 +154,10 @@ def beyond(bench: Bench, case: Case, trial: Trial, examples: int, *, draws: bool
     first = ask(bench, case, probe)
     if not first.drawn:
         return trial.outcome
-    found = first if first.finding.state in BAD else search(bench, case, examples, BAD)
+    found, settled = (first, False) if first.finding.state in BAD else search(bench, case, examples, BAD)
     if found is None:
         return trial.outcome
-    made = found.of(trial.outcome, draws=draws)
+    made = replace(found.of(trial.outcome, draws=draws, wrong=to_blame(bench, case, found)), unfinished=not settled)
     return replace(made, message=f"{made.message} (found by exploring; the certified inputs passed)")
 
 
@@ -165,8 +183,8 @@ class _Bad(Exception):
 
 def search(
     bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[State], like: Finding | None = None
-) -> Example | None:
-    """The smallest example of a bad state that Hypothesis finds, or None.
+) -> tuple[Example | None, bool]:
+    """The smallest example of a bad state that Hypothesis finds, or None; and whether it knows of no smaller one.
 
     It is of the kind of `like`, or else of the kind of the first one found: shrinking never drifts to another failure.
     Derandomised and without a database: the same candidate gets the same examples in every run.
@@ -206,25 +224,137 @@ def search(
 
     try:
         run()
-    except (_Bad, _Enough, hypothesis.errors.Flaky):
-        return best  # flaky: an example that failed passes now; what was seen was seen
-    return best
+    except _Bad:
+        return best, True
+    except (_Enough, hypothesis.errors.Flaky):
+        return best, False  # flaky: an example that failed passes now; what was seen was seen
+    return best, False
 
 
-def asked(calls: Sequence[Exchange]) -> list[str]:
-    """The questions of an example, a line each; where there are several bundles, each says which it asked."""
-    shown = [call for call in calls if call.method != "load_model"] or list(calls)
+# ── which of the answers was wrong ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Again:
+    """A `Draw` that gives once more what was drawn."""
+
+    drawn: Sequence[Drawn]
+    given: int = 0
+
+    def integer(self, low: int, high: int) -> int:
+        value = self._next(low, high)
+        assert isinstance(value, int)
+        return value
+
+    def integers(self, count: int, low: int, high: int) -> list[int]:
+        value = self._next(low, high)
+        assert isinstance(value, list)
+        return list(value)
+
+    def _next(self, low: int, high: int) -> int | list[int]:
+        if self.given == len(self.drawn) or self.drawn[self.given][:2] != (low, high):
+            raise EvidenceMismatch("other inputs are drawn where other answers came")
+        self.given += 1
+        return self.drawn[self.given - 1][2]
+
+
+@dataclass(slots=True)
+class _Heard:
+    """A link whose answers are kept."""
+
+    link: Direct
+    log: list[Exchange] = field(default_factory=list)
+
+    def ask(self, method: str, params: Params, *, path: str = "", random: bool = False) -> Answer:
+        try:
+            answer = self.link.ask(method, params, path=path, random=random)
+        except Refusal as refusal:
+            self.log.append(Exchange(method, params, refusal=refusal.code))
+            raise
+        self.log.append(Exchange(method, params, result=answer))
+        return answer
+
+
+def to_blame(bench: Bench, case: Case, example: Example) -> frozenset[int]:
+    """Which calls of a failed example have a wrong answer, where some have and some have not; empty if nobody can say.
+
+    An answer is wrong if the judge rejects it among nothing but the reference's answers, and would not reject one in
+    the claimed dtype in its place. Where each answer is rejected, or what answers have to do with each other is what is
+    wrong, there is none to point at.
+    """
+    looked_at = [i for i, call in enumerate(example.calls) if call.method not in UNTOLD]
+    if len(looked_at) < 2 or len(example.calls) > MOST_CALLS:
+        return frozenset()
+    if unanswered(example.finding.message):
+        return frozenset({looked_at[-1]})
+    try:
+        seats = [bench.reference.truth, *[*bench.reference.honest.values()][:1]]
+        due, *honest = (_conversation(bench, case, example, seat) for seat in seats)
+
+        def rejected(i: int, answers: Sequence[Exchange]) -> bool:
+            mixed = [*due[:i], answers[i], *due[i + 1 :]]
+            return engine.judged(bench, case, _Again(example.drawn), mixed).state is State.FAIL
+
+        if not len(due) == len(example.calls) == len((honest or [due])[0]):
+            return frozenset()
+        wrong = [i for i in looked_at if rejected(i, example.calls)]
+        if len(wrong) == len(looked_at) or any(rejected(i, answers) for i in wrong for answers in honest):
+            return frozenset()
+        return frozenset(wrong)
+    except (HarnessError, CandidateFault, Refusal):
+        return frozenset()  # another answer leads to other calls, or the reference does not do this
+
+
+def _conversation(bench: Bench, case: Case, example: Example, seat: Candidate) -> list[Exchange]:
+    """The calls of an example as one of the reference's seats answers them."""
+    assert isinstance(seat.link, Direct)
+    seat.link.begin()
+    heard = _Heard(seat.link)
+    candidate = Candidate(heard, bench.candidate.description, bench.reference.probes)
+    bench.checks[case.check].question(case.given, _Again(example.drawn), candidate)
+    return heard.log
+
+
+def asked(calls: Sequence[Exchange], wrong: Collection[int] = ()) -> list[str]:
+    """The questions of an example, a line each; where there are several bundles or sessions, each says which it asked.
+
+    Of many, the first ones stand there, and the first of those whose answers are `wrong`; where none is, the last one.
+    """
+    numbers = [i for i, call in enumerate(calls) if call.method != "load_model"] or [*range(len(calls))]
+    told = {*numbers}
+    if len(numbers) > SHOWN:
+        told = {*numbers[: SHOWN - 1], *(sorted(wrong)[:MARKED] or numbers[-1:])}
     several = len({bundle for call in calls if (bundle := call.params.get("bundle"))}) > 1
-    lines = []
-    for call in shown[:6]:
-        params = {key: value for key, value in call.params.items() if key not in ("model", "session", "bundle")}
-        bundle = call.params.get("bundle") or (call.params.get("model") if several else None)
-        on = f" on bundle {bundle:.12}" if bundle else ""
-        end = f" -> refused: {call.refusal}" if call.refusal else f" -> {call.fault}" if call.fault else ""
-        lines.append(f"{call.method} {named(params)}".strip() + on + end)
-    if len(shown) > 6:
-        lines.append(f"… and {len(shown) - 6} calls more")
+    sessions = len({name for call in calls if (name := call.params.get("session"))}) > 1
+    lines, left = [], list[int]()
+    for i in numbers:
+        if i not in told:
+            left.append(i)
+            continue
+        if left:
+            lines.append(f"… {_calls(left)} …")
+            left = []
+        lines.append(_line(calls[i], several=several, sessions=sessions) + ("  <- wrong" if i in wrong else ""))
+    if left:
+        more = sum(i in wrong for i in left)
+        lines.append(f"… and {_calls(left)} more" + (f", {more} of them wrong" if more else ""))
     return lines
+
+
+def _calls(numbers: Sequence[int]) -> str:
+    return f"{len(numbers)} call{'' if len(numbers) == 1 else 's'}"
+
+
+def _line(call: Exchange, *, several: bool, sessions: bool) -> str:
+    params = {key: value for key, value in call.params.items() if key not in ("model", "session", "bundle")}
+    bundle = call.params.get("bundle") or (call.params.get("model") if several else None)
+    on = f" on bundle {bundle:.12}" if bundle else ""
+    if sessions and (name := call.params.get("session")):
+        on += f" in {name}"
+    end = f" -> refused: {call.refusal}" if call.refusal else f" -> {call.fault}" if call.fault else ""
+    if sessions and call.result and "session" in call.result:
+        end = f" -> {call.result['session']}"
+    return f"{call.method} {named(params)}".strip() + on + end
 
 
 def named(params: Mapping[str, Any]) -> str:

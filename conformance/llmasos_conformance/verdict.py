@@ -115,6 +115,7 @@ class Outcome:
         example: index of the drawn example that decided, None for a fixed case or a pass.
         minimal: rendering of the smallest failing input found, empty unless exploration shrank it; of what
             `ended`, what was asked.
+        unfinished: a smaller one may fail like it: none was looked for, or the time for that was over.
         evidence: sha256 hex of the case's evidence line, empty when none was stored.
     """
 
@@ -129,6 +130,7 @@ class Outcome:
     emulated: tuple[str, ...] = ()
     example: int | None = None
     minimal: str = ""
+    unfinished: bool = False
     evidence: str = ""
     fault: str = ""  # for ERROR: "harness", "transport", "protocol" or "timeout"
 

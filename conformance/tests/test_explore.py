@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from llmasos_conformance import engine, explore
-from llmasos_conformance.candidate import Candidate, Live
+from llmasos_conformance.candidate import Candidate, Exchange, Live
 from llmasos_conformance.checks import Check
 from llmasos_conformance.errors import Died, TimedOut
-from llmasos_conformance.protocol import Claims, Description
+from llmasos_conformance.protocol import Claims, Description, Refusal
 from llmasos_conformance.reference import Reference
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import State, failed, passed
@@ -86,7 +86,8 @@ def world():
         check = Check(name="bytes", needs=frozenset({"tokenize"}), given={}, question=question, judge=judge_bytes)
         connection, library = FakeConnection(wrong), FakeLibrary()
         candidate = Candidate(Live(connection), DESCRIPTION, library)
-        reference = Reference(Claims(), candidate, {}, library)
+        right = Candidate(Live(FakeConnection(lambda text: False)), DESCRIPTION, library)
+        reference = Reference(Claims(), right, {}, library)
         return World(engine.Bench(suite, {"bytes": check}, candidate, reference, "0"), case, connection)
 
     return make
@@ -153,7 +154,9 @@ def test_a_failure_that_hypothesis_cannot_find_is_shown_as_it_was_certified(worl
     made = world(lambda text: text == certified)
     trial = made.trial()
     assert trial.outcome.example == 1
-    assert f"tokenize text={certified!r}" in explore.shrink(made.bench, made.case, trial).minimal
+    outcome = explore.shrink(made.bench, made.case, trial)
+    assert f"tokenize text={certified!r}" in outcome.minimal
+    assert outcome.unfinished
 
 
 def test_a_failure_that_does_not_come_again_is_kept_and_called_not_repeatable(world):
@@ -163,7 +166,7 @@ def test_a_failure_that_does_not_come_again_is_kept_and_called_not_repeatable(wo
     outcome = explore.shrink(made.bench, made.case, trial)
     assert outcome.state is State.FAIL
     assert "not repeatable" in outcome.minimal
-    assert replace(outcome, minimal="") == trial.outcome
+    assert replace(outcome, minimal="") == replace(trial.outcome, unfinished=True)
 
 
 def test_a_candidate_that_fails_now_and_then_neither_hangs_nor_hides(world):
@@ -177,10 +180,12 @@ def test_a_candidate_that_fails_now_and_then_neither_hangs_nor_hides(world):
 
 def test_shrinking_ends_when_its_budget_is_spent(world, monkeypatch):
     monkeypatch.setattr(explore, "SHRINK_CALLS", 5)
-    made = world(lambda text: len(text) > 1)
+    made = world(lambda text: len(text) > 4 and "m" < text[3] < "z")
     trial = made.trial()
     before = len(made.connection.texts)
-    assert explore.shrink(made.bench, made.case, trial).minimal
+    outcome = explore.shrink(made.bench, made.case, trial)
+    assert outcome.minimal
+    assert outcome.unfinished
     assert len(made.connection.texts) - before <= explore.SEARCH_EXAMPLES + 6
 
 
@@ -188,6 +193,7 @@ def test_a_case_that_draws_nothing_is_asked_once_more_and_no_further(world):
     made = world(lambda text: True, question=ask_fixed, examples=1)
     outcome = explore.shrink(made.bench, made.case, made.trial())
     assert outcome.minimal.splitlines()[0] == "tokenize text='abc'"
+    assert not outcome.unfinished
     assert len(made.connection.texts) == 2
 
 
@@ -237,3 +243,91 @@ def test_long_values_are_cut_in_the_middle_and_counted():
     assert explore.short([1, 2]) == "[1, 2]"
     assert explore.short(list(range(100))) == "[0, 1, 2, 3, 4, 5, 6, 7, …, 96, 97, 98, 99] (100 in all)"
     assert explore.short("a" * 100).endswith("… (100 in all)")
+
+
+# Which of the answers was wrong
+
+
+LETTERS = "abcdefghij"
+
+
+def ask_letters(given, draw, candidate):
+    return {letter: candidate.model("plain").tokenize(letter) for letter in LETTERS}
+
+
+def judge_letters(given, asked, reference):
+    wrong = [letter for letter, ids in asked.items() if ids != [ord(letter)]]
+    return failed(f"ids of {wrong[0]} differ") if wrong else passed()
+
+
+@pytest.fixture
+def letters(world):
+    """What is shown of ten calls where the answers to some letters are wrong, or raise."""
+
+    def make(wrong, question=ask_letters, judge=judge_letters, honest=None):
+        made = world(wrong, question=question, examples=1)
+        made.bench.checks["bytes"] = replace(made.bench.checks["bytes"], judge=judge)
+        if honest is not None:
+            library = made.bench.reference.probes
+            made.bench.reference.honest = {"other": Candidate(Live(FakeConnection(honest)), DESCRIPTION, library)}
+        return explore.shrink(made.bench, made.case, made.trial()).minimal.splitlines()
+
+    return make
+
+
+def lines(text, mark=""):
+    return [f"tokenize text='{letter}'{mark}" for letter in text]
+
+
+def test_the_call_whose_answer_was_wrong_is_marked_and_never_cut_away(letters):
+    due = [*lines("abcde"), "… 2 calls …", *lines("h", "  <- wrong"), "… and 2 calls more"]
+    assert letters(lambda text: text == "h") == due
+    many = [*lines("abcd"), *lines("ef", "  <- wrong"), "… and 4 calls more, 3 of them wrong"]
+    assert letters(lambda text: text in "efgij") == many
+    assert letters(lambda text: text == "b")[:3] == [*lines("a"), *lines("b", "  <- wrong"), *lines("c")]
+
+
+def test_where_every_answer_is_wrong_there_is_none_to_point_at_and_the_last_call_is_shown(letters):
+    assert letters(lambda text: True) == [*lines("abcde"), "… 4 calls …", *lines("j")]
+
+
+def test_of_calls_without_an_answer_the_last_is_the_one_to_blame(letters):
+    def wrong(text):
+        if text == "h":
+            raise Refusal("unsupported")
+
+    due = [*lines("abcde"), "… 2 calls …", "tokenize text='h' -> refused: unsupported  <- wrong"]
+    assert letters(wrong) == due
+
+
+def test_what_an_honest_candidate_would_be_blamed_for_too_is_not_marked(letters):
+    assert not any("wrong" in line for line in letters(lambda text: text == "h", honest=lambda text: text == "h"))
+    assert any("wrong" in line for line in letters(lambda text: text == "h", honest=lambda text: False))
+
+
+def test_where_another_answer_leads_to_other_calls_nothing_is_marked(letters):
+    def question(given, draw, candidate):
+        ids = candidate.model("plain").tokenize("a")
+        return {"a": ids, "b": candidate.model("plain").tokenize("b" * len(ids))}
+
+    assert letters(lambda text: text == "a", question=question) == ["tokenize text='a'", "tokenize text=''"]
+
+
+def test_where_other_inputs_are_drawn_after_other_answers_nothing_is_marked(letters):
+    def question(given, draw, candidate):
+        first = candidate.model("plain").tokenize("a")
+        return {"a": first, chr(97 + draw.integer(0, 1 + len(first))): candidate.model("plain").tokenize("b")}
+
+    assert not any("wrong" in line for line in letters(lambda text: text == "a", question=question))
+
+
+def test_sessions_are_told_apart_where_there_are_several():
+    calls = [
+        Exchange("open", {"ids": [0]}, result={"session": "s1"}),
+        Exchange("open", {"ids": [1]}, result={"session": "s2"}),
+        Exchange("extend", {"session": "s2", "ids": [3]}, result={}),
+        Exchange("extend", {"session": "s1", "ids": [4]}),
+    ]
+    due = ["open ids=[0] -> s1", "open ids=[1] -> s2", "extend ids=[3] in s2", "extend ids=[4] in s1"]
+    assert explore.asked(calls) == due
+    assert explore.asked(calls[:1]) == ["open ids=[0]"]

@@ -433,7 +433,7 @@ def test_the_page_of_a_run_says_the_verdict_first_and_all_that_was_not_right(
         node = world.loaded.cases[made["id"]].node_id
         assert f"pytest --adapter=ADDRESS {node} --llmasos-seed=7" in block
         assert world.loaded.cases[made["id"]].effect["en"] in block
-    assert "Known bugs like it" in said(by_id(root, "failures"))
+    assert "Known bugs that also fail it" in said(by_id(root, "failures"))
     assert "NRM-1" in said(by_id(root, "causes"))
 
 

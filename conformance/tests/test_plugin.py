@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -676,7 +676,9 @@ def test_how_long_was_looked_for_smaller_inputs_is_said_with_the_option_that_doe
     words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", *BARE, *spread)
     ran = vendor.pytest(*words, plugins=("fakechecks", "few"))
     assert re.search(
-        r"^looked \d s.* 60 .*for smaller inputs that fail alike; --llmasos-smaller=0 does not$", ran.out, re.M
+        r"^looked for smaller inputs that fail alike for \d s.*, from 60 s on .*; --llmasos-smaller=0 does not look$",
+        ran.out,
+        re.M,
     )
     without = vendor.pytest(*words, "--llmasos-smaller=0", plugins=("fakechecks", "few"))
     assert "looked " not in without.out
@@ -1105,6 +1107,21 @@ def test_nothing_that_a_candidate_answers_steers_the_terminal_of_who_reads_a_fai
     shown = summary.failure(outcome, case, loaded.requirements[case.requirement], "again")
     assert not {*bad} - {"[", "2", "J"} & {*shown}
     assert "g \ufffd[2J\ufffd\ufffd" in shown
+
+
+def test_what_may_have_a_smaller_one_is_not_called_minimal():
+    loaded = suite.load()
+    case = loaded.cases["api.max-length.counts-new-tokens"]
+    outcome = Outcome(
+        case=case.id, requirement=case.requirement, level="MUST", state=State.FAIL, message="m", example=1,
+        minimal="forward ids=[5]",
+    )  # fmt: skip
+    for unfinished, label, of in ((False, "minimal", "of the minimal one below"), (True, "asked", "of the one below")):
+        made = replace(outcome, unfinished=unfinished)
+        shown = summary.failure(made, case, loaded.requirements[case.requirement], "again")
+        assert re.search(rf"^  {label} +forward ids=\[5\]$", shown, re.MULTILINE)
+        assert re.search(rf"^  example +number 2 of \d+ failed; all that is said here is {of}$", shown, re.MULTILINE)
+        assert f"\n  {label} " in summary.brief(made, "again")
 
 
 def test_a_plain_model_that_is_wrong_in_its_first_digits_comes_first_unless_its_cause_is_known(monkeypatch):

@@ -100,7 +100,8 @@ def failure(
         figures += "; of each the largest of all rows"
     example = "" if outcome.example is None else f"number {outcome.example + 1} of {case.examples}"
     if outcome.minimal and example and not outcome.ended:
-        example += " failed; all that is said here is of the minimal one below"
+        which = "one" if outcome.unfinished else "minimal one"
+        example += f" failed; all that is said here is of the {which} below"
     rows = [
         ("", "\n".join(more)),
         (f"{requirement.id} {requirement.level}", sentence),
@@ -127,7 +128,7 @@ def brief(outcome: Outcome, again: str, *, raised_at: str = "") -> str:
 
 
 def _label(outcome: Outcome) -> str:
-    return "asked" if outcome.ended else "minimal"
+    return "asked" if outcome.ended or outcome.unfinished else "minimal"
 
 
 def _laid_out(outcome: Outcome, rows: Sequence[tuple[str, str]]) -> str:
@@ -151,9 +152,11 @@ def searching(seconds: Sequence[float], most: float) -> str:
     """
     if sum(seconds) < 1:
         return ""
-    where = f" in {len(seconds)} processes, about {most:g} s in each at most" if len(seconds) > 1 else ""
-    limit = "" if where else f" of about {most:g} at most"
-    return f"looked {sum(seconds):.0f} s{limit}{where} for smaller inputs that fail alike; --llmasos-smaller=0 does not"
+    where = f" in {len(seconds)} processes" if len(seconds) > 1 else ""
+    return (
+        f"looked for smaller inputs that fail alike for {sum(seconds):.0f} s{where}, from {most:g} s on of no further "
+        "case; --llmasos-smaller=0 does not look"
+    )
 
 
 def read(records: Sequence[Record]) -> causes.Reading:
