@@ -560,14 +560,10 @@ class CaseItem(pytest.Item):
             told = summary.failure(
                 wrong.shown, self.case, self.requirement, again, raised_at=wrong.place, told=wrong.told
             )
-            return "\n".join([told, *([note] if note else []), self.where()])
+            return "\n".join([told, *([note] if note else []), self.case.where])
         if isinstance(excinfo.value, HarnessError):
             return f"could not be judged: {excinfo.value.render()}"
         return super().repr_failure(excinfo, style)
-
-    def where(self) -> str:
-        path, _, line = self.case.where.rpartition(":")
-        return f"{self.path if not Path(path).is_absolute() else path}:{line}"
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         # pytest turns the dots of a name that ends the node id into `::`; the requirement behind it prevents that.

@@ -13,6 +13,7 @@ from typing import Any
 from llmasos_conformance import causes, knownfailures, verdict
 from llmasos_conformance.canonical import legible
 from llmasos_conformance.knownfailures import KnownFailure, Standing
+from llmasos_conformance.protocol import ARCHITECTURES
 from llmasos_conformance.suite import Case, Requirement, Suite
 from llmasos_conformance.verdict import Outcome, State, Verdict, unanswered
 
@@ -31,6 +32,9 @@ BRIEF = 120
 
 MANY = 10
 """With more wrong logits than this, one fault is behind most of them: the loudest says which."""
+
+ROWS = "rows are chapters of requirements; llmasos:NAME is a file of cases, which may ask for several chapters"
+"""Why the names in the table are not those in the progress and in the ids of cases."""
 
 COLUMNS = ("pass", "fail", "error", "inconclusive", "not_declared", "not_applicable", "not_run")
 
@@ -200,7 +204,14 @@ def summarise(
         state = worst[name].state.value if name in worst else "not_run"
         chapter = suite.requirements[suite.cases[name].requirement].chapter
         table.setdefault(chapter, Counter())[state] += 1
-    lines = _table({chapter: row for chapter, row in table.items() if set(row) != {"not_run"}})
+    foreign = _foreign(suite, table, records)
+    lines = _table(
+        {chapter: row for chapter, row in table.items() if set(row) != {"not_run"} and chapter not in foreign}
+    )
+    lines.append(ROWS)
+    if foreign:
+        told = ", ".join(f"{chapter} ({table[chapter]['not_declared']})" for chapter in foreign)
+        lines.append(f"not asked, because their architecture is not declared: {told}")
     reading = read(records)
     lines += causes.told(reading, {name: each.sentence for name, each in suite.requirements.items()})
     lines += _failing(suite, records, reading)
@@ -212,6 +223,19 @@ def summarise(
     if emulated := sorted({name for record in asked for name in record["emulated"]}):
         lines.append(f"emulated by the adapter, not the runtime: {', '.join(emulated)}")
     return decided.value, lines
+
+
+def _foreign(suite: Suite, table: Mapping[str, Counter[str]], records: Sequence[Record]) -> list[str]:
+    """Chapters in which nothing was asked, because every case needs an architecture that is not declared."""
+    lacking: dict[str, list[bool]] = {}
+    for record in records:
+        chapter = suite.requirements[suite.cases[record["case"]].requirement].chapter
+        lacking.setdefault(chapter, []).append(bool({*record["missing"]} & {*ARCHITECTURES}))
+    return [
+        chapter
+        for chapter, row in table.items()
+        if set(row) - {"not_run"} == {"not_declared"} and all(lacking.get(chapter, [False]))
+    ]
 
 
 def worst(records: Sequence[Record]) -> dict[str, Record]:
@@ -243,7 +267,9 @@ def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequ
     outside += f" and {len(beside) - 3} more" if len(beside) > 3 else ""
     ran = len(asked & {*planned})
     if ran == len(planned):
-        return f"verdict: {verdict} ({profile}{outside})"
+        silent = {record["case"] for record in records if record["state"] == "not_declared"} & {*planned}
+        share = f"; {len(silent)} of {len(planned)} cases not declared" if silent else ""
+        return f"verdict: {verdict} ({profile}{share}{outside})"
     share = f"{ran} of {len(planned)} cases"
     failing = any(
         record["state"] == "fail" and record["level"] == "MUST" and record["case"] in planned for record in records
