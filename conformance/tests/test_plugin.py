@@ -220,6 +220,7 @@ from llmasos_conformance import suite
 listed = sys.argv[2:]
 suite.freeze("core/gpt/logits", requires=["tokenize", "score"], match=listed, directory=Path(sys.argv[1]))
 suite.freeze("quick", requires=["tokenize"], match=listed, directory=Path(sys.argv[1]))
+suite.freeze("other", requires=["tokenize"], match=["more.outside-the-profile"], directory=Path(sys.argv[1]))
 """
 
 
@@ -615,6 +616,13 @@ def test_a_pasted_case_outside_the_profile_is_said_to_be_outside_and_is_reproduc
     assert "no verdict: 0 of 3 cases of core/gpt/logits ran; not in this profile: more.outside-the-profile" in ran.out
     assert f"--llmasos-profile=all --llmasos-suites={vendor.suites} {pasted}" in ran.out
     assert "--lf --adapter=./adapter.py:Always --llmasos-profile=all" in ran.out
+
+
+def test_a_case_is_reproduced_in_the_profile_that_was_asked(vendor):
+    ran = vendor.pytest("--adapter=./adapter.py:Always", "--llmasos-profile=other", *BARE)
+    due = "pytest .*--llmasos-profile=other .*llmasos:more::more.outside-the-profile$"
+    assert re.search(f"^  reproduce +{due}", ran.out, re.MULTILINE)
+    assert "--llmasos-profile=all" not in ran.out
 
 
 def test_what_raised_has_no_effect_of_the_case_but_its_own(vendor):

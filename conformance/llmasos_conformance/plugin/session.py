@@ -447,8 +447,9 @@ class Run:
         if self.given is not None:
             parts.append(f"--llmasos-bundle={self.config.getoption('--llmasos-bundle')}")
         default = self.suite.profiles.get(PROFILE)
-        if ids and not {each.rpartition("::")[2] for each in ids} <= {*(default.cases if default else ())}:
-            further = ["--llmasos-profile=all"]
+        named = {each.rpartition("::")[2] for each in ids}
+        if not named <= {*(default.cases if default else ())}:
+            further = [f"--llmasos-profile={self.profile if named <= {*self.planned} else 'all'}"]
         elif self.profile != PROFILE and not ids and not further:
             further = [f"--llmasos-profile={self.profile}"]
         parts += further
