@@ -15,6 +15,10 @@ from typing import Any
 from llmasos_conformance import profiles
 from llmasos_conformance.protocol import ARCHITECTURES
 
+PART = 0.5
+"""A profile that asks less than this part of what another one does about the same capabilities is not named. A
+judgement."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unasked:
@@ -50,20 +54,26 @@ def find(offers: Collection[str], profile: str, directory: Path) -> list[Unasked
     if profile not in frozen:
         return []
     asked = {name: Counter(need for case in made["cases"] for need in case["needs"]) for name, made in frozen.items()}
+    foreign = {name for name, made in frozen.items() if {*made["requires"]} & {*ARCHITECTURES} - {*offers}}
     lacks = {name: tuple(sorted({*made["requires"]} - {*offers})) for name, made in frozen.items()}
     left, found = {*offers} - {*asked[profile]}, list[Unasked]()
+
+    def cases(name: str, rest: frozenset[str]) -> int:
+        """How many needs of its cases are among the rest; of architectures that are not declared none."""
+        return 0 if name in foreign else sum(asked[name][each] for each in rest)
 
     def rank(name: str, rest: frozenset[str]) -> tuple[int, int, int, int, str]:
         """What the candidate can take comes first, then what asks most of the rest, then what is smallest."""
         new = rest & {*asked[name]}
-        cases = sum(asked[name][each] for each in new)
-        return len(lacks[name]), -len(new - {*ARCHITECTURES}), -cases, len(frozen[name]["cases"]), name
+        return len(lacks[name]), -len(new - {*ARCHITECTURES}), -cases(name, rest), len(frozen[name]["cases"]), name
 
     while left:
-        ranks = [rank(name, frozenset(left)) for name in frozen if left & {*asked[name]}]
-        if not ranks:
+        rest = frozenset(left)
+        most = max(cases(name, rest) for name in frozen)
+        if not most:
             return [*found, Unasked(names=sorted(left), profile="")]
-        best = min(ranks)[-1]
+        # One case of forty that the candidate could be asked is not what he should be sent to.
+        best = min(rank(name, rest) for name in frozen if cases(name, rest) >= PART * most)[-1]
         found.append(Unasked(names=sorted(left & {*asked[best]}), profile=best, requires=lacks[best]))
         left -= {*asked[best]}
     return found

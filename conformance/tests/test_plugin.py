@@ -749,6 +749,15 @@ def test_the_profile_of_the_table_is_asked_where_the_command_line_names_none(ven
     assert "the profile is that of" not in ran.out
 
 
+def test_what_repeats_a_run_names_its_profile_where_the_table_names_another(vendor):
+    vendor.write("llmasos.toml", TABLE.format("quick").replace(":Mine", ":Wrong"))
+    again = re.compile("repeat the failures: (.*)")
+    ran = vendor.pytest("--adapter=@default", "--llmasos-profile=core/gpt/logits", *BARE)
+    assert "--llmasos-profile=core/gpt/logits" in again.search(ran.out)[1]
+    ran = vendor.pytest("--adapter=@default", *BARE)
+    assert "--llmasos-profile" not in again.search(ran.out)[1]
+
+
 def test_a_table_without_a_profile_and_another_address_leave_the_profile_as_it_was(vendor):
     vendor.write("llmasos.toml", TABLE.format("quick").replace("profile =", "other ="))
     assert "(core/gpt/logits" in vendor.pytest("--adapter=@default", *BARE).out

@@ -17,8 +17,17 @@ def test_who_declares_no_more_than_a_profile_asks_is_told_nothing():
     assert told() == told("tokenize") == ""
 
 
-def test_a_profile_that_the_candidate_can_take_is_named():
-    assert told("session") == "declared, not asked by this profile: session (quick asks it)"
+def test_a_profile_that_the_candidate_can_take_is_named_unless_another_asks_far_more():
+    assert told("bleu", "perplexity", "rouge").endswith("bleu, perplexity, rouge (metrics/gpt asks them)")
+    due = "session (inference/gpt/logits asks it, and requires batch, score, seed, stop, stream, tokenize)"
+    assert told("session") == f"declared, not asked by this profile: {due}"  # quick has one case of sessions
+
+
+def test_a_profile_of_an_architecture_that_is_not_declared_is_not_named():
+    llama = {"Llama", "load_model", "forward", "generate_ids", "session"}
+    (found,) = unasked.find(llama, "core/llama/logits", SUITES)
+    assert found.profile.endswith(("/llama", "/llama/logits"))
+    assert "GPT-3" not in found.requires
 
 
 def test_one_profile_is_named_for_all_that_it_asks():

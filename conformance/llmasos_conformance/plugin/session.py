@@ -105,6 +105,9 @@ class Run:
             raise pytest.UsageError(f"--llmasos-smaller={self.smaller_s:g}: a number of seconds is due, 0 for none")
         self.draws = config.getoption("verbose") >= 2
         self.profile: str = config.getoption("--llmasos-profile")
+        self.usual = PROFILE  # what is asked where no command line names a profile
+        with contextlib.suppress(HarnessError):  # of a table that names none that there is
+            self.usual = installed.configured_profile(request.address, request.directory, request.root) or PROFILE
         self.planned, self.optional = self._plan()
         bundle = config.getoption("--llmasos-bundle")
         self.given = given.read(Path(bundle)) if bundle else None
@@ -358,8 +361,10 @@ class Run:
         verdict, lines = summary.summarise(self.suite, self.planned, self.optional, self.records)
         for line in lines:
             terminalreporter.write_line(line)
-        if self.records and (told := unasked.sentence(unasked.find(self._offers, self.profile, self.request.root))):
-            terminalreporter.write_line(told)
+        left = unasked.find(self._offers, self.profile, self.request.root) if self.records else []
+        if told := unasked.sentence(left):
+            every = "; --llmasos-profile=all asks all that is declared" if any(each.requires for each in left) else ""
+            terminalreporter.write_line(f"{told}{every}")
         if shortened and self.config.getoption("tbstyle") != "no":
             terminalreporter.write_line(f"{shortened} of the cases above are told in brief; -v tells all of them whole")
         if told := summary.searching(self._searched, self.smaller_s):
@@ -446,11 +451,11 @@ class Run:
             parts.append(f"--llmasos-seed={self.seed}")
         if self.given is not None:
             parts.append(f"--llmasos-bundle={self.config.getoption('--llmasos-bundle')}")
-        default = self.suite.profiles.get(PROFILE)
+        default = self.suite.profiles.get(self.usual)
         named = {each.rpartition("::")[2] for each in ids}
         if not named <= {*(default.cases if default else ())}:
             further = [f"--llmasos-profile={self.profile if named <= {*self.planned} else 'all'}"]
-        elif self.profile != PROFILE and not ids and not further:
+        elif self.profile != self.usual and not ids and not further:
             further = [f"--llmasos-profile={self.profile}"]
         parts += further
         if self.timeout_s != TIMEOUT_S:
