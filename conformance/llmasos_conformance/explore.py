@@ -127,7 +127,7 @@ def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False, small
     if again.finding.state is not State.FAIL:
         note = f"(example {number} did not fail when asked a second time: the candidate's answers are not repeatable)"
         lines = (again.render(draws=draws), again.finding.message, note)
-        return replace(trial.outcome, minimal="\n".join(line for line in lines if line), unfinished=True)
+        return replace(trial.outcome, minimal="\n".join(line for line in lines if line), unfinished=True, wavered=True)
     if not (again.drawn and smaller):
         wrong = to_blame(bench, case, again) if smaller else ()
         return replace(again.of(trial.outcome, draws=draws, wrong=wrong), unfinished=bool(again.drawn))

@@ -116,6 +116,7 @@ class Outcome:
         minimal: rendering of the smallest failing input found, empty unless exploration shrank it; of what
             `ended`, what was asked.
         unfinished: a smaller one may fail like it: none was looked for, or the time for that was over.
+        wavered: asked again, the same example did not fail.
         evidence: sha256 hex of the case's evidence line, empty when none was stored.
     """
 
@@ -131,6 +132,7 @@ class Outcome:
     example: int | None = None
     minimal: str = ""
     unfinished: bool = False
+    wavered: bool = False
     evidence: str = ""
     fault: str = ""  # for ERROR: "harness", "transport", "protocol" or "timeout"
 

@@ -95,7 +95,7 @@ def test_a_cause_is_told_in_both_languages_as_a_likeness_and_where_to_begin():
     assert english == [
         "likely cause: STR-1",
         "  it would explain 2 failures",
-        "  resembles stop-late (a/b#9): 67% of the failures are the same; that bug: It is stop-late.",
+        "  resembles stop-late (a/b#9): 67% of the failing cases are the same; that bug: It is stop-late.",
         "  begin with stop",
         "explained by no known bug: batch",
     ]
@@ -164,13 +164,15 @@ def test_a_possible_cause_is_told_in_both_languages_and_begun_with():
     english, chinese = (causes.told(made, {}, lang) for lang in ("en", "zh"))
     assert english == [
         "perhaps: STR-1",
-        "  12 failures as known bugs make them, but by other amounts; eight of ten such faults lie beside it",
-        "  resembles stop-late (a/b#9): 100% of the failures are the same; that bug: It is stop-late.",
+        "  the bugs below make the same 12 failures, by other amounts; in eight of ten such readings the fault is of "
+        "their kind",
+        "  resembles stop-late (a/b#9): 100% of the failing cases are the same; that bug: It is stop-late.",
         "  begin with stop",
     ]
     assert chinese[:2] == [
-        "或许：STR-1", "  12 个未通过的用例与已知缺陷的相同，只是偏差大小不同；此类故障十有八次与它相近"
-    ]  # fmt: skip
+        "或许：STR-1",
+        "  下列缺陷造成同样的 12 个失败，只是偏差大小不同；此类情况十有八次属于同一种故障",
+    ]
     assert made.first == "stop"
 
 
@@ -182,7 +184,7 @@ def test_tensors_are_to_be_looked_at_where_a_plain_model_is_wrong_in_its_first_d
     english, chinese = (causes.told(made, {}, lang)[0] for lang in ("en", "zh"))
     assert english.startswith("bert.plain is off by 2e+06 honest errors, and its model has nothing special: look first")
     assert chinese.startswith("bert.plain 偏差为诚实误差的 2e+06 倍")
-    assert causes.read([replace(wrong, figures={"ratio": 9e4})]).plain is None
+    assert causes.read([replace(wrong, figures={"ratio": 1e6})]).plain is None
     assert causes.read([replace(wrong, case="numerics.wide")]).plain is None
     assert causes.read([replace(wrong, state="pass")]).plain is None
     assert causes.read([replace(wrong, figures={"ratio": float("nan")})]).plain.ratio == float("inf")
@@ -253,6 +255,30 @@ def test_what_is_behind_more_failures_is_where_to_begin_and_nothing_else_says_be
     assert not any("begin with" in line for line in causes.told(by_reason, {}))
     assert Reading().first == ""
     assert not Reading(rest=["a", "b", "c", "d"], alike=[many]).mend
+
+
+# Other answers to the same question
+
+
+def test_answers_that_change_come_before_all_but_nan_and_lead_to_the_case_that_asks_for_it():
+    wavers = Told(
+        case="plain", state="fail", message="logits", figures={"ratio": 2e6}, wavered=True, requirement="NUM-1"
+    )
+    asks = Told(case="history", state="fail", message="ids", requirement="STATE-1")
+    (english, *_), (chinese, *_) = (causes.told(causes.read([wavers, asks]), {}, lang) for lang in ("en", "zh"))
+    assert english.endswith("earlier requests, or chance, change answers; begin with history")
+    assert chinese.endswith("会改变回答；先看 history")
+    assert causes.read([wavers, asks]).first == "history"
+    assert causes.read([wavers]).first == "plain"
+    assert causes.read([wavers, replace(asks, requirement="TRF-24")]).first == "history"
+    assert causes.read([wavers, *(hole(case) for case in "abc")]).first == "a"
+
+
+def test_a_sample_that_comes_out_otherwise_and_what_passed_do_not_waver():
+    sample = Told(case="law", state="fail", message="ids", wavered=True, requirement="SAM-1")
+    passed = Told(case="plain", state="pass", figures={"ratio": 1.0}, wavered=True)
+    asks = Told(case="history", state="fail", message="ids", requirement="STATE-1")
+    assert causes.wavering([sample, passed, asks]) == []
 
 
 # Where logits begin to be wrong

@@ -670,6 +670,31 @@ def test_behind_the_first_failures_the_others_are_told_in_brief_and_v_tells_them
         assert "in brief" not in vendor.pytest(*words, option, plugins=("fakechecks", "few")).out
 
 
+def test_whole_are_where_to_begin_then_the_loudest_of_each_requirement_then_the_rest(monkeypatch):
+    def failed(case, requirement, ratio):
+        about = {"level": "MUST", "missing": [], "place": "", "emulated": [], "wavered": False}
+        figures = {} if ratio is None else {"ratio": ratio}
+        return {
+            "case": case,
+            "requirement": requirement,
+            "state": "fail",
+            "message": "logits",
+            "figures": figures,
+            **about,
+        }
+
+    records = [
+        failed("text", "API-1", None), failed("low", "NUM-1", 7.0), failed("high", "NUM-1", 9.0),
+        failed("epsilon", "NRM-1", 8.0),
+    ]  # fmt: skip
+    monkeypatch.setattr(causes, "likely", lambda verdicts: None)
+    assert summary.whole(records) == ["high", "epsilon", "text", "low"]
+    monkeypatch.setattr(summary, "WHOLE", 2)
+    assert summary.whole(records) == ["high", "epsilon"]
+    monkeypatch.setattr(summary, "first", lambda records: "text")
+    assert summary.whole(records) == ["text", "high"]
+
+
 def test_what_is_told_in_brief_on_the_screen_stands_whole_in_the_file_of_junit(vendor):
     vendor.write("few.py", FEW)
     words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", "--junitxml=made.xml", *BARE)
@@ -1172,7 +1197,7 @@ def test_a_plain_model_that_is_wrong_in_its_first_digits_comes_first_unless_its_
         return {"case": case, "state": "fail", "message": "logits are off", "figures": {"ratio": ratio}, **about}
 
     monkeypatch.setattr(causes, "likely", lambda verdicts: None)
-    loud, plain = failed("numerics.activations", 1e9), failed("numerics.plain", 1e6)
+    loud, plain = failed("numerics.activations", 1e9), failed("numerics.plain", 2e6)
     assert summary.first([loud, plain]) == "numerics.plain"
     assert summary.first([loud, failed("numerics.plain", 1e3)]) == "numerics.activations"
     row = causes.known().mutants[0]

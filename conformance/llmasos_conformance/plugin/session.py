@@ -402,16 +402,17 @@ class Run:
         return report
 
     def _shorten(self, terminalreporter: Any) -> int:
-        """Whoever is wrong everywhere reads the first failures whole, and of the others what tells them apart.
+        """Whoever is wrong everywhere reads the most telling failures whole, and of the others what tells them apart.
 
         Returns how many were made short. What reports say elsewhere, as in JUnit's file, was written before.
         """
         if self.config.getoption("verbose") > 0:
             return 0
-        made = 0
+        made, telling = 0, summary.whole(self.records)
         for kind in ("failed", "error"):
-            whole = [each for each in terminalreporter.stats.get(kind, ()) if getattr(each, "llmasos_brief", "")]
-            for report in whole[summary.WHOLE :]:
+            told = [each for each in terminalreporter.stats.get(kind, ()) if getattr(each, "llmasos_brief", "")]
+            # Sorted in a copy, so that they are printed in the order in which they were asked.
+            for report in sorted(told, key=lambda each: _case_of(each) not in telling)[summary.WHOLE :]:
                 report.longrepr = report.llmasos_brief
                 report.sections = [each for each in report.sections if each[0] != SECTION]
                 made += 1
@@ -593,6 +594,11 @@ def _run_of(node: pytest.Collector | pytest.Item) -> Run:
     run = node.config.pluginmanager.get_plugin("llmasos-run")
     assert isinstance(run, Run)
     return run
+
+
+def _case_of(report: pytest.TestReport) -> str:
+    record = _record_of(report)
+    return record["case"] if record else ""
 
 
 def _record_of(report: pytest.TestReport | pytest.CollectReport) -> summary.Record | None:

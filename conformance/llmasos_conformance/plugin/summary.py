@@ -74,6 +74,7 @@ def record(outcome: Outcome, missing: Sequence[str], raised_at: str = "") -> str
             "emulated": list(outcome.emulated),
             "missing": list(missing),
             "place": raised_at,
+            "wavered": outcome.wavered,
         }
     )
 
@@ -109,8 +110,8 @@ def failure(
     rows = [
         ("", "\n".join(more)),
         (f"{requirement.id} {requirement.level}", sentence),
-        ("would mean", case.effect.get("en", "") if fits else ""),
-        ("also fail it", "\n".join(bugs)),
+        ("at stake", case.effect.get("en", "") if fits else ""),
+        ("failed by", "\n".join(bugs)),
         ("raised at", raised_at),
         ("example", example),
         ("expected", outcome.expected),
@@ -168,7 +169,7 @@ def read(records: Sequence[Record]) -> causes.Reading:
     return causes.read(
         causes.Told(
             case=record["case"], requirement=record["requirement"], state=record["state"], message=record["message"],
-            figures=record["figures"], place=record.get("place", ""),
+            figures=record["figures"], place=record.get("place", ""), wavered=record.get("wavered", False),
         )
         for record in records
     )  # fmt: skip
@@ -336,6 +337,15 @@ def ranked(records: Sequence[Record]) -> list[Record]:
     return [*first, *rest]
 
 
+def whole(records: Sequence[Record]) -> list[str]:
+    """Failing cases that are shown whole: where to begin, then the most telling of each requirement, then others."""
+    begin, telling = first(records), ranked(records)
+    loudest = {record["requirement"]: record["case"] for record in reversed(telling)}
+    cases = [record["case"] for record in telling]
+    ones = [case for case in cases if case in loudest.values()]
+    return list(dict.fromkeys([*([begin] if begin else []), *ones, *cases]))[:WHOLE]
+
+
 def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
     """The failing requirements with their cases, as many as a person reads, without those that are told as alike."""
     failing, begin = ranked(records), first(records)
@@ -346,6 +356,7 @@ def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
         len(numeric) > MANY
         and reading.plain is None
         and reading.perhaps is None
+        and not reading.wavering
         and not somewhere
         and (reading.likely is None or len(reading.likely.explains) <= len(reading.rest))
     ):
