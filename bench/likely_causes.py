@@ -9,8 +9,8 @@ failures are put together, for a candidate with two bugs. Four tables:
                 that the mutant breaks, or at least the chapter
     likeness    by the likeness of the cause, told or not: how often it names the requirement. From where on this is
                 more than half is `causes.TELLING`
-    perhaps     how often one of the bugs of a cause that is named and not told breaks the requirement, or at least one
-                of its chapter: see `causes.SAME`
+    perhaps     how often a cause that is named and not told breaks the requirement, or at least one of its chapter: see
+                `causes.SAME`
     pairs       how often the cause that is told names a requirement that either of the two breaks
 """
 

@@ -2,9 +2,10 @@
 
     alike    many cases that got no answer for one and the same reason: an exception, a refusal, a malformed answer
     holes    cases whose logits are NaN or infinite where numbers are due
-    wavering cases that failed and, asked again, did not
+    wavering cases in which one question got two answers
     onset    the position from which on logits are wrong, where the rows of many cases agree on it
     behind   wrong generation, where logits are right wherever they were measured
+    against  answers of the candidate that have to agree and do not, where they are few
     plain    a plain model that is wrong in its first digits
     cause    the known bug that fails most as this candidate does
 
@@ -31,7 +32,7 @@ from typing import Any
 from llmasos_conformance import killmatrix
 from llmasos_conformance.errors import SuiteError
 from llmasos_conformance.killmatrix import KillMatrix, Row
-from llmasos_conformance.verdict import NO_ANSWER, State, unanswered, wrong_positions
+from llmasos_conformance.verdict import NO_ANSWER, State, two_ways, unanswered, wrong_positions
 
 FAITHFUL = 0.75
 """So large a part of what a known bug fails must fail here too, else the bug is not there."""
@@ -53,8 +54,8 @@ SAME = 0.9
 
 BROAD = 10
 """if so many cases fail by it: rotations, masks and norms that are wrong in different ways fail the same models, each
-as loudly as it likes. By the same bench one of the bugs that are named then breaks the same requirement in 30 of 70
-readings, and one of the same chapter in 57."""
+as loudly as it likes. By the same bench it breaks that requirement in 18 of 32 readings, and one of its chapter in
+30."""
 
 PLAIN = frozenset({"numerics.plain", "llama.numbers.plain", "bert.plain", "transformer.plain"})
 """Cases of the models that are built for no fault at all."""
@@ -85,6 +86,13 @@ ROWS = 3
 
 MEASURED = 6
 """In so many cases logits must be right, and in none wrong, before a fault is looked for behind them. A judgement."""
+
+MANY = 10
+"""With more failures than this, one fault is behind most of them."""
+
+APART = 3
+"""So many cases at most in which two answers do not agree tell what is wrong; more are wrong for a reason of their own.
+A judgement."""
 
 KEPT = frozenset({"TRF-24", "CACHE-6"})
 """Requirements beside those of STATE that ask whether an answer depends on earlier requests."""
@@ -193,15 +201,30 @@ def holes(outcomes: Iterable[Told]) -> list[str]:
 
 
 def wavering(outcomes: Sequence[Told]) -> list[str]:
-    """Cases whose wrong logits were right when they were asked for again, behind the case to begin with.
+    """Cases in which one question got two answers, behind the case to begin with.
 
-    That is the failing one which asks whether answers depend on earlier requests; where none failed, the first.
-    Samples are left out: nobody expects them twice.
+    Their wrong logits were right when they were asked for again, or they ask whether answers depend on earlier requests
+    and held the candidate's against each other. One that asks so comes first. Samples are left out: nobody expects them
+    twice.
     """
     failed = [each for each in outcomes if each.state == State.FAIL]
     found = [each.case for each in failed if each.wavered and killmatrix.loudness(each.figures) is not None]
-    asks = [each.case for each in failed if each.requirement.partition("-")[0] == "STATE" or each.requirement in KEPT]
-    return list(dict.fromkeys([*asks[:1], *found])) if found else []
+    asks = [each for each in failed if each.requirement.partition("-")[0] == "STATE" or each.requirement in KEPT]
+    found += [each.case for each in asks if two_ways(each.message)]
+    return list(dict.fromkeys([*(each.case for each in asks[:1]), *found])) if found else []
+
+
+# ── answers that have to agree ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def against(outcomes: Sequence[Told]) -> list[str]:
+    """Failing cases that hold two answers of the candidate against each other, where these are few of many failures.
+
+    Where a hundred cases are wrong these tell most: whatever the weights and the arithmetic are, the two must agree.
+    """
+    failed = {each.case: each for each in outcomes if each.state == State.FAIL}
+    found = [case for case, each in failed.items() if two_ways(each.message)]
+    return found if len(found) <= APART and len(failed) > MANY else []
 
 
 # ── from where on ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -451,9 +474,14 @@ def worth_telling(cause: Cause, failures: int) -> bool:
 
 
 def worth_naming(cause: Cause, failures: int) -> bool:
-    """Whether a cause that is not worth telling fails the same cases all the same; see SAME and BROAD."""
+    """Whether a cause that is not worth telling fails the same cases all the same; see SAME and BROAD.
+
+    All bugs that are named with it break one requirement. Where they do not, everything fails, and they tell nothing.
+    """
     explains = len(cause.explains)
-    return not worth_telling(cause, failures) and cause.same[0] >= SAME and explains >= max(BROAD, PART * failures)
+    agree = len({bug.expected for bug in cause.bugs}) == 1
+    alike = cause.same[0] >= SAME and explains >= max(BROAD, PART * failures)
+    return agree and alike and not worth_telling(cause, failures)
 
 
 def likely(outcomes: Mapping[str, Seen]) -> Cause | None:
@@ -501,7 +529,8 @@ class Reading:
 
     Attributes:
         alike, holes, wavering, onset, behind, plain: see there. likely: the likely cause. rest: wrong answers that it
-            does not explain. perhaps: a possible cause, where none is likely and tensors were read right.
+            does not explain. perhaps: a possible cause, where none is likely and tensors were read right. against: see
+            there; empty where anything above says where to begin.
     """
 
     alike: Sequence[Alike] = ()
@@ -513,6 +542,7 @@ class Reading:
     rest: Sequence[str] = ()
     plain: Plain | None = None
     perhaps: Cause | None = None
+    against: Sequence[str] = ()
 
     @property
     def first(self) -> str:
@@ -534,7 +564,9 @@ class Reading:
             return self.likely.begin[0]
         if self.plain is not None:
             return self.plain.case
-        return self.perhaps.begin[0] if self.perhaps is not None else ""
+        if self.perhaps is not None:
+            return self.perhaps.begin[0]
+        return self.against[0] if self.against else ""
 
     @property
     def void(self) -> bool:
@@ -564,7 +596,8 @@ def read(outcomes: Iterable[Told]) -> Reading:
         return made
     off = plain(given, made.onset)
     named = found is not None and worth_naming(found, len(failed)) and off is None
-    return replace(made, plain=off, perhaps=found if named else None)
+    made = replace(made, plain=off, perhaps=found if named else None)
+    return made if made.first else replace(made, against=against(given))
 
 
 _KINDS = {
@@ -595,6 +628,8 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
         lines.append(_plain_told(reading.plain, lang))
     if reading.perhaps is not None:
         lines += _cause_told(reading.perhaps, sentences, _PERHAPS[lang], begin=True, lang=lang)
+    if reading.against:
+        lines.append(_against_told(reading.against, lang))
     if reading.rest and reading.likely is not None:
         rest = list(reading.rest)
         shown = ", ".join(rest[:3]) + (f" … ({len(rest)})" if len(rest) > 3 else "")
@@ -620,11 +655,8 @@ def _holes_told(cases: Sequence[str], lang: str) -> str:
 
 def _wavering_told(cases: Sequence[str], lang: str) -> str:
     if lang == "zh":
-        return f"同一问题再问一次，答案由错变对：之前的请求（或偶然）会改变回答；先看 {cases[0]}"
-    return (
-        "the same question was answered wrongly and, asked again, rightly: earlier requests, or chance, change "
-        f"answers; begin with {cases[0]}"
-    )
+        return f"同一问题得到两种答案：之前的请求（或偶然）会改变回答；先看 {cases[0]}"
+    return f"the same question got two answers: earlier requests, or chance, change them; begin with {cases[0]}"
 
 
 def _onset_told(onset: Onset, lang: str) -> str:
@@ -656,6 +688,15 @@ def _behind_told(each: Behind, lang: str) -> str:
     )
 
 
+def _against_told(cases: Sequence[str], lang: str) -> str:
+    if lang == "zh":
+        return f"候选自己的回答本应一致，却在此处不同：{'、'.join(cases)}；先看 {cases[0]}"
+    return (
+        f"the candidate's own answers, which have to agree whatever the weights are, differ in {', '.join(cases)}: "
+        f"begin with {cases[0]}"
+    )
+
+
 def _plain_told(each: Plain, lang: str) -> str:
     if lang == "zh":
         return (
@@ -673,17 +714,8 @@ _LIKELY = {
     "zh": ("可能的原因：", "若是如此，可解释 {count} 个未通过的用例{several}", "；候选有几个："),
 }
 _PERHAPS = {
-    "en": (
-        "perhaps:",
-        "the bugs below make the same {failures}, by other amounts; in eight of ten such readings the fault is of "
-        "their kind{several}",
-        ":",
-    ),
-    "zh": (
-        "或许：",
-        "下列缺陷造成同样的 {count} 个失败，只是偏差大小不同；此类情况十有八次属于同一种故障{several}",
-        "：",
-    ),
+    "en": ("perhaps:", "the bugs below make the same {failures}, by other amounts{several}", ""),
+    "zh": ("或许：", "下列缺陷造成同样的 {count} 个失败，只是偏差大小不同{several}", ""),
 }
 """How a cause is told: its head, what it explains, and what that ends with where there are several candidates."""
 

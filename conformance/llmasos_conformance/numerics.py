@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmasos_conformance.protocol import DTYPES, HALF, Array
-from llmasos_conformance.verdict import Finding, State, failed, passed
+from llmasos_conformance.verdict import TWO_WAYS, Finding, State, failed, passed
 
 KAPPA_RMS: Mapping[str, float] = dict.fromkeys(DTYPES, 6.0)
 """Honest orders outside the baseline come to 2.6 at most, and the nearest arithmetic that only pretends (products of
@@ -305,7 +305,7 @@ def judge_same(
     wider = Honest(
         rms=root * unit.rms, position=root * unit.position, peak=root * unit.peak, scale=unit.scale, dtype=dtype
     )
-    finding = _verdict(label, _compare(first, second, wider), row, "came the other way")
+    finding = _verdict(label, _compare(first, second, wider), row, TWO_WAYS)
     return _naming_coarse(finding, label, dtype, a, b)
 
 
@@ -351,7 +351,7 @@ def judge_tensors(
         finding = _unfit(title, values, due, None)
         if finding is None:
             wanted = due if other is None else np.atleast_2d(np.asarray(other[name], dtype=np.float64))
-            said = "was due" if other is None else "came the other way"
+            said = "was due" if other is None else TWO_WAYS
             finding = _verdict(title, _compare(values, wanted, unit), None, said)
         findings.append(_naming_coarse(finding, title, dtype, got[name]))
     return worst(findings)

@@ -150,6 +150,15 @@ NO_ANSWER = ("raised: ", "malformed: ", "died: ", "a valid request was refused: 
 """How the message of a failure begins that is no wrong answer but none."""
 
 
+TWO_WAYS = "came the other way"
+"""Words of a message that holds two answers of the candidate against each other, behind the second of them."""
+
+
+def two_ways(message: str) -> bool:
+    """Whether a failure is one of two answers of the candidate that have to agree."""
+    return f" {TWO_WAYS}" in message
+
+
 def unanswered(message: str) -> bool:
     """Whether a failure with this message is no wrong answer but none: raised, malformed, died, refused."""
     return message.startswith(NO_ANSWER)

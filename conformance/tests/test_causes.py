@@ -155,8 +155,11 @@ def test_a_cause_is_named_as_possible_where_many_same_cases_fail_by_other_amount
     assert not causes.worth_naming(cause(low, causes.BROAD - 1), 9)
     assert not causes.worth_naming(cause(low, causes.BROAD), 41)
     assert not causes.worth_naming(cause(causes.TELLING, causes.BROAD), 40)
-    other = replace(cause(low, causes.BROAD), same=[causes.SAME - 0.01])
-    assert not causes.worth_naming(other, 40)
+    made = cause(low, causes.BROAD)
+    assert not causes.worth_naming(replace(made, same=[causes.SAME - 0.01]), 40)
+    twin = replace(made.bugs[0], name="twin")
+    assert causes.worth_naming(replace(made, bugs=[*made.bugs, twin]), 40)
+    assert not causes.worth_naming(replace(made, bugs=[*made.bugs, replace(twin, expected="STR-2")]), 40)
 
 
 def test_a_possible_cause_is_told_in_both_languages_and_begun_with():
@@ -164,14 +167,13 @@ def test_a_possible_cause_is_told_in_both_languages_and_begun_with():
     english, chinese = (causes.told(made, {}, lang) for lang in ("en", "zh"))
     assert english == [
         "perhaps: STR-1",
-        "  the bugs below make the same 12 failures, by other amounts; in eight of ten such readings the fault is of "
-        "their kind",
+        "  the bugs below make the same 12 failures, by other amounts",
         "  resembles stop-late (a/b#9): 100% of the failing cases are the same; that bug: It is stop-late.",
         "  begin with stop",
     ]
     assert chinese[:2] == [
         "或许：STR-1",
-        "  下列缺陷造成同样的 12 个失败，只是偏差大小不同；此类情况十有八次属于同一种故障",
+        "  下列缺陷造成同样的 12 个失败，只是偏差大小不同",
     ]
     assert made.first == "stop"
 
@@ -266,11 +268,12 @@ def test_answers_that_change_come_before_all_but_nan_and_lead_to_the_case_that_a
     )
     asks = Told(case="history", state="fail", message="ids", requirement="STATE-1")
     (english, *_), (chinese, *_) = (causes.told(causes.read([wavers, asks]), {}, lang) for lang in ("en", "zh"))
-    assert english.endswith("earlier requests, or chance, change answers; begin with history")
+    assert english.endswith("got two answers: earlier requests, or chance, change them; begin with history")
     assert chinese.endswith("会改变回答；先看 history")
     assert causes.read([wavers, asks]).first == "history"
     assert causes.read([wavers]).first == "plain"
     assert causes.read([wavers, replace(asks, requirement="TRF-24")]).first == "history"
+    assert causes.read([replace(asks, message="ids[0] is 1, 2 came the other way")]).first == "history"
     assert causes.read([wavers, *(hole(case) for case in "abc")]).first == "a"
 
 
@@ -279,6 +282,22 @@ def test_a_sample_that_comes_out_otherwise_and_what_passed_do_not_waver():
     passed = Told(case="plain", state="pass", figures={"ratio": 1.0}, wavered=True)
     asks = Told(case="history", state="fail", message="ids", requirement="STATE-1")
     assert causes.wavering([sample, passed, asks]) == []
+
+
+def test_own_answers_that_do_not_agree_tell_most_where_much_is_wrong_and_they_are_few():
+    wrong = [Told(case=f"c{i}", state="fail", message="logits", requirement="NUM-2") for i in range(causes.MANY)]
+    apart = Told(case="permuted", state="fail", message="logits[0] is 1, 2 came the other way", requirement="ACT-3")
+    made = causes.read([*wrong, apart])
+    assert (made.against, made.first) == (["permuted"], "permuted")
+    english, chinese = (causes.told(made, {}, lang) for lang in ("en", "zh"))
+    assert english[-1].endswith("differ in permuted: begin with permuted")
+    assert chinese[-1].endswith("却在此处不同：permuted；先看 permuted")
+    assert causes.read([*wrong[:-1], apart]).against == []
+    many = [replace(apart, case=f"p{i}") for i in range(causes.APART + 1)]
+    assert causes.read([*wrong, *many]).against == []
+    assert not causes.read(
+        [*wrong, replace(apart, requirement="STATE-1")]
+    ).against  # told as two answers to one question
 
 
 # Where logits begin to be wrong

@@ -13,7 +13,7 @@ from llmasos_conformance.checks import Asked, Given, check
 from llmasos_conformance.checks.rows import LENGTH, PROBE, draw_ids, told, vocabulary
 from llmasos_conformance.inputs import sequence
 from llmasos_conformance.protocol import Array
-from llmasos_conformance.verdict import Finding, failed, passed
+from llmasos_conformance.verdict import TWO_WAYS, Finding, failed, passed
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Candidate
@@ -414,7 +414,7 @@ def judge_accumulated(given: Given, asked: Asked, reference: Reference) -> Findi
     same = _same_loss(shift, loss, [each for each, _ in honest], dtype, root=2.0**0.5)
     when = f"rows of {', '.join(map(str, counts))} scored positions together, and one by one"
     if not same.ok:
-        message = f"loss is {asked['whole'][0]:.9g}, {mixed_loss:.9g} came the other way"
+        message = f"loss is {asked['whole'][0]:.9g}, {mixed_loss:.9g} {TWO_WAYS}"
         return told(failed(message, expected=f"{mixed_loss:.9g}", got=f"{asked['whole'][0]:.9g}"), when)
     baseline = [each for _, each in honest]
     return told(_same_gradients(asked["whole"][1], truth, baseline, dtype, other=mixed), when)

@@ -27,7 +27,7 @@ from llmasos_conformance.inputs import sequence
 from llmasos_conformance.probes import GIVEN
 from llmasos_conformance.protocol import DETERMINISM, Array, Generation
 from llmasos_conformance.reference import NOTHING, Beside
-from llmasos_conformance.verdict import Finding, WrongPositions, failed, passed
+from llmasos_conformance.verdict import TWO_WAYS, Finding, WrongPositions, failed, passed
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Candidate
@@ -256,7 +256,7 @@ def same_choice(
     for i, (token, other) in enumerate(zip(got, due, strict=False)):
         if token == other:
             continue
-        message = f"{label}[{i}] is {token}, {other} came the other way"
+        message = f"{label}[{i}] is {token}, {other} {TWO_WAYS}"
         if exact:
             level = reference.claims.determinism
             return told(failed(f"{message}, and {level} is claimed", expected=other, got=token), when)
@@ -271,7 +271,7 @@ def same_choice(
         text = f"{message}, and their logits are not so close that both are right"
         return told(failed(text, expected=other, got=token), when)
     if len(got) != len(due):
-        message = f"{label} has {len(got)} ids, {len(due)} came the other way"
+        message = f"{label} has {len(got)} ids, {len(due)} {TWO_WAYS}"
         return told(failed(message, expected=len(due), got=len(got)), when)
     return passed()
 

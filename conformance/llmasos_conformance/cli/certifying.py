@@ -171,6 +171,7 @@ def _done_json(done: Done, suites: Path | None) -> dict[str, Any]:
         "behind": reading.behind.as_json() if reading.behind else None,
         "plain": reading.plain.as_json() if reading.plain else None,
         "causes": [reading.likely.as_json()] if reading.likely else [],
+        "against": list(reading.against),
         "perhaps": reading.perhaps.as_json() if reading.perhaps else None,
         "unasked": [each.as_json() for each in _unasked(done, suites)],
         "notRight": [

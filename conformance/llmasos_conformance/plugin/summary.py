@@ -30,9 +30,6 @@ WHOLE = 10
 BRIEF = 120
 """Characters of a minimal input that is shown in brief, too."""
 
-MANY = 10
-"""With more wrong logits than this, one fault is behind most of them: the loudest says which."""
-
 ROWS = "rows are chapters of requirements; llmasos:NAME is a file of cases, which may ask for several chapters"
 """Why the names in the table are not those in the progress and in the ids of cases."""
 
@@ -57,11 +54,12 @@ def place(detail: str) -> str:
     return "{file}:{line}, in {name}".format(**(own or frames)[-1].groupdict()) if frames else ""
 
 
-def record(outcome: Outcome, missing: Sequence[str], raised_at: str = "") -> str:
+def record(outcome: Outcome, missing: Sequence[str], raised_at: str = "", *, wavered: bool = False) -> str:
     """An outcome as JSON text: what crosses from an xdist worker must be made of builtin types alone.
 
     Args:
         missing: capabilities that the case needs and the candidate does not declare. raised_at: see `place`.
+        wavered: asked again, it did not fail.
     """
     return json.dumps(
         {
@@ -74,7 +72,7 @@ def record(outcome: Outcome, missing: Sequence[str], raised_at: str = "") -> str
             "emulated": list(outcome.emulated),
             "missing": list(missing),
             "place": raised_at,
-            "wavered": outcome.wavered,
+            "wavered": wavered,
         }
     )
 
@@ -333,7 +331,7 @@ def ranked(records: Sequence[Record]) -> list[Record]:
     numeric = [record for record in failing if loudness(record) is not None]
     numeric.sort(key=lambda record: -(loudness(record) or 0.0))
     rest = [record for record in failing if not unanswered(record["message"]) and loudness(record) is None]
-    first = [*numeric, *silent] if len(numeric) > max(MANY, len(silent)) else [*silent, *numeric]
+    first = [*numeric, *silent] if len(numeric) > max(causes.MANY, len(silent)) else [*silent, *numeric]
     return [*first, *rest]
 
 
@@ -353,10 +351,11 @@ def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
     numeric = [record for record in failing if loudness(record) is not None]
     somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
     if (
-        len(numeric) > MANY
+        len(numeric) > causes.MANY
         and reading.plain is None
         and reading.perhaps is None
         and not reading.wavering
+        and not reading.against
         and not somewhere
         and (reading.likely is None or len(reading.likely.explains) <= len(reading.rest))
     ):
