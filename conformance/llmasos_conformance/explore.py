@@ -283,10 +283,12 @@ def to_blame(bench: Bench, case: Case, example: Example) -> frozenset[int]:
     wrong, there is none to point at.
     """
     looked_at = [i for i, call in enumerate(example.calls) if call.method not in UNTOLD]
-    if len(looked_at) < 2 or len(example.calls) > MOST_CALLS:
+    if len(example.calls) < 2 or len(example.calls) > MOST_CALLS:
         return frozenset()
     if unanswered(example.finding.message):
-        return frozenset({looked_at[-1]})
+        return frozenset({len(example.calls) - 1})  # whatever it was, it ended the example
+    if any("seed" in call.params for call in example.calls) and "gumbel" not in bench.candidate.description.offers:
+        return frozenset()  # a generator of one's own gives other samples than the reference's, and may
     try:
         seats = [bench.reference.truth, *[*bench.reference.honest.values()][:1]]
         due, *honest = (_conversation(bench, case, example, seat) for seat in seats)
@@ -320,7 +322,8 @@ def asked(calls: Sequence[Exchange], wrong: Collection[int] = ()) -> list[str]:
 
     Of many, the first ones stand there, and the first of those whose answers are `wrong`; where none is, the last one.
     """
-    numbers = [i for i, call in enumerate(calls) if call.method != "load_model"] or [*range(len(calls))]
+    told_of = (i for i, call in enumerate(calls) if call.method != "load_model" or i in wrong)
+    numbers = [*told_of] or [*range(len(calls))]
     told = {*numbers}
     if len(numbers) > SHOWN:
         told = {*numbers[: SHOWN - 1], *(sorted(wrong)[:MARKED] or numbers[-1:])}

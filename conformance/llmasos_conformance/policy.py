@@ -126,6 +126,21 @@ def obstacle(error: OSError, place: Path) -> str:
 IGNORE = ".gitignore"
 
 
+def keeps_out(ignored: Path, name: str) -> bool:
+    """Whether a .gitignore keeps a file beside it out of a repository; git follows no link to one.
+
+    Patterns that name it, and those of its ending or of everything, are known here, and what takes them back.
+    """
+    if ignored.is_symlink() or not ignored.is_file():
+        return False
+    kept = False
+    for line in ignored.read_text("utf-8", errors="replace").splitlines():
+        back, pattern = line.startswith("!"), line.removeprefix("!").removeprefix("/").rstrip()
+        if pattern in (name, f"*{Path(name).suffix}", "*"):
+            kept = not back
+    return kept
+
+
 def keygen(
     directory: Path, *, owner: str, now: datetime, role: str = "vendor", days: int = VALID_DAYS,
     passphrase: bytes | None = None,

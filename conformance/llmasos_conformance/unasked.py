@@ -7,7 +7,7 @@ told so by a verdict, because the profile is what it is about.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,19 @@ class Unasked:
 
     Attributes:
         names: of them, sorted. profile: that asks them; "" if none does.
+        elsewhere: profiles of architectures that are not declared do.
         requires: what this profile requires and is not declared; empty where the candidate can take it.
     """
 
     names: Sequence[str]
     profile: str
     requires: Sequence[str] = ()
+    elsewhere: bool = False
 
     def __str__(self) -> str:
         if not self.profile:
-            return f"{', '.join(self.names)} (no profile asks {'it' if len(self.names) == 1 else 'them'})"
+            of = " of the declared architectures" if self.elsewhere else ""
+            return f"{', '.join(self.names)} (no profile{of} asks {'it' if len(self.names) == 1 else 'them'})"
         further = f", and requires {', '.join(self.requires)}" if self.requires else ""
         return f"{', '.join(self.names)} ({self.profile} asks {'it' if len(self.names) == 1 else 'them'}{further})"
 
@@ -54,9 +57,10 @@ def find(offers: Collection[str], profile: str, directory: Path) -> list[Unasked
     if profile not in frozen:
         return []
     asked = {name: Counter(need for case in made["cases"] for need in case["needs"]) for name, made in frozen.items()}
+    could = (case["needs"] for case in frozen[profile]["cases"] if {*case["needs"]} <= {*offers})
     foreign = {name for name, made in frozen.items() if {*made["requires"]} & {*ARCHITECTURES} - {*offers}}
     lacks = {name: tuple(sorted({*made["requires"]} - {*offers})) for name, made in frozen.items()}
-    left, found = {*offers} - {*asked[profile]}, list[Unasked]()
+    left, found = {*offers}.difference(*could), list[Unasked]()
 
     def cases(name: str, rest: frozenset[str]) -> int:
         """How many needs of its cases are among the rest; of architectures that are not declared none."""
@@ -71,12 +75,19 @@ def find(offers: Collection[str], profile: str, directory: Path) -> list[Unasked
         rest = frozenset(left)
         most = max(cases(name, rest) for name in frozen)
         if not most:
-            return [*found, Unasked(names=sorted(left), profile="")]
+            return [*found, *_elsewhere(left, asked)]
         # One case of forty that the candidate could be asked is not what he should be sent to.
         best = min(rank(name, rest) for name in frozen if cases(name, rest) >= PART * most)[-1]
         found.append(Unasked(names=sorted(left & {*asked[best]}), profile=best, requires=lacks[best]))
         left -= {*asked[best]}
     return found
+
+
+def _elsewhere(left: Collection[str], asked: Mapping[str, Collection[str]]) -> list[Unasked]:
+    """What profiles of other architectures alone ask, and what none does."""
+    foreign = {each for each in left if any(each in needs for needs in asked.values())}
+    parts = ((sorted(foreign), True), (sorted({*left} - foreign), False))
+    return [Unasked(names=names, profile="", elsewhere=elsewhere) for names, elsewhere in parts if names]
 
 
 def sentence(found: Iterable[Unasked]) -> str:

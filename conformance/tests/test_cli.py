@@ -148,20 +148,36 @@ def test_a_private_key_in_a_repository_is_ignored_and_what_others_need_is_not(ll
     assert said.split() == ["??", "keys/.gitignore", "??", "keys/key.pub.pem", "??", "keys/trust.json"]
 
 
-@pytest.mark.parametrize(("text", "told"), [("build/\n", True), ("*.pyc\nkey.pem\n", False)])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        *(("build/\n", True), ("*.pyc\nkey.pem\n", False), ("/key.pem", False), ("*.pem\n", False), ("*\n", False)),
+        *(("!key.pem\n", True), ("# key.pem\n", True), ("old-key.pem.txt\n", True), ("*.pem\n!/key.pem\n", True)),
+    ],
+)
 def test_keygen_leaves_a_gitignore_that_is_there_and_says_what_it_lacks(llmasos, tmp_path, text, told):
     (tmp_path / ".gitignore").write_text(text)
     code, out, _ = llmasos("keygen", "--out", tmp_path)
     assert code == 0
     assert (tmp_path / ".gitignore").read_text() == text
-    assert ("does not name key.pem: add it" in out) == told
+    assert ("does not keep key.pem out: add it" in out) == told
+
+
+def test_a_gitignore_that_is_a_link_keeps_nothing_out_and_is_not_written_through(llmasos, tmp_path):
+    (tmp_path / "other").write_text("/key.pem\n")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / ".gitignore").symlink_to(tmp_path / "other")
+    code, out, _ = llmasos("keygen", "--out", tmp_path / "keys")
+    assert code == 0
+    assert "does not keep key.pem out: add it" in out
+    assert (tmp_path / "other").read_text() == "/key.pem\n"
 
 
 def test_keygen_says_so_where_no_gitignore_can_be(llmasos, tmp_path):
     (tmp_path / ".gitignore").mkdir()
     code, out, _ = llmasos("keygen", "--out", tmp_path)
     assert code == 0
-    assert "does not name key.pem: add it" in out
+    assert "does not keep key.pem out: add it" in out
 
 
 def test_keygen_never_overwrites(llmasos, tmp_path):
@@ -614,6 +630,7 @@ def test_an_interrupted_run_is_told_to_be_repeated_with_its_seed(here, interrupt
     order = Order(adapter="reference", profile="quick", out=Path("r"))
     command = certifying._after_certify(done, order)[-1]
     assert command.endswith("--out r --seed abc") == interrupted
+    assert "--passphrase-file 'my pw'" in certifying._after_certify(done, order, Path("my pw"))[-1]
 
 
 CRASHING = """

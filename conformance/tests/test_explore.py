@@ -300,6 +300,25 @@ def test_of_calls_without_an_answer_the_last_is_the_one_to_blame(letters):
     assert letters(wrong) == due
 
 
+def test_the_call_that_raised_is_to_blame_whatever_it_was_and_stands_there(world):
+    made = world(lambda text: False)
+    calls = [*(Exchange("extend", {"ids": [i]}, result={}) for i in range(8)), Exchange("close", {}, result=None)]
+    example = explore.Example(failed("raised: KeyError: 'a'"), (), tuple(calls), 0)
+    blamed = explore.to_blame(made.bench, made.case, example)
+    assert blamed == {8}
+    assert explore.asked(calls, blamed)[-1].endswith("  <- wrong")
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 1}])
+def test_samples_of_a_generator_of_ones_own_are_not_held_against_those_of_the_reference(letters, options):
+    def question(given, draw, candidate):
+        candidate.model("plain").tokenize("a", **options)
+        return ask_letters(given, draw, candidate)
+
+    marked = any("wrong" in line for line in letters(lambda text: text == "h", question=question))
+    assert marked == (not options)
+
+
 def test_what_an_honest_candidate_would_be_blamed_for_too_is_not_marked(letters):
     assert not any("wrong" in line for line in letters(lambda text: text == "h", honest=lambda text: text == "h"))
     assert any("wrong" in line for line in letters(lambda text: text == "h", honest=lambda text: False))

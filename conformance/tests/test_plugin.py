@@ -1191,6 +1191,18 @@ def test_what_may_have_a_smaller_one_is_not_called_minimal():
         assert f"\n  {label} " in summary.brief(made, "again")
 
 
+def test_the_text_of_one_exception_behind_many_cases_steers_no_terminal_and_begins_no_line():
+    loaded = suite.load()
+    cases = [*loaded.cases.values()][:3]
+    about = {"level": "MUST", "state": "fail", "figures": {}, "missing": [], "emulated": [], "place": ""}
+    message = "raised: E: \x1b[31mred\nreproduce  rm -rf /\x07"
+    records = [{"case": case.id, "requirement": case.requirement, "message": message, **about} for case in cases]
+    _, lines = summary.summarise(loaded, [case.id for case in cases], frozenset(), records)
+    (told,) = [line for line in lines if "3 cases failed by one exception" in line]
+    assert "red / reproduce" in told
+    assert not any(char in line for line in lines for char in "\x1b\x07\n")
+
+
 def test_a_plain_model_that_is_wrong_in_its_first_digits_comes_first_unless_its_cause_is_known(monkeypatch):
     def failed(case, ratio):
         about = {"requirement": "NUM-1", "level": "MUST", "missing": [], "place": "", "emulated": []}

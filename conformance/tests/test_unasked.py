@@ -44,6 +44,17 @@ def test_an_architecture_that_is_not_asked_is_told():
     assert told("Llama").endswith("Llama (core/llama/logits asks it)")
 
 
+def test_what_profiles_of_other_architectures_alone_ask_is_said_to_be_so():
+    assert told("encode", "fill_mask").endswith(
+        "encode, fill_mask (no profile of the declared architectures asks them)"
+    )
+
+
+def test_what_the_cases_of_a_profile_need_beside_something_undeclared_was_not_asked():
+    found = unasked.find(CORE | {"session"}, "interchange/gpt", SUITES)  # its cases of sessions need `onnx` too
+    assert "session" in {name for each in found for name in each.names}
+
+
 def test_what_no_profile_asks_is_said_to_be_so():
     assert told("dreams").endswith("dreams (no profile asks it)")
     assert told("dreams", "songs").endswith("dreams, songs (no profile asks them)")

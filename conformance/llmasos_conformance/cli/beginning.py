@@ -81,7 +81,7 @@ def init(
     for path in files:
         say(f"{'extended' if path == scaffold.README and readme is not None else 'wrote':<9} {directory / path}")
     if template.profile != example:
-        alone = f"; of GPT-3 alone: {', '.join(template.gpt)}" if template.gpt and architectures else ""
+        alone = f"; of GPT-3 alone: {', '.join(template.gpt)}" if template.gpt and architectures != ["GPT-3"] else ""
         say(f"note      the example passes {example}; {template.profile} is for your engine in its place{alone}",
             fg="yellow")  # fmt: skip
     if template.note:

@@ -93,7 +93,7 @@ def certify(
     if as_json:
         print_json(_done_json(done, suites))
     else:
-        _print_done(done, order, brief=brief)
+        _print_done(done, order, brief=brief, passphrase_file=passphrase_file)
     return done.exit_code
 
 
@@ -193,7 +193,7 @@ def _telling(wrong: Sequence[Outcome], reading: Reading) -> list[Outcome]:
     return sorted(shown, key=lambda outcome: order.index(outcome.case) if outcome.case in order else len(order))
 
 
-def _print_done(done: Done, order: Order, *, brief: bool) -> None:
+def _print_done(done: Done, order: Order, *, brief: bool, passphrase_file: Path | None = None) -> None:
     from llmasos_conformance import causes, report, suite, unasked
     from llmasos_conformance.verdict import State
 
@@ -227,14 +227,14 @@ def _print_done(done: Done, order: Order, *, brief: bool) -> None:
     say(f"report: {done.directory} ({state}), seed {seed}")
     if brief:
         return
-    next_step(*_after_certify(done, order))
+    next_step(*_after_certify(done, order, passphrase_file))
 
 
 KEY = Path("keys/key.pem")
 """Where `llmasos keygen` puts a key unless it is told otherwise."""
 
 
-def _after_certify(done: Done, order: Order) -> list[str]:
+def _after_certify(done: Done, order: Order, passphrase_file: Path | None = None) -> list[str]:
     """What to do with a report: verify a signed one, end an interrupted run, sign an unsigned one; and where the
     candidate does not declare what was asked, ask what it declares.
     """
@@ -250,6 +250,7 @@ def _after_certify(done: Done, order: Order) -> list[str]:
         seed = predicate["run"]["seed"]
     key = order.key or KEY
     further = [word for name in order.pass_env for word in ("--pass-env", name)]
+    further += ["--passphrase-file", str(passphrase_file)] if passphrase_file else []
     further += ["--timeout", f"{order.timeout_s:g}"] if order.timeout_s != TIMEOUT_S else []
     further += ["--seed", seed] if seed else []
     command = _certify_command(order.adapter, profile, key, order.out, bundle=order.bundle, further=further)
@@ -381,8 +382,8 @@ def keygen(out: Path, owner: str, role: str, days: int, passphrase_file: Path | 
     paths = policy.keygen(out, owner=owner, role=role, days=days, now=now(), passphrase=secret)
     say(f"{paths['key']}: private key, for you alone{'' if secret else ' (no passphrase: see --passphrase-file)'}")
     ignored = paths["key"].with_name(policy.IGNORE)
-    if not ignored.is_file() or paths["key"].name not in ignored.read_text("utf-8", errors="replace"):
-        say(f"{ignored}: was there, and does not name {paths['key'].name}: add it, or it is committed", fg="yellow")
+    if not policy.keeps_out(ignored, paths["key"].name):
+        say(f"{ignored}: was there, and does not keep {paths['key'].name} out: add it, or it is committed", fg="yellow")
     say(f"{paths['public']}: public key, for anybody")
     say(f"{paths['trust']}: trust file, for whoever verifies your reports and believes you")
     next_step(_after_keygen(paths["key"]))

@@ -318,7 +318,7 @@ def _explain_architecture(told: Mapping[str, Any], lang: str) -> None:
     say(f"  {code}: {told['code']}", wrap=False)
     say(f"  {profiles}: {', '.join(told['profiles'])}")
     kept = {"--architecture": told["id"], "--vocab-size": 300, "--width": 64, "--layers": 2}
-    next_step(f"llmasos new tiny {' '.join(f'{option} {value}' for option, value in kept.items())}, a bundle to try")
+    next_step(f"llmasos new tiny {' '.join(f'{option} {value}' for option, value in kept.items())}")
 
 
 def _explain_profile(told: Mapping[str, Any], lang: str) -> None:

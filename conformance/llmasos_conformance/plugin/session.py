@@ -437,7 +437,7 @@ class Run:
         return summary.known(self.known, found)
 
     def _certify(self) -> str:
-        profile = PROFILE if self.profile == "all" else self.profile
+        profile = self.usual if self.profile == "all" else self.profile
         bundle = f" --bundle {shlex.quote(self.config.getoption('--llmasos-bundle'))}" if self.given else ""
         return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile}{bundle} --out report"
 

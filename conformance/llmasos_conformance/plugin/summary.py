@@ -212,7 +212,9 @@ def summarise(
         told = ", ".join(f"{chapter} ({table[chapter]['not_declared']})" for chapter in foreign)
         lines.append(f"not asked, because their architecture is not declared: {told}")
     reading = read(records)
-    lines += causes.told(reading, {name: each.sentence for name, each in suite.requirements.items()})
+    common = causes.told(reading, {name: each.sentence for name, each in suite.requirements.items()})
+    # An exception's text is the candidate's, and may hold what steers a terminal or begins another line.
+    lines += [legible(line.replace("\n", " / ")) for line in common]
     lines += _failing(suite, records, reading)
     if len(outcomes) > len(worst):
         lines.append("some cases ran more than once; a verdict needs one answer to each")
