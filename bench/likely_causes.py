@@ -8,9 +8,9 @@ failures are put together, for a candidate with two bugs. Four tables:
     failures    by how many cases a mutant fails: for how many a cause is told, and how often it names the requirement
                 that the mutant breaks, or at least the chapter
     likeness    by the likeness of the cause, told or not: how often it names the requirement. From where on this is
-                more than half is `causes.TELLING`
+                more than half is `knownbugs.TELLING`
     perhaps     how often a cause that is named and not told breaks the requirement, or at least one of its chapter: see
-                `causes.SAME`
+                `knownbugs.SAME`
     pairs       how often the cause that is told names a requirement that either of the two breaks
 """
 
@@ -24,9 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import causes, killmatrix
-from llmasos_conformance.causes import Cause, Seen
+from llmasos_conformance import killmatrix, knownbugs
 from llmasos_conformance.killmatrix import KillMatrix, Row
+from llmasos_conformance.knownbugs import Cause, Seen
 
 RANGES = ((1, 1), (2, 3), (4, 9), (10, 40), (41, 10**6))
 BANDS = 20
@@ -47,7 +47,7 @@ def read(rows: Sequence[Row], matrix: KillMatrix) -> Read:
         failed = [row for row in rows if case in row.failed]
         loud = [row.loud[case] for row in failed if case in row.loud]
         outcomes[case] = Seen(passed=not failed, loud=max(loud, default=None))
-    return rows, causes.cause(outcomes, others)
+    return rows, knownbugs.cause(outcomes, others)
 
 
 def pairs(matrix: KillMatrix, count: int) -> list[tuple[Row, Row]]:
@@ -76,7 +76,7 @@ def chapter(requirement: str) -> str:
 
 def told(every: Sequence[Read]) -> list[tuple[Sequence[Row], Cause]]:
     """Those for which a cause is told."""
-    return [(rows, cause) for rows, cause in every if cause and causes.worth_telling(cause, failures(rows))]
+    return [(rows, cause) for rows, cause in every if cause and knownbugs.worth_telling(cause, failures(rows))]
 
 
 def by_failures(singles: Sequence[Read]) -> list[Mapping[str, Any]]:
@@ -108,7 +108,7 @@ def by_likeness(singles: Sequence[Read]) -> list[Mapping[str, Any]]:
 
 
 def by_name(singles: Sequence[Read]) -> list[Mapping[str, Any]]:
-    named = [(rows[0], cause) for rows, cause in singles if cause and causes.worth_naming(cause, failures(rows))]
+    named = [(rows[0], cause) for rows, cause in singles if cause and knownbugs.worth_naming(cause, failures(rows))]
     broken = [(row.expected, {bug.expected for bug in cause.bugs}) for row, cause in named]
     return [
         {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
-from llmasos_conformance import causes
+from llmasos_conformance import causes, knownbugs, patterns
 from llmasos_conformance.canonical import clean, encode, merkle_root, sha256
 from llmasos_conformance.verdict import BLACK_BOX, Outcome, State, Verdict, decide, unanswered
 
@@ -279,7 +279,7 @@ def headline(content: Mapping[str, Any]) -> str:
 def read_together(content: Mapping[str, Any]) -> causes.Reading:
     """A statement's failures, read together; see `causes`."""
     return causes.read(
-        causes.Told(
+        patterns.Told(
             case=made["id"], requirement=made["requirement"], state=made["outcome"], message=made.get("message", ""),
             figures={name: float(text) for name, text in made["figures"].items()},
         )
@@ -451,7 +451,7 @@ def explain_outcome(
     example = "" if outcome.example is None else f" [{outcome.example}]"
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
-    bugs = causes.fitting_bugs(outcome.case, outcome.requirement, outcome.message, outcome.figures) if fits else []
+    bugs = knownbugs.fitting_bugs(outcome.case, outcome.requirement, outcome.message, outcome.figures) if fits else []
     lines = [f"{state} {outcome.case}{example}: {outcome.message or nothing}"]
     rows = [
         (requirement, f"{outcome.requirement} ({outcome.level}) {sentence}".rstrip()),

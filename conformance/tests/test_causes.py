@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from llmasos_conformance import causes, killmatrix
-from llmasos_conformance.causes import Behind, Onset, Reading, Seen, Told
+from llmasos_conformance import causes, killmatrix, knownbugs, patterns
+from llmasos_conformance.causes import Reading
 from llmasos_conformance.killmatrix import Column, KillMatrix, Row
+from llmasos_conformance.knownbugs import Seen
+from llmasos_conformance.patterns import Behind, Onset, Told
 from llmasos_conformance.verdict import WrongPositions
 
 CASES = {
@@ -41,7 +43,7 @@ def seen(failed, **loud):
 
 
 def test_a_candidate_that_fails_as_a_known_bug_does_has_one_cause():
-    cause = causes.cause(seen({"stop", "stop.two"}), KNOWN)
+    cause = knownbugs.cause(seen({"stop", "stop.two"}), KNOWN)
     assert (cause.requirement, cause.begin, cause.likeness) == ("STR-1", ["stop"], 1.0)
     assert [row.name for row in cause.bugs] == ["stop-late"]
     assert cause.explains == ["stop", "stop.two"]
@@ -49,48 +51,48 @@ def test_a_candidate_that_fails_as_a_known_bug_does_has_one_cause():
 
 def test_what_makes_a_fault_loud_tells_bugs_apart_that_fail_the_same_cases():
     loud = dict(zip(NUMERIC, (13.0, 5.5, 0.2, 0.1, 0.1), strict=True))  # a smaller epsilon than that of the known bug
-    cause = causes.cause(seen(NUMERIC, **loud), KNOWN)
+    cause = knownbugs.cause(seen(NUMERIC, **loud), KNOWN)
     assert cause.bugs[0].name == "epsilon"
     even = dict.fromkeys(NUMERIC, 3.0)
-    cause = causes.cause(seen(NUMERIC, **even), KNOWN)
+    cause = knownbugs.cause(seen(NUMERIC, **even), KNOWN)
     assert cause.bugs[0].name == "rounding"
 
 
 def test_of_two_faults_the_one_that_explains_more_is_the_cause():
     loud = dict(zip(NUMERIC, (17.0, 9.0, 4.0, 4.0, 4.0), strict=True))
-    made = causes.cause(seen({*NUMERIC, "stop", "stop.two"}, **loud), KNOWN)
+    made = knownbugs.cause(seen({*NUMERIC, "stop", "stop.two"}, **loud), KNOWN)
     assert (made.requirement, made.explains) == ("NRM-1", [*NUMERIC])
 
 
 def test_a_bug_that_would_fail_what_passes_is_not_the_cause():
-    assert causes.cause(seen({"batch"}), KNOWN) is None
+    assert knownbugs.cause(seen({"batch"}), KNOWN) is None
 
 
 def test_a_bug_whose_own_requirement_was_not_asked_is_the_cause_where_many_fail_as_it_does():
-    cases = [f"c{i}" for i in range(causes.BROAD)]
+    cases = [f"c{i}" for i in range(knownbugs.BROAD)]
     columns = {case: Column(requirement="GEN-1", level="MUST", interface="text") for case in cases}
     columns["cache"] = Column(requirement="CACHE-1", level="MUST", interface="logits")
     row = replace(bug("late", "CACHE-1", ("stop",)), asked=(*columns,),
                   failed={case: column.requirement for case, column in columns.items()})  # fmt: skip
     matrix = KillMatrix(terms={}, columns=columns, rows=[row])
     outcomes = {case: Seen(passed=False) for case in cases}
-    assert causes.cause(outcomes, matrix).requirement == "CACHE-1"
-    assert causes.cause(dict([*outcomes.items()][1:]), matrix) is None
-    assert causes.cause({**outcomes, "cache": Seen(passed=True)}, matrix) is None
+    assert knownbugs.cause(outcomes, matrix).requirement == "CACHE-1"
+    assert knownbugs.cause(dict([*outcomes.items()][1:]), matrix) is None
+    assert knownbugs.cause({**outcomes, "cache": Seen(passed=True)}, matrix) is None
 
 
 def test_cases_that_were_not_judged_count_neither_way():
     outcomes = {"stop": Seen(passed=False), "plain": Seen(passed=True)}
-    cause = causes.cause(outcomes, KNOWN)
+    cause = knownbugs.cause(outcomes, KNOWN)
     assert cause.bugs[0].name == "stop-late"
 
 
 def test_nothing_failed_has_no_cause():
-    assert causes.cause(seen(()), KNOWN) is None
+    assert knownbugs.cause(seen(()), KNOWN) is None
 
 
 def test_a_cause_is_told_in_both_languages_as_a_likeness_and_where_to_begin():
-    made = Reading(likely=causes.cause(seen({"stop", "stop.two", "batch"}), KNOWN), rest=["batch"])
+    made = Reading(likely=knownbugs.cause(seen({"stop", "stop.two", "batch"}), KNOWN), rest=["batch"])
     english, chinese = (causes.told(made, SENTENCES, lang) for lang in ("en", "zh"))
     assert english == [
         "likely cause: STR-1",
@@ -112,7 +114,7 @@ def test_known_bugs_that_are_as_close_are_told_as_candidates_each_with_its_liken
     loud = dict(zip(NUMERIC, (8.0, 8.2, 8.1, 8.0, 7.9), strict=True))
     twin = bug("truncation", "NUM-1", NUMERIC, **loud)
     matrix = KillMatrix(terms={}, columns=KNOWN.columns, rows=[*KNOWN.rows, twin])
-    made = Reading(likely=causes.cause(seen(NUMERIC, **loud), matrix))
+    made = Reading(likely=knownbugs.cause(seen(NUMERIC, **loud), matrix))
     english, chinese = (causes.told(made, SENTENCES, lang) for lang in ("en", "zh"))
     assert english[1] == "  it would explain 5 failures; there are candidates:"
     assert [line.partition(" (")[0] for line in english[2:4]] == ["  resembles rounding", "  resembles truncation"]
@@ -122,44 +124,44 @@ def test_known_bugs_that_are_as_close_are_told_as_candidates_each_with_its_liken
 
 def test_a_sentence_stands_beside_its_requirement():
     loud = dict(zip(NUMERIC, (17.0, 9.0, 4.0, 4.1, 3.9), strict=True))
-    made = Reading(likely=causes.cause(seen(NUMERIC, **loud), KNOWN))
+    made = Reading(likely=knownbugs.cause(seen(NUMERIC, **loud), KNOWN))
     assert causes.told(made, SENTENCES)[0] == "likely cause: NRM-1 The epsilon is that of the model"
 
 
 def cause(likeness, explains):
-    made = causes.cause(seen({"stop", "stop.two"}), KNOWN)
+    made = knownbugs.cause(seen({"stop", "stop.two"}), KNOWN)
     return replace(made, likeness=likeness, explains=[f"c{i}" for i in range(explains)])
 
 
 def test_a_cause_of_low_likeness_is_not_told():
-    assert not causes.worth_telling(cause(causes.TELLING - 0.01, 100), 100)
-    assert causes.worth_telling(cause(causes.TELLING, 9), 9)
+    assert not knownbugs.worth_telling(cause(knownbugs.TELLING - 0.01, 100), 100)
+    assert knownbugs.worth_telling(cause(knownbugs.TELLING, 9), 9)
 
 
 def test_few_failures_are_told_as_those_of_a_bug_only_if_they_are_all_of_both():
-    shown = causes.cause(seen({"stop", "stop.two"}), KNOWN)
-    assert causes.worth_telling(shown, 2)
-    assert not causes.worth_telling(shown, 3)
+    shown = knownbugs.cause(seen({"stop", "stop.two"}), KNOWN)
+    assert knownbugs.worth_telling(shown, 2)
+    assert not knownbugs.worth_telling(shown, 3)
     larger = replace(shown, bugs=[replace(shown.bugs[0], failed=dict.fromkeys(CASES, "STR-1"))])
-    assert not causes.worth_telling(larger, 2)
+    assert not knownbugs.worth_telling(larger, 2)
 
 
 def test_what_explains_a_small_part_of_the_failures_is_not_told():
-    assert causes.worth_telling(cause(1.0, 4), 16)
-    assert not causes.worth_telling(cause(1.0, 4), 17)
+    assert knownbugs.worth_telling(cause(1.0, 4), 16)
+    assert not knownbugs.worth_telling(cause(1.0, 4), 17)
 
 
 def test_a_cause_is_named_as_possible_where_many_same_cases_fail_by_other_amounts():
-    low = causes.TELLING - 0.01
-    assert causes.worth_naming(cause(low, causes.BROAD), 40)
-    assert not causes.worth_naming(cause(low, causes.BROAD - 1), 9)
-    assert not causes.worth_naming(cause(low, causes.BROAD), 41)
-    assert not causes.worth_naming(cause(causes.TELLING, causes.BROAD), 40)
-    made = cause(low, causes.BROAD)
-    assert not causes.worth_naming(replace(made, same=[causes.SAME - 0.01]), 40)
+    low = knownbugs.TELLING - 0.01
+    assert knownbugs.worth_naming(cause(low, knownbugs.BROAD), 40)
+    assert not knownbugs.worth_naming(cause(low, knownbugs.BROAD - 1), 9)
+    assert not knownbugs.worth_naming(cause(low, knownbugs.BROAD), 41)
+    assert not knownbugs.worth_naming(cause(knownbugs.TELLING, knownbugs.BROAD), 40)
+    made = cause(low, knownbugs.BROAD)
+    assert not knownbugs.worth_naming(replace(made, same=[knownbugs.SAME - 0.01]), 40)
     twin = replace(made.bugs[0], name="twin")
-    assert causes.worth_naming(replace(made, bugs=[*made.bugs, twin]), 40)
-    assert not causes.worth_naming(replace(made, bugs=[*made.bugs, replace(twin, expected="STR-2")]), 40)
+    assert knownbugs.worth_naming(replace(made, bugs=[*made.bugs, twin]), 40)
+    assert not knownbugs.worth_naming(replace(made, bugs=[*made.bugs, replace(twin, expected="STR-2")]), 40)
 
 
 def test_a_possible_cause_is_told_in_both_languages_and_begun_with():
@@ -190,9 +192,9 @@ def test_tensors_are_to_be_looked_at_where_a_plain_model_is_wrong_in_its_first_d
     assert causes.read([replace(wrong, case="numerics.wide")]).plain is None
     assert causes.read([replace(wrong, state="pass")]).plain is None
     assert causes.read([replace(wrong, figures={"ratio": float("nan")})]).plain.ratio == float("inf")
-    later = causes.Onset(position=1, rows=4, of=4, throughout=True)
-    assert causes.plain([wrong], later) is None
-    assert causes.plain([wrong], replace(later, position=0)).case == "bert.plain"
+    later = patterns.Onset(position=1, rows=4, of=4, throughout=True)
+    assert patterns.plain([wrong], later) is None
+    assert patterns.plain([wrong], replace(later, position=0)).case == "bert.plain"
 
 
 # What was not answered
@@ -213,7 +215,7 @@ def test_many_cases_without_an_answer_for_one_reason_are_told_once_and_first():
         raised("f", state="pass", message=""),
         Told(case="g", state="fail", message="ids differ"),
     ]
-    (made,) = causes.alike(outcomes)
+    (made,) = patterns.alike(outcomes)
     assert (made.cases, made.place) == (["a", "b", "c"], where)
     reading = Reading(alike=[made], rest=["g"])
     english, chinese = (causes.told(reading, SENTENCES, lang) for lang in ("en", "zh"))
@@ -234,21 +236,21 @@ def test_many_cases_without_an_answer_for_one_reason_are_told_once_and_first():
     ],
 )
 def test_every_kind_of_missing_answer_has_its_word(message, english, chinese):
-    found = causes.alike([raised(case, message) for case in "abc"])
+    found = patterns.alike([raised(case, message) for case in "abc"])
     assert causes.told(Reading(alike=found), {})[0] == f"3 cases failed by one {english}; mend this first"
     assert chinese in causes.told(Reading(alike=found), {}, "zh")[0]
 
 
 def test_without_a_place_the_text_without_its_numbers_is_the_reason_and_two_cases_are_not_many():
-    found = causes.alike([raised(case, f"raised: IndexError: {i}") for i, case in enumerate("abc")])
+    found = patterns.alike([raised(case, f"raised: IndexError: {i}") for i, case in enumerate("abc")])
     assert [each.cases for each in found] == [["a", "b", "c"]]
-    assert causes.alike([raised("a"), raised("b"), raised("b")]) == []
+    assert patterns.alike([raised("a"), raised("b"), raised("b")]) == []
 
 
 def test_what_is_behind_more_failures_is_where_to_begin_and_nothing_else_says_begin():
-    likely = causes.cause(seen({"stop", "stop.two"}), KNOWN)
-    few = causes.Alike(message="raised: KeyError", place="", cases=["x"])
-    many = causes.Alike(message="raised: KeyError", place="", cases=["x", "y", "z"])
+    likely = knownbugs.cause(seen({"stop", "stop.two"}), KNOWN)
+    few = patterns.Alike(message="raised: KeyError", place="", cases=["x"])
+    many = patterns.Alike(message="raised: KeyError", place="", cases=["x", "y", "z"])
     by_cause, by_reason = (Reading(likely=likely, alike=[each]) for each in (few, many))
     assert (by_cause.first, by_cause.mend) == ("stop", False)
     assert "mend this first" not in "".join(causes.told(by_cause, {}))
@@ -281,11 +283,11 @@ def test_a_sample_that_comes_out_otherwise_and_what_passed_do_not_waver():
     sample = Told(case="law", state="fail", message="ids", wavered=True, requirement="SAM-1")
     passed = Told(case="plain", state="pass", figures={"ratio": 1.0}, wavered=True)
     asks = Told(case="history", state="fail", message="ids", requirement="STATE-1")
-    assert causes.wavering([sample, passed, asks]) == []
+    assert patterns.wavering([sample, passed, asks]) == []
 
 
 def test_own_answers_that_do_not_agree_tell_most_where_much_is_wrong_and_they_are_few():
-    wrong = [Told(case=f"c{i}", state="fail", message="logits", requirement="NUM-2") for i in range(causes.MANY)]
+    wrong = [Told(case=f"c{i}", state="fail", message="logits", requirement="NUM-2") for i in range(patterns.MANY)]
     apart = Told(case="permuted", state="fail", message="logits[0] is 1, 2 came the other way", requirement="ACT-3")
     made = causes.read([*wrong, apart])
     assert (made.against, made.first) == (["permuted"], "permuted")
@@ -293,7 +295,7 @@ def test_own_answers_that_do_not_agree_tell_most_where_much_is_wrong_and_they_ar
     assert english[-1].endswith("differ in permuted: begin with permuted")
     assert chinese[-1].endswith("却在此处不同：permuted；先看 permuted")
     assert causes.read([*wrong[:-1], apart]).against == []
-    many = [replace(apart, case=f"p{i}") for i in range(causes.APART + 1)]
+    many = [replace(apart, case=f"p{i}") for i in range(patterns.APART + 1)]
     assert causes.read([*wrong, *many]).against == []
     assert not causes.read(
         [*wrong, replace(apart, requirement="STATE-1")]
@@ -310,7 +312,7 @@ def off(case, wrong, of, first):
 
 def test_rows_that_agree_on_where_they_begin_to_be_wrong_tell_the_position():
     rows = [off("a", 115, 140, 25), off("b", 7, 32, 25), off("c", 1, 26, 25)]
-    made = causes.onset(rows)
+    made = patterns.onset(rows)
     assert made == Onset(position=25, rows=3, of=3, throughout=True)
     assert causes.told(Reading(onset=made), {}) == [
         "logits are right up to position 24, wrong from position 25 on in all 3 cases where they are off "
@@ -323,24 +325,24 @@ def test_rows_that_agree_on_where_they_begin_to_be_wrong_tell_the_position():
 
 
 def test_a_row_that_is_right_again_behind_the_first_wrong_position_is_not_called_wrong_from_there_on():
-    made = causes.onset([off("a", 3, 140, 25), off("b", 7, 32, 25), off("c", 1, 26, 25), off("d", 4, 5, 1)])
+    made = patterns.onset([off("a", 3, 140, 25), off("b", 7, 32, 25), off("c", 1, 26, 25), off("d", 4, 5, 1)])
     assert made == Onset(position=25, rows=3, of=4, throughout=False)
     assert "first wrong at position 25 in 3 of 4 cases" in causes.told(Reading(onset=made), {})[0]
     assert "首个错误在位置 25" in causes.told(Reading(onset=made), {}, "zh")[0]
 
 
 def test_what_is_wrong_from_the_start_has_no_right_beginning():
-    made = causes.onset([off(case, 8, 8, 0) for case in "abc"])
+    made = patterns.onset([off(case, 8, 8, 0) for case in "abc"])
     assert causes.told(Reading(onset=made), {})[0].startswith("logits are wrong from position 0 on in all 3 cases")
     assert causes.told(Reading(onset=made), {}, "zh")[0].startswith("logits 从位置 0 起全部错误")
 
 
 def test_rows_that_disagree_or_are_few_have_no_such_position():
-    assert causes.onset([off("a", 1, 9, 3), off("b", 1, 9, 3)]) is None
-    assert causes.onset([off("a", 1, 9, 3), off("b", 1, 9, 3), off("c", 1, 9, 5)]) is None
-    assert causes.onset([off("a", 1, 9, 3)] * 3) is None
+    assert patterns.onset([off("a", 1, 9, 3), off("b", 1, 9, 3)]) is None
+    assert patterns.onset([off("a", 1, 9, 3), off("b", 1, 9, 3), off("c", 1, 9, 5)]) is None
+    assert patterns.onset([off("a", 1, 9, 3)] * 3) is None
     passed = [replace(off(case, 1, 9, 3), state="pass") for case in "abc"]
-    assert causes.onset(passed) is None
+    assert patterns.onset(passed) is None
 
 
 # No numbers
@@ -385,7 +387,7 @@ def answers(measured, generated, *, off=0):
 
 
 def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
-    made = causes.behind(answers(12, 3))
+    made = patterns.behind(answers(12, 3))
     assert made == Behind(measured=12, wrong=3, begin="g0")
     assert made.as_json() == {"measured": 12, "wrong": 3, "begin": "g0"}
     whole = causes.read(answers(12, 3))
@@ -421,7 +423,7 @@ def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
     ],
 )
 def test_nothing_is_looked_for_behind_logits(outcomes):
-    assert causes.behind(outcomes) is None
+    assert patterns.behind(outcomes) is None
 
 
 # The published matrix
@@ -431,22 +433,22 @@ def test_nothing_is_looked_for_behind_logits(outcomes):
 def installed(monkeypatch):
     def put(text):
         monkeypatch.setattr(killmatrix, "find", lambda: text)
-        causes.known.cache_clear()
+        knownbugs.known.cache_clear()
 
     yield put
-    causes.known.cache_clear()
+    knownbugs.known.cache_clear()
 
 
 def test_without_a_published_matrix_nothing_is_said(installed):
     installed(None)
-    assert causes.likely(seen({"stop"})) is None
-    assert causes.bugs_of("stop", "STR-1") == []
+    assert knownbugs.likely(seen({"stop"})) is None
+    assert knownbugs.bugs_of("stop", "STR-1") == []
 
 
 def test_a_matrix_that_cannot_be_read_stops_no_run(installed, tmp_path):
     (tmp_path / "m.json").write_text("{")
     installed(tmp_path / "m.json")
-    assert causes.likely(seen({"stop"})) is None
+    assert knownbugs.likely(seen({"stop"})) is None
 
 
 def test_the_bugs_that_a_case_was_made_for_are_named(installed, tmp_path):
@@ -454,8 +456,8 @@ def test_the_bugs_that_a_case_was_made_for_are_named(installed, tmp_path):
     text = KillMatrix(terms=terms, columns=KNOWN.columns, rows=KNOWN.rows).as_text()
     (tmp_path / "m.json").write_text(text)
     installed(tmp_path / "m.json")
-    assert causes.bugs_of("stop", "STR-1") == ["It is stop-late. (a/b#9)"]
-    cause = causes.likely(seen({"stop", "stop.two"}))
+    assert knownbugs.bugs_of("stop", "STR-1") == ["It is stop-late. (a/b#9)"]
+    cause = knownbugs.likely(seen({"stop", "stop.two"}))
     assert cause.as_json()["bugs"] == [{"name": "stop-late", "source": "a/b#9", "bug": "It is stop-late.", "same": 1.0}]
 
 
@@ -464,11 +466,11 @@ def test_bugs_beside_a_failure_failed_it_in_the_same_way(installed, tmp_path):
     rows = [bug("loud", "NUM-1", ["plain"], plain=9.0), bug("shape", "NUM-1", ["plain"])]
     (tmp_path / "m.json").write_text(KillMatrix(terms=terms, columns=KNOWN.columns, rows=rows).as_text())
     installed(tmp_path / "m.json")
-    assert len(causes.bugs_of("plain", "NUM-1")) == 2
-    assert causes.fitting_bugs("plain", "NUM-1", "logits are off", {"ratio": 8.0}) == ["It is loud. (a/b#4)"]
-    assert causes.fitting_bugs("plain", "NUM-1", "logits are off", {"ratio": 2.0**16}) == []
-    assert causes.fitting_bugs("plain", "NUM-1", "logits has shape [1]", {}) == ["It is shape. (a/b#5)"]
-    assert causes.fitting_bugs("plain", "NUM-1", "raised: KeyError", {}) == []
+    assert len(knownbugs.bugs_of("plain", "NUM-1")) == 2
+    assert knownbugs.fitting_bugs("plain", "NUM-1", "logits are off", {"ratio": 8.0}) == ["It is loud. (a/b#4)"]
+    assert knownbugs.fitting_bugs("plain", "NUM-1", "logits are off", {"ratio": 2.0**16}) == []
+    assert knownbugs.fitting_bugs("plain", "NUM-1", "logits has shape [1]", {}) == ["It is shape. (a/b#5)"]
+    assert knownbugs.fitting_bugs("plain", "NUM-1", "raised: KeyError", {}) == []
 
 
 def test_what_is_not_worth_telling_is_explained_by_nobody(installed, tmp_path):
@@ -476,7 +478,7 @@ def test_what_is_not_worth_telling_is_explained_by_nobody(installed, tmp_path):
     (tmp_path / "m.json").write_text(KillMatrix(terms=terms, columns=KNOWN.columns, rows=KNOWN.rows).as_text())
     installed(tmp_path / "m.json")
     outcomes = seen({"stop", "stop.two", "batch"})
-    assert causes.likely(outcomes).likeness < causes.TELLING
+    assert knownbugs.likely(outcomes).likeness < knownbugs.TELLING
     reading = causes.read(Told(case=case, state="pass" if each.passed else "fail") for case, each in outcomes.items())
     assert (reading.first, reading.likely, reading.perhaps) == ("", None, None)
     assert reading.rest == ["stop", "stop.two", "batch"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import causes, suite
+from llmasos_conformance import knownbugs, suite
 from llmasos_conformance.plugin import summary
 from llmasos_conformance.verdict import Outcome, State
 
@@ -687,7 +687,7 @@ def test_whole_are_where_to_begin_then_the_loudest_of_each_requirement_then_the_
         failed("text", "API-1", None), failed("low", "NUM-1", 7.0), failed("high", "NUM-1", 9.0),
         failed("epsilon", "NRM-1", 8.0),
     ]  # fmt: skip
-    monkeypatch.setattr(causes, "likely", lambda verdicts: None)
+    monkeypatch.setattr(knownbugs, "likely", lambda verdicts: None)
     assert summary.whole(records) == ["high", "epsilon", "text", "low"]
     monkeypatch.setattr(summary, "WHOLE", 2)
     assert summary.whole(records) == ["high", "epsilon"]
@@ -1012,10 +1012,10 @@ def test_many_wrong_logits_come_before_a_missing_answer(failing):
 
 
 def test_failures_of_one_known_bug_are_told_as_one_cause_before_the_list():
-    from llmasos_conformance import causes, suite
+    from llmasos_conformance import knownbugs, suite
     from llmasos_conformance.plugin import summary
 
-    loaded, matrix = suite.load(), causes.known()
+    loaded, matrix = suite.load(), knownbugs.known()
     row = next(row for row in matrix.mutants if row.name == "epsilon-doubled")
     asked = [case for case in row.asked if case in loaded.cases]
     records = [
@@ -1208,12 +1208,12 @@ def test_a_plain_model_that_is_wrong_in_its_first_digits_comes_first_unless_its_
         about = {"requirement": "NUM-1", "level": "MUST", "missing": [], "place": "", "emulated": []}
         return {"case": case, "state": "fail", "message": "logits are off", "figures": {"ratio": ratio}, **about}
 
-    monkeypatch.setattr(causes, "likely", lambda verdicts: None)
+    monkeypatch.setattr(knownbugs, "likely", lambda verdicts: None)
     loud, plain = failed("numerics.activations", 1e9), failed("numerics.plain", 2e6)
     assert summary.first([loud, plain]) == "numerics.plain"
     assert summary.first([loud, failed("numerics.plain", 1e3)]) == "numerics.activations"
-    row = causes.known().mutants[0]
-    cause = causes.Cause(requirement="NUM-1", begin=["numerics.untied"], bugs=[row], same=[1.0], explains=["a"] * 9,
+    row = knownbugs.known().mutants[0]
+    cause = knownbugs.Cause(requirement="NUM-1", begin=["numerics.untied"], bugs=[row], same=[1.0], explains=["a"] * 9,
                          likeness=1.0)  # fmt: skip
-    monkeypatch.setattr(causes, "likely", lambda verdicts: cause)
+    monkeypatch.setattr(knownbugs, "likely", lambda verdicts: cause)
     assert summary.first([loud, plain]) == "numerics.untied"

@@ -248,7 +248,7 @@ def test_an_explanation_says_what_is_due_what_came_where_why_it_matters_and_how_
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_what_was_not_answered_has_no_effect_of_a_wrong_answer_and_no_bug_beside_it(lang, monkeypatch):
-    monkeypatch.setattr(report.causes, "bugs_of", lambda *of, **how: ["It is a bug."])
+    monkeypatch.setattr(report.knownbugs, "bugs_of", lambda *of, **how: ["It is a bug."])
     wrong = report.explain_outcome(OUTCOMES[1], SUITE, lang)
     assert CASE.effect[lang] in wrong
     assert "It is a bug." in wrong

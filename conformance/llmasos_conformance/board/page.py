@@ -13,7 +13,7 @@ from llmasos_conformance.board import drawing
 from llmasos_conformance.board.series import Curve, Histogram
 from llmasos_conformance.board.views import Chapter, Failure, Group, Line, View
 from llmasos_conformance.board.words import MARKS, NOT_PROVEN_ZH, STANDINGS, TEXTS
-from llmasos_conformance.causes import Cause
+from llmasos_conformance.knownbugs import Cause
 from llmasos_conformance.pages import frame
 from llmasos_conformance.pages.markup import Html, el, join
 from llmasos_conformance.pages.words import LANGUAGES, LEVELS, VERDICTS

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from llmasos_conformance import causes, report
+from llmasos_conformance import knownbugs, report
 from llmasos_conformance.pages.order import in_order
 from llmasos_conformance.policy import moment
 from llmasos_conformance.verdict import State
@@ -234,12 +234,12 @@ def _bugs(entries: Iterable[Entry]) -> list[str]:
     """Known bugs that fail these cases of a requirement, in words."""
     told = [
         bug for made in entries if made["outcome"] == State.FAIL
-        for bug in causes.fitting_bugs(
+        for bug in knownbugs.fitting_bugs(
             made["id"], made["requirement"], made.get("message", ""),
             {name: float(text) for name, text in made["figures"].items()},
         )
     ]  # fmt: skip
-    return list(dict.fromkeys(told))[: causes.NAMED]
+    return list(dict.fromkeys(told))[: knownbugs.NAMED]
 
 
 def _failure(made: Entry, loaded: Suite) -> Failure:

@@ -148,7 +148,7 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
 
 def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
     """A case; run is "" for one that is withdrawn, and effect where the suite says none."""
-    from llmasos_conformance import causes
+    from llmasos_conformance import knownbugs
     from llmasos_conformance.checks import registry
     from llmasos_conformance.report import reproduce_command
 
@@ -159,7 +159,7 @@ def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
         "sentence": requirement.sentence[lang], "check": case.check,
         "asks": inspect.cleandoc(check.doc) if check else case.check, "needs": sorted(case.needs),
         "given": dict(case.given), "examples": case.examples, "effect": case.effect.get(lang, ""),
-        "bugs": causes.bugs_of(case.id, case.requirement),
+        "bugs": knownbugs.bugs_of(case.id, case.requirement),
         "where": case.where, "withdrawn": _told_withdrawn(case.withdrawn, lang),
         "document": _in_document(loaded, case.id, lang),
         "run": "" if case.withdrawn else reproduce_command(case, "ADDRESS"),

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmasos_conformance import adapters, causes, checks, engine, explore, installed, knownfailures, reference, unasked
+from llmasos_conformance import (
+    adapters,
+    checks,
+    engine,
+    explore,
+    installed,
+    knownfailures,
+    patterns,
+    reference,
+    unasked,
+)
 from llmasos_conformance.candidate import Candidate, Live
 from llmasos_conformance.engine import Bench
 from llmasos_conformance.errors import HarnessError
@@ -313,7 +323,7 @@ class Run:
         """An earlier case that failed by the same exception at the same place; "" if this one is the first."""
         if not place:
             return ""
-        earlier = self._raised.setdefault(causes.reason(outcome.message, place), case.id)
+        earlier = self._raised.setdefault(patterns.reason(outcome.message, place), case.id)
         return "" if earlier == case.id else earlier
 
     def pytest_unconfigure(self) -> None:

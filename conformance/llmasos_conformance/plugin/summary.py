@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from llmasos_conformance import causes, knownfailures, verdict
+from llmasos_conformance import causes, knownbugs, knownfailures, patterns, verdict
 from llmasos_conformance.canonical import legible
 from llmasos_conformance.knownfailures import KnownFailure, Standing
 from llmasos_conformance.protocol import ARCHITECTURES
@@ -97,7 +97,7 @@ def failure(
     more = (outcome.message or "").splitlines()[1:]
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
-    bugs = causes.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits else []
+    bugs = knownbugs.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits else []
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
     if len(outcome.figures) > 1:
         figures += "; of each the largest of all rows"
@@ -165,7 +165,7 @@ def searching(seconds: Sequence[float], most: float) -> str:
 def read(records: Sequence[Record]) -> causes.Reading:
     """The failures of a run, read together."""
     return causes.read(
-        causes.Told(
+        patterns.Told(
             case=record["case"], requirement=record["requirement"], state=record["state"], message=record["message"],
             figures=record["figures"], place=record.get("place", ""), wavered=record.get("wavered", False),
         )
@@ -333,7 +333,7 @@ def ranked(records: Sequence[Record]) -> list[Record]:
     numeric = [record for record in failing if loudness(record) is not None]
     numeric.sort(key=lambda record: -(loudness(record) or 0.0))
     rest = [record for record in failing if not unanswered(record["message"]) and loudness(record) is None]
-    first = [*numeric, *silent] if len(numeric) > max(causes.MANY, len(silent)) else [*silent, *numeric]
+    first = [*numeric, *silent] if len(numeric) > max(patterns.MANY, len(silent)) else [*silent, *numeric]
     return [*first, *rest]
 
 
@@ -353,7 +353,7 @@ def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
     numeric = [record for record in failing if loudness(record) is not None]
     somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
     if (
-        len(numeric) > causes.MANY
+        len(numeric) > patterns.MANY
         and reading.plain is None
         and reading.perhaps is None
         and not reading.wavering

@@ -1,0 +1,245 @@
+"""Known bugs that fail as a candidate does, by the kill matrix.
+
+One broken primitive fails a hundred cases. The kill matrix knows which cases every documented bug fails; a candidate
+whose failures are those of one of them has, likely, that bug or one beside it: a bug must fail little that the
+candidate passes, and the one that explains most is told. What resembles too little to be right more often than not is
+not told, or named as no more than possible.
+
+Source: a fault dictionary, as circuits are diagnosed with. How often a cause is the right one, by its likeness, is what
+`bench/likely_causes.py` prints; TELLING and SAME follow from it, the other thresholds are judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import mean, median
+from typing import Any
+
+from llmasos_conformance import killmatrix
+from llmasos_conformance.errors import SuiteError
+from llmasos_conformance.killmatrix import KillMatrix, Row
+from llmasos_conformance.verdict import unanswered
+
+FAITHFUL = 0.75
+"""So large a part of what a known bug fails must fail here too, else the bug is not there."""
+
+BESIDE = 0.9
+"""Known bugs that explain at least this part of what the likeliest does are named beside it."""
+
+LEAST = 0.3
+"""A known bug less alike than this does not compete."""
+
+TELLING = 0.75
+"""A cause less alike than this is not told. By `bench/likely_causes.py`, each mutant against the matrix of all others,
+the first cause names the requirement that is broken in more than half of the readings in every band of likeness from
+here on (189 of 260 together), and in less than half in every band below (122 of 304). Of candidates with two bugs it
+names one of the two in 44 of 98 readings."""
+
+SAME = 0.9
+"""Where no cause is told, a known bug that fails this part of the same cases at least is named as a possible one,"""
+
+BROAD = 10
+"""if so many cases fail by it: rotations, masks and norms that are wrong in different ways fail the same models, each
+as loudly as it likes. By the same bench it breaks that requirement in 18 of 32 readings, and one of its chapter in
+30."""
+
+FEW = 3
+"""A cause that explains fewer failures is told only if nothing else failed, and if the known bug fails no more cases:
+one failure that many bugs share tells them not apart. A judgement, as is the next."""
+
+PART = 0.25
+"""The first cause explains at least this part of the failures: what explains one of fourteen leads away from others."""
+
+NAMED = 3
+"""Known bugs that a cause names at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What became of one case that has a verdict.
+
+    Attributes:
+        passed: or failed. loud: see `killmatrix.loudness`.
+    """
+
+    passed: bool
+    loud: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One likely cause of failures.
+
+    Attributes:
+        requirement: that the bug breaks. begin: the failing cases of this requirement, or the first that failed.
+        bugs: known bugs that fail like this, the likeliest first.
+        same: of each of them, cases failed by both, of those failed by either, 0 to 1; among cases that both were asked
+            and that no earlier cause explains.
+        explains: failing cases that follow from it, itself among them.
+        likeness: the same of the likeliest, less where its errors are not loud and quiet in the same cases; see
+            `_as_loud`.
+    """
+
+    requirement: str
+    begin: Sequence[str]
+    bugs: Sequence[Row]
+    same: Sequence[float]
+    explains: Sequence[str]
+    likeness: float
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return {
+            "requirement": self.requirement,
+            "begin": list(self.begin),
+            "bugs": [
+                {"name": row.name, "source": row.source, "bug": row.bug, "same": round(same, 2)}
+                for row, same in zip(self.bugs, self.same, strict=True)
+            ],
+            "explains": list(self.explains),
+            "likeness": round(self.likeness, 2),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    row: Row
+    explains: frozenset[str]
+    same: float
+    likeness: float
+
+
+def cause(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> Cause | None:
+    """What most failures of a run would follow from, by the known bug that fails most like it.
+
+    There is one at most: what is left of the failures, when a bug has explained most of them, are its own echoes more
+    often than a second bug (of causes behind the first, 19 of 24 were wrong). That one shows when the first is mended.
+
+    Args:
+        outcomes: cases with a verdict. matrix: known bugs.
+    """
+    failed = [case for case, seen in outcomes.items() if not seen.passed]
+    fits = _fits(matrix.mutants, outcomes, frozenset(failed))
+    if not fits:
+        return None
+    best = max(fits, key=lambda fit: (len(fit.explains) * fit.likeness, fit.likeness))
+    near = [fit for fit in fits if _close(fit, best)]
+    near.sort(key=lambda fit: -fit.likeness)
+    explains = [case for case in failed if case in best.explains]
+    own = [case for case in explains if matrix.columns[case].requirement == best.row.expected]
+    named = [best, *(fit for fit in near if fit is not best)][:NAMED]
+    return Cause(
+        requirement=best.row.expected, begin=own or explains[:1], bugs=[fit.row for fit in named],
+        same=[fit.same for fit in named], explains=explains, likeness=best.likeness,
+    )  # fmt: skip
+
+
+def _fits(rows: Sequence[Row], outcomes: Mapping[str, Seen], failed: frozenset[str]) -> list[_Fit]:
+    """Known bugs that may be behind the failures, and what each explains."""
+    fits = []
+    for row in rows:
+        both = outcomes.keys() & row.failed.keys()
+        explains = frozenset(both & failed)
+        if not explains or len(explains) < FAITHFUL * len(both):
+            continue
+        own = {case for case in both if row.failed[case] == row.expected}
+        if not own & explains and (own or len(explains) < BROAD):
+            continue  # what the bug breaks first of all is not broken here; where it was not asked, many must agree
+        same = len(explains) / len((failed & {*row.asked}) | both)
+        likeness = same * _as_loud(row, outcomes, explains)
+        if likeness >= LEAST:
+            fits.append(_Fit(row, explains, same, likeness))
+    return fits
+
+
+def _as_loud(row: Row, outcomes: Mapping[str, Seen], cases: Collection[str]) -> float:
+    """How well the errors of a known bug go up and down with those of the candidate, 0 to 1.
+
+    The size of a fault is its own; which models make it loud is of its kind. So what counts is how far the ratios
+    between both scatter about their median, in powers of two, and in how many cases both or neither measured an error.
+    """
+    ratios, alike = list[float](), 0
+    for case in cases:
+        here, there = outcomes[case].loud, row.loud.get(case)
+        if here is not None and there is not None:
+            ratios.append(there - here)
+        alike += (here is None) == (there is None)
+    scatter = 0.0
+    if len(ratios) > 1:
+        middle = median(ratios)
+        scatter = mean(abs(ratio - middle) for ratio in ratios)
+    return alike / len(cases) / (1 + scatter)
+
+
+def _close(fit: _Fit, best: _Fit) -> bool:
+    return len(fit.explains & best.explains) >= BESIDE * len(best.explains) and fit.likeness >= BESIDE * best.likeness
+
+
+@cache
+def known() -> KillMatrix | None:
+    """The published kill matrix that is installed; None if there is none, or none that can be read."""
+    path = killmatrix.find()
+    try:
+        return None if path is None else killmatrix.read(path)
+    except SuiteError:  # an aid for reading stops no run and loses no report
+        return None
+
+
+def worth_telling(cause: Cause, failures: int) -> bool:
+    """Whether a cause is right more often than not; see TELLING, FEW and PART.
+
+    Args:
+        failures: how many cases failed.
+    """
+    explains = len(cause.explains)
+    alone = explains == failures and len(cause.bugs[0].failed) < FEW
+    return cause.likeness >= TELLING and (explains >= FEW or alone) and explains >= PART * failures
+
+
+def worth_naming(cause: Cause, failures: int) -> bool:
+    """Whether a cause that is not worth telling fails the same cases all the same; see SAME and BROAD.
+
+    All bugs that are named with it break one requirement. Where they do not, everything fails, and they tell nothing.
+    """
+    explains = len(cause.explains)
+    agree = len({bug.expected for bug in cause.bugs}) == 1
+    alike = cause.same[0] >= SAME and explains >= max(BROAD, PART * failures)
+    return agree and alike and not worth_telling(cause, failures)
+
+
+def likely(outcomes: Mapping[str, Seen]) -> Cause | None:
+    """`cause` by the published matrix; None without one."""
+    matrix = known()
+    return cause(outcomes, matrix) if matrix else None
+
+
+ORDER = 6.0
+"""Bits between two errors of one bug on one case: other inputs make it some tens of times louder or quieter. Keys of 16
+bits are a thousand times too quiet to be weights that were not transposed."""
+
+
+def bugs_of(
+    case: str, requirement: str, *, measured: bool | None = None, loud: float | None = None
+) -> list[str]:  # fmt: skip
+    """Known bugs that break a requirement and fail a case of it, those that fail least else first; in words.
+
+    Args:
+        measured: only bugs that fail it as is said here: with an error that was measured, or otherwise. None for all.
+        loud: binary logarithm of that error in honest errors; then only bugs whose error was of its order.
+    """
+    matrix = known()
+    rows = [
+        row
+        for row in (matrix.mutants if matrix else ())
+        if row.expected == requirement and case in row.failed and measured in (None, case in row.loud)
+        and (loud is None or case not in row.loud or abs(row.loud[case] - loud) <= ORDER)
+    ]  # fmt: skip
+    return [f"{row.bug} ({row.source})" for row in sorted(rows, key=lambda row: len(row.failed))[:NAMED]]
+
+
+def fitting_bugs(case: str, requirement: str, message: str, figures: Mapping[str, float]) -> list[str]:
+    """`bugs_of` a case that failed as is said here: none where nothing was answered, for how they fail is unknown."""
+    loud = killmatrix.loudness(figures)
+    return [] if unanswered(message) else bugs_of(case, requirement, measured=loud is not None, loud=loud)
