@@ -536,10 +536,8 @@ class CaseItem(pytest.Item):
         entry = self.run.expects(self.case)
         known = self.known_to_fail() or (entry is not None and self.run.today <= entry.expires)
         judged = self.run.judge(self.case, known=known)
-        outcome, record = (
-            judged.outcome,
-            summary.record(judged.outcome, judged.missing, judged.place, wavered=judged.shown.wavered),
-        )
+        outcome = judged.outcome
+        record = summary.record(outcome, judged.missing, judged.place, wavered=judged.shown.wavered)
         self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != RECORD]  # of an earlier try
         self.user_properties.append((RECORD, record))
         if judged.detail:
