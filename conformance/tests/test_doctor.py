@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import cli, doctor, installed, isolation, suite
+from llmasos_conformance import doctor, installed, isolation, suite
 from llmasos_conformance.doctor import Row, plugin_rows, thread_row
 from llmasos_conformance.engine import Trial
 from llmasos_conformance.verdict import Outcome, State
@@ -22,15 +22,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(isolation.roots()))
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:llmasos -p llmasos_conformance.plugin")
     return tmp_path
-
-
-@pytest.fixture
-def llmasos(capsys):
-    def call(*words):
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def rows_of(look):

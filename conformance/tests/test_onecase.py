@@ -8,22 +8,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from llmasos_conformance import cli, installed, onecase, overheard, seating, suite, wire
+from llmasos_conformance import installed, onecase, overheard, seating, suite, wire
 from llmasos_conformance.cli import beginning
 from llmasos_conformance.errors import HarnessError, Malformed
 from llmasos_conformance.overheard import Overheard, Tap, Turn, shortened
 from llmasos_conformance.protocol import Description, Refusal
 
 SUITE = suite.load()
-
-
-@pytest.fixture
-def llmasos(capsys):
-    def call(*words):
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 # ── a case ──

@@ -18,7 +18,6 @@ import jsonschema
 import pytest
 
 from llmasos_conformance import (
-    cli,
     differences,
     evidence,
     gate,
@@ -118,15 +117,6 @@ class World:
 @pytest.fixture
 def world(tmp_path):
     return World(tmp_path)
-
-
-@pytest.fixture
-def llmasos(capsys):
-    def call(*words):
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def tear(directory):

@@ -22,15 +22,6 @@ THERE = [name for name in scaffold.LANGUAGES if (scaffold.examples() / name / "t
 
 
 @pytest.fixture
-def llmasos(capsys):
-    def call(*words):
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty directory to work in."""
     place = tmp_path / "acme"

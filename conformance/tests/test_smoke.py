@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from llmasos_conformance import cli, installed, seating, smoke
+from llmasos_conformance import installed, seating, smoke
 from llmasos_conformance.adapters.openai.http import Server
 from llmasos_conformance.canonical import telling
 from llmasos_conformance.mutants.babbler import Babbler, Serving
@@ -14,15 +14,6 @@ from llmasos_conformance.protocol import CAPABILITIES, OF_SERVERS, Description
 from llmasos_conformance.smoke import calls
 
 REFERENCE = "from llmasos_conformance.adapters.reference import ReferenceAdapter\n"
-
-
-@pytest.fixture
-def llmasos(capsys):
-    def call(*words):
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
