@@ -125,9 +125,8 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
     if reading.behind is not None:
         lines.append(_behind_told(reading.behind, lang))
     if reading.likely is not None:
-        lines += _cause_told(
-            reading.likely, sentences, _LIKELY[lang], begin=_begins(reading, reading.likely), lang=lang
-        )
+        begin = reading.first == reading.likely.begin[0]
+        lines += _cause_told(reading.likely, sentences, _LIKELY[lang], begin=begin, lang=lang)
     if reading.plain is not None:
         lines.append(_plain_told(reading.plain, lang))
     if reading.perhaps is not None:
@@ -218,14 +217,10 @@ _LIKELY = {
     "zh": ("可能的原因：", "若是如此，可解释 {count} 个未通过的用例{several}", "；候选有几个："),
 }
 _PERHAPS = {
-    "en": ("perhaps:", "the bugs below make the same {failures}, by other amounts{several}", ""),
-    "zh": ("或许：", "下列缺陷造成同样的 {count} 个失败，只是偏差大小不同{several}", ""),
+    "en": ("perhaps:", "the bugs below make the same {failures}, by other amounts", ""),
+    "zh": ("或许：", "下列缺陷造成同样的 {count} 个失败，只是偏差大小不同", ""),
 }
 """How a cause is told: its head, what it explains, and what that ends with where there are several candidates."""
-
-
-def _begins(reading: Reading, cause: Cause) -> bool:
-    return reading.first == cause.begin[0]
 
 
 def _cause_told(

@@ -27,9 +27,11 @@ NOTHING: Beside = {}
 PLURAL: Mapping[str, str] = {"source": "sources", "types": "types"}
 """Name of what stands beside a row -> name of the list that a batch of rows has."""
 
+_LANES = ("lanes-2", "lanes-3", "lanes-5", "lanes-7")
+
 HONEST_ORDERS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("float64", "float32"), ("plain", "sequential", "split-k", "online")),
-    **dict.fromkeys(("float16", "bfloat16"), ("plain", "split-k", "online")),
+    **dict.fromkeys(("float64", "float32"), ("plain", "sequential", "split-k", "online", *_LANES)),
+    **dict.fromkeys(("float16", "bfloat16"), ("plain", "split-k", "online", *_LANES)),
 }
 """Orders of computation whose largest error is the honest error of a dtype (LLMasOS specification, NUM-1).
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from llmasos_conformance import numerics, protocol
 from llmasos_conformance.checks.numerics import DECIMALS, judge_resolution
 from llmasos_conformance.graphs.contract import WRITTEN
+from llmasos_conformance.mutants.table import Workshop
 from llmasos_conformance.numerics import (
     KAPPA_MAX,
     KAPPA_POSITION,
@@ -360,6 +361,25 @@ def test_honest_orders_stay_below_half_of_each_bound_on_real_models(tmp_path: ob
             continue
         rounded = truth.astype(np.float16).astype(np.float32)
         assert not judge_logits("logits", rounded, truth, list(run.values()), "float32").ok
+
+
+def test_eight_orders_are_rarely_lucky_all_at_once() -> None:
+    # Where one direction makes the error of a row, errors are |g| of a Gaussian g, and a right candidate's exceeds six
+    # times the largest of n others with this probability: the figures that `llmasos.orders` gives.
+    def exceeds(n: int) -> float:
+        g = np.linspace(0, 40, 400_001)
+        below = np.array([math.erf(x / (6 * math.sqrt(2))) for x in g]) ** n
+        density = math.sqrt(2 / math.pi) * np.exp(-g * g / 2)
+        return float(np.trapezoid(density * below, g))
+
+    assert exceeds(4) == pytest.approx(1 / 1200, rel=0.1)
+    assert exceeds(8) == pytest.approx(1 / 130_000, rel=0.1)
+
+
+def test_a_row_whose_error_has_one_direction_fails_nobody(tmp_path: Path) -> None:
+    # By four orders it held contractions from the last term to 0.51 of their bound; see docs/numerics.md.
+    shop = Workshop(tmp_path, ("transformer.format.positions",), seed="3", lean=True)
+    assert 0.2 < shop.row("honest", "trf-reversed").share < 0.4
 
 
 def test_the_last_digit_of_an_outlier_is_not_asked_where_every_baseline_is_exact() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,13 +69,29 @@ def test_attention_of_any_shape_agrees(T: int, held: int, K: int, order: str, se
     )
 
 
-@pytest.mark.parametrize("matmul", [orders.matmul_split, orders.matmul_sequential, orders.matmul_reversed])
+@pytest.mark.parametrize(
+    "matmul",
+    [
+        orders.matmul_split, orders.matmul_sequential, orders.matmul_reversed,
+        *(partial(orders.matmul_lanes, lanes=lanes) for lanes in (2, 3, 5, 7)),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("K", [1, 2, 15, 16, 17, 100])
 def test_contractions_are_exact_on_small_integers(matmul: orders.MatMul, K: int) -> None:
     rng = np.random.default_rng(K)
     a, b = rng.integers(-9, 9, (2, 3, K)).astype(np.float32), rng.integers(-9, 9, (2, K, 4)).astype(np.float32)
     np.testing.assert_array_equal(matmul(a, b), a @ b)
     np.testing.assert_array_equal(matmul(a, b[0]), a @ b[0])
+
+
+def test_lanes_add_every_so_many_th_term_on_its_own() -> None:
+    # 2^24 + 1 rounds back to 2^24 in float32, and 2^24 + 3 to 2^24 + 4.
+    a = np.array([[2.0**24, 1, 0, 1, 0, 1]], dtype=np.float32)
+    ones = np.ones((6, 1), dtype=np.float32)
+    assert orders.matmul_lanes(a, ones, 2)[0, 0] == 2.0**24 + 4  # the ones are in the other lane
+    assert orders.sum_lanes(a, 2)[0, 0] == 2.0**24 + 4
+    assert orders.sum_lanes(a, 3)[0, 0] == 2.0**24  # its own lane's one is lost, and each of the others'
+    assert orders.sum_lanes(a[:, :1], 5)[0, 0] == 2.0**24
 
 
 def test_sequential_means_one_after_the_other() -> None:
