@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import llmasos
 from llmasos import weights
 from llmasos_conformance.adapters import connect
 from llmasos_conformance.adapters.transformers import TransformersAdapter
+from llmasos_conformance.errors import AddressError
 from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, Refusal
 
 SIZES = {
@@ -423,6 +425,31 @@ def test_what_the_runtime_computes_in_float32_alone_is_not_run_as_float64(path_o
     with pytest.raises(Refusal) as caught:
         Loaded("transformers:float64", path_of("Llama"))
     assert caught.value.code == "unsupported_architecture"
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("float8", "no such variant: 'float8'"),
+        ("float32/flash", "no such variant"),
+        ("float32/sdpa/tpu", "cpu, cuda"),
+        ("float32/sdpa/cuda/0", "no such variant"),
+        ("float32/sdpa/cuda", "sees no CUDA device try: leave /cuda out"),
+        ("//cuda", "sees no CUDA device"),
+    ],
+)
+def test_a_variant_that_is_not_there_says_what_is(monkeypatch, argument, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(AddressError) as caught:
+        connect(f"transformers:{argument}")
+    assert words in " ".join(str(caught.value).split())
+
+
+def test_the_processor_is_the_device_unless_another_is_named(path_of):
+    path = path_of("GPT-3 tied")
+    named, unnamed = Loaded("transformers:float32/sdpa/cpu", path), Loaded("transformers", path)
+    ask = [each.ask("forward", ids=ROWS)["logits"] for each in (named, unnamed)]
+    assert [row.tobytes() for row in ask[0]] == [row.tobytes() for row in ask[1]]
 
 
 def test_an_epsilon_written_as_an_integer_is_a_number(path_of, tmp_path):

@@ -39,8 +39,9 @@ from llmasos_conformance.adapters.transformers import bert, gpt3, llama, transfo
 
 DTYPES = ("float32", "float64", *HALF)
 ATTENTION = ("sdpa", "eager")
+DEVICES = ("cpu", "cuda")
 
-_MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str], Any]] = {
+_MAKERS: Mapping[str, Callable[[kit.KitBundle, Any, str, str], Any]] = {
     "GPT-3": gpt3.load,
     "Llama": llama.load,
     "BERT": bert.load,
@@ -77,18 +78,25 @@ class TransformersAdapter:
     """Models of Hugging Face transformers.
 
     Args:
-        argument: "DTYPE" or "DTYPE/ATTENTION"; "" is "float32/sdpa", which is the runtime's default.
+        argument: "DTYPE", "DTYPE/ATTENTION" or "DTYPE/ATTENTION/DEVICE"; "" is "float32/sdpa/cpu", of which the first
+            two are the runtime's defaults.
 
     Raises:
-        AddressError: no such variant.
+        AddressError: no such variant, or torch sees no such device.
     """
 
     def __init__(self, argument: str = "") -> None:
-        dtype, _, attention = argument.partition("/")
-        self.dtype, self.attention = dtype or "float32", attention or "sdpa"
-        if self.dtype not in DTYPES or self.attention not in ATTENTION:
-            known = f"transformers:DTYPE/ATTENTION with {', '.join(DTYPES)} and {', '.join(ATTENTION)}"
+        dtype, attention, device, *rest = [*argument.split("/"), "", ""]
+        self.dtype, self.attention, self.device = dtype or "float32", attention or "sdpa", device or "cpu"
+        if self.dtype not in DTYPES or self.attention not in ATTENTION or self.device not in DEVICES or any(rest):
+            offered = f"{', '.join(DTYPES)}; {', '.join(ATTENTION)}; {', '.join(DEVICES)}"
+            known = f"transformers:DTYPE/ATTENTION/DEVICE with {offered}"
             raise AddressError(f"no such variant: {argument!r:.60}", where=f"transformers:{argument}", hint=known)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise AddressError(
+                f"torch {torch.__version__} sees no CUDA device", where=f"transformers:{argument}",
+                hint="leave /cuda out, or install a build of torch for the machine's GPU",
+            )  # fmt: skip
         self.architectures = tuple(name for name in _MAKERS if self.dtype != "float64" or name != "Llama")
         torch.set_num_threads(1)  # sums then run in one order, whatever the machine
 
@@ -106,10 +114,21 @@ class TransformersAdapter:
                 "bands of GPT-3": "the adapter narrows the masks of the runtime's blocks",
                 "positions and epsilon of a Transformer": "the adapter writes them into the runtime's modules",
             },
-            runtime={"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__},
+            runtime={
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "numpy": np.__version__,
+                **self._gpu(),
+            },
             architectures=self.architectures,
         )
 
     def load_model(self, path: str) -> Any:
         bundle = kit.read_bundle(path, self.architectures, windows=True)
-        return _MAKERS[bundle.config["architecture"]](bundle, getattr(torch, self.dtype), self.attention)
+        return _MAKERS[bundle.config["architecture"]](bundle, getattr(torch, self.dtype), self.attention, self.device)
+
+    def _gpu(self) -> Mapping[str, str]:
+        """What computes, where that is not the processor."""
+        if self.device == "cpu":
+            return {}
+        return {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}

@@ -14,7 +14,7 @@ from llmasos_conformance.adapters.transformers.runtime import ACTIVATIONS, PAD, 
 from llmasos_conformance.protocol import Array, Encoding
 
 
-def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Bert:
+def load(bundle: kit.KitBundle, dtype: Any, attention: str, device: str) -> Bert:
     """The bundle in the runtime.
 
     Raises:
@@ -37,7 +37,7 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Bert:
     )
     module = transformers.BertForMaskedLM(settings)
     module.bert = transformers.BertModel(settings)
-    return Bert(bundle, with_weights(module, _named(bundle), dtype), _named)
+    return Bert(bundle, with_weights(module, _named(bundle), dtype, device), _named)
 
 
 class Bert(Looking, kit.KitEncoder):

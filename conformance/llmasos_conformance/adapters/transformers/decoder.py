@@ -28,7 +28,7 @@ class Decoder(Looking, Generating):
         rows = [kit.check_ids(self.config, row) for row in batch]
         if not rows:
             return []
-        ids, mask = padded(rows, left=True)
+        ids, mask = padded(rows, self._module.device, left=True)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         with torch.inference_mode():
             logits = self._module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
@@ -57,7 +57,7 @@ class Decoder(Looking, Generating):
         limits = [self.limit(prompt, request) for prompt in prompts]
         limit = min(limits, default=0)
         if limit > 0:
-            ids, mask = padded(prompts, left=True)
+            ids, mask = padded(prompts, self._module.device, left=True)
             settings = self.settings(request, limit)
             with torch.inference_mode():
                 whole = self._module.generate(ids, attention_mask=mask, generation_config=settings)

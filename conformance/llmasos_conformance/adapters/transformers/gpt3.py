@@ -15,7 +15,7 @@ from llmasos_conformance.adapters.transformers.runtime import both, with_weights
 from llmasos_conformance.protocol import Array
 
 
-def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Decoder:
+def load(bundle: kit.KitBundle, dtype: Any, attention: str, device: str) -> Decoder:
     """The bundle in the runtime.
 
     Raises:
@@ -36,7 +36,7 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Decoder:
         eos_token_id=None,
         attn_implementation=attention,
     )
-    module = with_weights(transformers.GPT2LMHeadModel(settings), _named(bundle), dtype)
+    module = with_weights(transformers.GPT2LMHeadModel(settings), _named(bundle), dtype, device)
     window = config["local_attention_window"]
     for block in module.transformer.h[1::2] if window is not None else ():
         narrow(block, window)
@@ -88,9 +88,9 @@ def banded(given: dict[str, Any], attention: Any, window: int) -> Any:
     if mask is None:
         held = next((value for value in given.values() if isinstance(value, transformers.Cache)), None)
         S = T + (held.get_seq_length(attention.layer_idx) if held is not None else 0)
-        mask = torch.ones(1, 1, T, S, dtype=torch.bool).tril(S - T)
+        mask = torch.ones(1, 1, T, S, dtype=torch.bool, device=hidden.device).tril(S - T)
     S = mask.shape[-1]
-    near = torch.ones(T, S, dtype=torch.bool).triu(S - T - window + 1)  # key > query - window
+    near = torch.ones(T, S, dtype=torch.bool, device=hidden.device).triu(S - T - window + 1)  # key > query - window
     if mask.dtype is torch.bool:
         return mask & near
     return mask.masked_fill(~near, torch.finfo(mask.dtype).min)

@@ -96,17 +96,21 @@ class Looking:
         """What the module is given for a padded batch, and the rows; each argument judged."""
         config = self._module.config
         rows = [kit.check_ids(self.config, row) for row in batch]
-        ids, mask = padded(rows)
+        ids, mask = padded(rows, self._module.device)
         if getattr(config, "is_encoder_decoder", False):
             kit.refuse_beside(types=beside.get("types"))
             read = [kit.check_ids(self.config, row or []) for row in kit.beside(rows, beside.get("sources"), "sources")]
-            source, seen = padded(read)
+            source, seen = padded(read, self._module.device)
             return {"input_ids": source, "attention_mask": seen, "decoder_input_ids": ids, "use_cache": False}, rows
         kit.refuse_beside(sources=beside.get("sources"))
         if self.config["architecture"] == "BERT":
             kinds = kit.beside(rows, beside.get("types"), "types")
             types = [kit.check_types(self.config, kind, len(row)) for kind, row in zip(kinds, rows, strict=True)]
-            return {"input_ids": ids, "attention_mask": mask, "token_type_ids": padded(types)[0]}, rows
+            return {
+                "input_ids": ids,
+                "attention_mask": mask,
+                "token_type_ids": padded(types, self._module.device)[0],
+            }, rows
         kit.refuse_beside(types=beside.get("types"))
         return {"input_ids": ids, "attention_mask": mask, "use_cache": False}, rows
 
@@ -117,7 +121,7 @@ class Looking:
         if not batch:
             raise Refusal("invalid_argument", "no rows")
         given, rows = self._given(batch, beside)
-        wanted = torch.tensor(self._labels(rows, labels))
+        wanted = torch.tensor(self._labels(rows, labels), device=self._module.device)
         self._module.zero_grad(set_to_none=True)
         with torch.enable_grad():
             for parameter in self._module.parameters():
@@ -135,7 +139,7 @@ class Looking:
         flat = np.zeros(total + 1, dtype=kind)
         for name, parameter in self._module.named_parameters():
             if name in found and parameter.grad is not None:
-                np.add.at(flat, found[name].reshape(-1), parameter.grad.numpy().reshape(-1))
+                np.add.at(flat, found[name].reshape(-1), numbers(parameter.grad).reshape(-1))
         made, start = {}, 1
         for name, array in self._bundle.weights.items():
             made[name] = flat[start : start + array.size].reshape(array.shape)
@@ -180,7 +184,7 @@ class Looking:
         name = names[id(parameter)]
         if name not in found:
             return torch.zeros_like(parameter)
-        return torch.from_numpy(home[found[name].reshape(-1)].reshape(parameter.shape)).to(parameter.dtype)
+        return torch.from_numpy(home[found[name].reshape(-1)].reshape(parameter.shape)).to(parameter)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from llmasos_conformance.adapters.transformers.runtime import turned, with_weigh
 from llmasos_conformance.protocol import Array
 
 
-def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Decoder:
+def load(bundle: kit.KitBundle, dtype: Any, attention: str, device: str) -> Decoder:
     """The bundle in the runtime.
 
     Raises:
@@ -42,7 +42,7 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Decoder:
     else:
         windowed = transformers.MistralConfig(**settings, sliding_window=config["sliding_window"])
         made = transformers.MistralForCausalLM(windowed)
-    return Decoder(bundle, with_weights(made, _named(bundle), dtype), _named)
+    return Decoder(bundle, with_weights(made, _named(bundle), dtype, device), _named)
 
 
 def _named(bundle: kit.KitBundle) -> dict[str, Array]:

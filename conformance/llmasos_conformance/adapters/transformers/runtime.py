@@ -22,8 +22,8 @@ ACTIVATIONS: Mapping[str, str] = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu
 """The runtime's name of each activation."""
 
 
-def with_weights(module: Any, weights: Mapping[str, Array], dtype: Any) -> Any:
-    """The module in a dtype, with the weights under the names of its state, ready to answer.
+def with_weights(module: Any, weights: Mapping[str, Array], dtype: Any, device: str) -> Any:
+    """The module in a dtype and on a device, with the weights under the names of its state, ready to answer.
 
     Raises:
         Refusal: invalid_format, when a weight is too large for the dtype.
@@ -45,12 +45,12 @@ def with_weights(module: Any, weights: Mapping[str, Array], dtype: Any) -> Any:
     for name, tensor in module.state_dict().items():
         if not torch.equal(tensor, state[name]):
             raise RuntimeError(f"{name} is not what was loaded: transformers {transformers.__version__} ties it")
-    return module
+    return module.to(device)
 
 
 def numbers(tensor: Any) -> Array:
     """A tensor as an array; NumPy has no bfloat16, and float32 holds all of its numbers."""
-    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).cpu().numpy()
     return array
 
 
@@ -65,7 +65,7 @@ def turned(theirs: str, ours: str, weights: Mapping[str, Array]) -> dict[str, Ar
     return named | ({f"{theirs}.bias": weights[f"{ours}.bias"]} if f"{ours}.bias" in weights else {})
 
 
-def padded(rows: Sequence[Sequence[int]], *, left: bool = False) -> tuple[Any, Any]:
+def padded(rows: Sequence[Sequence[int]], device: Any, *, left: bool = False) -> tuple[Any, Any]:
     """Rows [B, T] filled up to the longest, and a mask that is 1 where a row stands."""
     longest = max(map(len, rows))
 
@@ -73,7 +73,8 @@ def padded(rows: Sequence[Sequence[int]], *, left: bool = False) -> tuple[Any, A
         pads = [PAD] * (longest - len(row))
         return [*pads, *row] if left else [*row, *pads]
 
-    return torch.tensor([filled(row) for row in rows]), torch.tensor([filled([1] * len(row)) for row in rows])
+    ids, mask = [filled(row) for row in rows], [filled([1] * len(row)) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def behind(module: Any, cache: Any) -> dict[str, Any]:
@@ -100,7 +101,8 @@ class Session:
     def extend(self, ids: Sequence[int]) -> Array:
         kit.still_open(self._cache)
         new = kit.check_ids(self._config, ids, held=self._length)
-        given = {self._name: torch.tensor([new]), **self._fixed, **behind(self._module, self._cache)}
+        ids = torch.tensor([new], device=self._module.device)
+        given = {self._name: ids, **self._fixed, **behind(self._module, self._cache)}
         with torch.inference_mode():
             logits = numbers(self._module(**given, use_cache=True).logits[0])
         self._length += len(new)

@@ -35,7 +35,7 @@ BART_OFFSET = 2
 """Rows of Bart's table that stand before position 0."""
 
 
-def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Translator:
+def load(bundle: kit.KitBundle, dtype: Any, attention: str, device: str) -> Translator:
     """The bundle in the runtime.
 
     Raises:
@@ -71,7 +71,7 @@ def load(bundle: kit.KitBundle, dtype: Any, attention: str) -> Translator:
     for part in module.modules():
         if isinstance(part, torch.nn.LayerNorm):
             part.eps = config["layer_norm_epsilon"]
-    return Translator(bundle, with_weights(module, _named(bundle), dtype), _named)
+    return Translator(bundle, with_weights(module, _named(bundle), dtype, device), _named)
 
 
 class Translator(Looking, Generating, kit.KitEncoderDecoder):
@@ -91,14 +91,15 @@ class Translator(Looking, Generating, kit.KitEncoderDecoder):
         read = [self._source(source) for source in each]
         if not rows:
             return []
-        ids, mask = padded(read)
+        ids, mask = padded(read, self._module.device)
         with torch.inference_mode():
-            made = self._module(input_ids=ids, attention_mask=mask, decoder_input_ids=padded(rows)[0], use_cache=False)
+            targets = padded(rows, self._module.device)[0]
+            made = self._module(input_ids=ids, attention_mask=mask, decoder_input_ids=targets, use_cache=False)
         return [numbers(row[: len(given)]) for row, given in zip(made.logits, rows, strict=True)]
 
     def open(self, ids: Sequence[int], source: Sequence[int] | None = None) -> Session:
         """The source is read once; the cache keeps what the decoder needs of it."""
-        read, mask = padded([self._source(source)])
+        read, mask = padded([self._source(source)], self._module.device)
         with torch.inference_mode():
             encoded = self._module.get_encoder()(input_ids=read, attention_mask=mask)
         cache = transformers.EncoderDecoderCache(transformers.DynamicCache(), transformers.DynamicCache())
@@ -114,7 +115,7 @@ class Translator(Looking, Generating, kit.KitEncoderDecoder):
         limit = self.limit([], request)
         if not prompts or limit <= 0:
             return [[] for _ in prompts]
-        ids, mask = padded(prompts)
+        ids, mask = padded(prompts, self._module.device)
         settings = self.settings(request, limit, decoder_start_token_id=self.config["decoder_start_token_id"])
         with torch.inference_mode():
             whole = self._module.generate(ids, attention_mask=mask, generation_config=settings)
