@@ -71,6 +71,15 @@ class Reading:
             return self.perhaps.begin[0]
         return self.against[0] if self.against else ""
 
+    def leads_to(self, case: str, requirement: str, begins: str) -> bool:
+        """Whether a failing case is one by which the bug is found, and not one that fails because others do.
+
+        Args:
+            requirement: of the case. begins: that of `first`.
+        """
+        unexplained = self.likely is not None and case in self.rest
+        return not self.first or requirement == begins or unexplained
+
     @property
     def void(self) -> bool:
         """Whether logits that are no numbers come before all else."""
@@ -89,7 +98,8 @@ def read(outcomes: Iterable[Told]) -> Reading:
     verdicts = seen(given)
     failed = [case for case, each in verdicts.items() if not each.passed]
     found = knownbugs.likely(verdicts)
-    told = found if found is not None and knownbugs.worth_telling(found, len(failed)) else None
+    silent = len({each.case for each in given if each.state == State.FAIL and unanswered(each.message)})
+    told = found if found is not None and knownbugs.worth_telling(found, len(failed), silent) else None
     explained = {*told.explains} if told else {*()}
     made = Reading(
         alike=patterns.alike(given), holes=patterns.holes(given), wavering=patterns.wavering(given),
@@ -181,14 +191,37 @@ def _behind_told(each: Behind, lang: str) -> str:
         begin = f"；先看 {each.begin}" if each.begin else ""
         return (
             f"测量 logits 的 {each.measured} 个用例全部正确，而 {each.wrong} 个关于生成的用例未通过："
-            f"请看编号如何选出、每个编号如何送回模型（如有缓存则经由缓存），以及文本在何处结束{begin}"
+            f"{_where_to_look(each, lang)}{begin}"
         )
     begin = f"; begin with {each.begin}" if each.begin else ""
     return (
         f"logits are right in all {each.measured} cases that measure them, and {each.wrong} cases of generation fail: "
-        "look at how an id is chosen, how each is fed back, through a cache if there is one, and where a text ends"
-        f"{begin}"
+        f"{_where_to_look(each, lang)}{begin}"
     )
+
+
+def _where_to_look(each: Behind, lang: str) -> str:
+    """By which new id is the first wrong one, where cases agree on it."""
+    if each.rows >= patterns.ROWS and not each.at_first:
+        if lang == "zh":
+            return (
+                f"指明错误编号的 {each.rows} 个用例中，首个新编号全部正确，{each.at_second} 个自第二个起出错；"
+                "请看每个编号如何送回模型：它的位置，以及缓存（如有）"
+            )
+        return (
+            f"the first new id is right in all {each.rows} that say which is wrong, and in {each.at_second} the second "
+            "is wrong; look at how each is fed back: its position, and a cache if there is one"
+        )
+    if each.rows >= patterns.ROWS and each.at_first >= patterns.AGREE * each.rows:
+        if lang == "zh":
+            return f"指明错误编号的 {each.rows} 个用例中，{each.at_first} 个自首个新编号起就错；请看编号如何选出"
+        return (
+            f"the first new id is wrong already in {each.at_first} of {each.rows} that say which is; look at how an id "
+            "is chosen"
+        )
+    if lang == "zh":
+        return "请看编号如何选出、每个编号如何送回模型（如有缓存则经由缓存），以及文本在何处结束"
+    return "look at how an id is chosen, how each is fed back, through a cache if there is one, and where a text ends"
 
 
 def _against_told(cases: Sequence[str], lang: str) -> str:
@@ -217,8 +250,8 @@ _LIKELY = {
     "zh": ("可能的原因：", "若是如此，可解释 {count} 个未通过的用例{several}", "；候选有几个："),
 }
 _PERHAPS = {
-    "en": ("perhaps:", "the bugs below make the same {failures}, by other amounts", ""),
-    "zh": ("或许：", "下列缺陷造成同样的 {count} 个失败，只是偏差大小不同", ""),
+    "en": ("perhaps:", "the bugs below fail the same cases or nearly so ({failures} here), by other amounts", ""),
+    "zh": ("或许：", "下列缺陷使相同或几乎相同的用例失败（此处 {count} 个），只是偏差大小不同", ""),
 }
 """How a cause is told: its head, what it explains, and what that ends with where there are several candidates."""
 

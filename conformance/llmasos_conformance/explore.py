@@ -276,17 +276,19 @@ class _Heard:
 
 
 def to_blame(bench: Bench, case: Case, example: Example) -> frozenset[int]:
-    """Which calls of a failed example have a wrong answer, where some have and some have not; empty if nobody can say.
+    """Which calls of a failed example have a wrong answer, where there are several; empty if nobody can say.
 
     An answer is wrong if the judge rejects it among nothing but the reference's answers, and would not reject one in
-    the claimed dtype in its place. Where each answer is rejected, or what answers have to do with each other is what is
-    wrong, there is none to point at.
+    the claimed dtype in its place. Where what answers have to do with each other is what is wrong, there is none to
+    point at; nor where each answer is rejected of who serves a model of his own.
     """
     looked_at = [i for i, call in enumerate(example.calls) if call.method not in UNTOLD]
     if len(example.calls) < 2 or len(example.calls) > MOST_CALLS:
         return frozenset()
     if unanswered(example.finding.message):
         return frozenset({len(example.calls) - 1})  # whatever it was, it ended the example
+    if len(looked_at) < 2:
+        return frozenset()  # it can be no other
     if any("seed" in call.params for call in example.calls) and "gumbel" not in bench.candidate.description.offers:
         return frozenset()  # a generator of one's own gives other samples than the reference's, and may
     try:
@@ -300,7 +302,9 @@ def to_blame(bench: Bench, case: Case, example: Example) -> frozenset[int]:
         if not len(due) == len(example.calls) == len((honest or [due])[0]):
             return frozenset()
         wrong = [i for i in looked_at if rejected(i, example.calls)]
-        if len(wrong) == len(looked_at) or any(rejected(i, answers) for i in wrong for answers in honest):
+        if (len(wrong) == len(looked_at) and case.black_box) or any(
+            rejected(i, answers) for i in wrong for answers in honest
+        ):
             return frozenset()
         return frozenset(wrong)
     except (HarnessError, CandidateFault, Refusal):

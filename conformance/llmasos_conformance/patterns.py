@@ -206,15 +206,27 @@ class Behind:
     Attributes:
         measured: cases that measured logits and passed. wrong: cases of generation with a wrong answer. begin: the
             first of those that hold each id to the logits before it; empty where these are right.
+        rows: failing cases that say which new id is the first wrong one. at_first, at_second: those of them in which it
+            is the first, which comes of the prompt alone, or the second, which comes of the first that was fed back.
     """
 
     measured: int
     wrong: int
     begin: str = ""
+    rows: int = 0
+    at_first: int = 0
+    at_second: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
-        return {"measured": self.measured, "wrong": self.wrong, "begin": self.begin}
+        return {
+            "measured": self.measured, "wrong": self.wrong, "begin": self.begin, "rows": self.rows,
+            "at_first": self.at_first, "at_second": self.at_second,
+        }  # fmt: skip
+
+
+_WRONG_ID = re.compile(r"(?:ids|bytes)\b[^:]*?\[(?P<step>\d+)\] is \d+, \d+ was due")
+"""What a case says that holds ids to the logits before them: the last index is that of the new id."""
 
 
 def behind(outcomes: Iterable[Told]) -> Behind | None:
@@ -228,7 +240,11 @@ def behind(outcomes: Iterable[Told]) -> Behind | None:
     if off or len(measured) < MEASURED or len(wrong) < ALIKE:
         return None
     begin = next((case for case, each in wrong.items() if each.requirement == "GEN-1"), "")
-    return Behind(measured=len(measured), wrong=len(wrong), begin=begin)
+    said = {each.case: int(found["step"]) for each in failed if (found := _WRONG_ID.search(each.message))}
+    steps = Counter(said.values())
+    return Behind(
+        measured=len(measured), wrong=len(wrong), begin=begin, rows=len(said), at_first=steps[0], at_second=steps[1]
+    )  # fmt: skip
 
 
 # ── in the first digits ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -154,14 +154,32 @@ def test_what_explains_a_small_part_of_the_failures_is_not_told():
 def test_a_cause_is_named_as_possible_where_many_same_cases_fail_by_other_amounts():
     low = knownbugs.TELLING - 0.01
     assert knownbugs.worth_naming(cause(low, knownbugs.BROAD), 40)
-    assert not knownbugs.worth_naming(cause(low, knownbugs.BROAD - 1), 9)
+    assert not knownbugs.worth_naming(cause(low, knownbugs.BROAD - 1), knownbugs.BROAD)
     assert not knownbugs.worth_naming(cause(low, knownbugs.BROAD), 41)
     assert not knownbugs.worth_naming(cause(knownbugs.TELLING, knownbugs.BROAD), 40)
     made = cause(low, knownbugs.BROAD)
     assert not knownbugs.worth_naming(replace(made, same=[knownbugs.SAME - 0.01]), 40)
     twin = replace(made.bugs[0], name="twin")
     assert knownbugs.worth_naming(replace(made, bugs=[*made.bugs, twin]), 40)
-    assert not knownbugs.worth_naming(replace(made, bugs=[*made.bugs, replace(twin, expected="STR-2")]), 40)
+    sister, stranger = (replace(made, bugs=[*made.bugs, replace(twin, expected=other)]) for other in ("STR-2", "NUM-1"))
+    assert knownbugs.worth_naming(sister, 40)
+    assert not knownbugs.worth_naming(replace(sister, same=[knownbugs.NEARLY - 0.01, 1.0]), 40)
+    assert not knownbugs.worth_naming(stranger, 40)
+
+
+def test_a_cause_of_few_failures_is_named_as_possible_if_nothing_else_failed():
+    made = cause(knownbugs.TELLING - 0.01, knownbugs.FEW)
+    assert knownbugs.worth_naming(made, knownbugs.FEW)
+    assert not knownbugs.worth_naming(made, knownbugs.FEW + 1)
+    assert not knownbugs.worth_naming(replace(made, explains=made.explains[1:]), knownbugs.FEW - 1)
+    sister = replace(made, bugs=[*made.bugs, replace(made.bugs[0], expected="STR-2")])
+    assert not knownbugs.worth_naming(sister, knownbugs.FEW)
+
+
+def test_a_single_wrong_answer_beside_many_missing_ones_is_told_as_no_bug():
+    shown = knownbugs.cause(seen({"stop", "stop.two"}), KNOWN)
+    assert knownbugs.worth_telling(shown, 2)
+    assert not knownbugs.worth_telling(shown, 2, silent=8)
 
 
 def test_a_possible_cause_is_told_in_both_languages_and_begun_with():
@@ -169,13 +187,13 @@ def test_a_possible_cause_is_told_in_both_languages_and_begun_with():
     english, chinese = (causes.told(made, {}, lang) for lang in ("en", "zh"))
     assert english == [
         "perhaps: STR-1",
-        "  the bugs below make the same 12 failures, by other amounts",
+        "  the bugs below fail the same cases or nearly so (12 failures here), by other amounts",
         "  resembles stop-late (a/b#9): 100% of the failing cases are the same; that bug: It is stop-late.",
         "  begin with stop",
     ]
     assert chinese[:2] == [
         "或许：STR-1",
-        "  下列缺陷造成同样的 12 个失败，只是偏差大小不同",
+        "  下列缺陷使相同或几乎相同的用例失败（此处 12 个），只是偏差大小不同",
     ]
     assert made.first == "stop"
 
@@ -389,7 +407,8 @@ def answers(measured, generated, *, off=0):
 def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
     made = patterns.behind(answers(12, 3))
     assert made == Behind(measured=12, wrong=3, begin="g0")
-    assert made.as_json() == {"measured": 12, "wrong": 3, "begin": "g0"}
+    where = {"rows": 0, "at_first": 0, "at_second": 0}
+    assert made.as_json() == {"measured": 12, "wrong": 3, "begin": "g0"} | where
     whole = causes.read(answers(12, 3))
     assert (whole.behind, whole.first) == (made, "g0")
     english, chinese = (causes.told(Reading(behind=made), {}, lang) for lang in ("en", "zh"))
@@ -402,6 +421,61 @@ def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
         "测量 logits 的 12 个用例全部正确，而 3 个关于生成的用例未通过："
         "请看编号如何选出、每个编号如何送回模型（如有缓存则经由缓存），以及文本在何处结束；先看 g0"
     ]
+
+
+WRONG_IDS = (
+    "ids[{}] is 7, 8 was due: its logit is larger by 3", "bytes of texts[0][{}] is 7, 8 was due: its logit",
+    "call 0, 40 ids: ids[{}] is 7, 8 was due", "ids[2][{}] is 7, 8 was due",
+)  # fmt: skip
+"""How cases say which new id is the first wrong one."""
+
+
+@pytest.mark.parametrize(
+    ("steps", "counted", "english", "chinese"),
+    [
+        pytest.param(
+            (1, 1, 3, 1), (4, 0, 3),
+            "the first new id is right in all 4 that say which is wrong, and in 3 the second is wrong; look at how "
+            "each is fed back: its position, and a cache if there is one",
+            "指明错误编号的 4 个用例中，首个新编号全部正确，3 个自第二个起出错；"
+            "请看每个编号如何送回模型：它的位置，以及缓存（如有）",
+            id="never the first",
+        ),
+        pytest.param(
+            (0, 0, 1, 0), (4, 3, 1),
+            "the first new id is wrong already in 3 of 4 that say which is; look at how an id is chosen",
+            "指明错误编号的 4 个用例中，3 个自首个新编号起就错；请看编号如何选出",
+            id="mostly the first",
+        ),
+        pytest.param(
+            (0, 1, 1, 2), (4, 1, 2),
+            "look at how an id is chosen, how each is fed back, through a cache if there is one, and where a text ends",
+            "请看编号如何选出、每个编号如何送回模型（如有缓存则经由缓存），以及文本在何处结束",
+            id="now here, now there",
+        ),
+    ],
+)  # fmt: skip
+def test_which_new_id_is_the_first_wrong_one_says_where_to_look(steps, counted, english, chinese):
+    outcomes = [
+        replace(each, message=WRONG_IDS[i].format(steps[i]))
+        if each.requirement == "GEN-1" else each
+        for i, each in enumerate([*answers(0, 4), *answers(12, 0)])
+    ]  # fmt: skip
+    made = patterns.behind(outcomes)
+    assert (made.rows, made.at_first, made.at_second) == counted
+    told = [causes.told(Reading(behind=made), {}, lang)[0] for lang in ("en", "zh")]
+    assert told[0].partition(" fail: ")[2] == f"{english}; begin with g0"
+    assert told[1].partition("未通过：")[2] == f"{chinese}；先看 g0"
+
+
+def test_known_bugs_of_a_case_lead_to_the_bug_where_failures_begin_and_where_no_cause_explains_them():
+    made = causes.read(answers(12, 3))
+    assert made.leads_to("g1", "GEN-1", "GEN-1")
+    assert not made.leads_to("limit", "API-1", "GEN-1")
+    assert Reading().leads_to("limit", "API-1", "")
+    likely = Reading(likely=cause(1.0, 9), rest=["other"])
+    assert likely.leads_to("other", "API-1", "STR-1")
+    assert not likely.leads_to("c0", "API-1", "STR-1")
 
 
 @pytest.mark.parametrize(

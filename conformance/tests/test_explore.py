@@ -287,8 +287,14 @@ def test_the_call_whose_answer_was_wrong_is_marked_and_never_cut_away(letters):
     assert letters(lambda text: text == "b")[:3] == [*lines("a"), *lines("b", "  <- wrong"), *lines("c")]
 
 
-def test_where_every_answer_is_wrong_there_is_none_to_point_at_and_the_last_call_is_shown(letters):
+def test_where_every_answer_is_wrong_every_call_is_marked(letters):
+    assert letters(lambda text: True) == [*lines("abcde", "  <- wrong"), "… and 5 calls more, 5 of them wrong"]
+
+
+def test_of_a_model_of_ones_own_nothing_is_marked_where_every_answer_is_another(letters, monkeypatch):
+    monkeypatch.setattr(Case, "black_box", property(lambda case: True))
     assert letters(lambda text: True) == [*lines("abcde"), "… 4 calls …", *lines("j")]
+    assert letters(lambda text: text == "h")[-2] == lines("h", "  <- wrong")[0]
 
 
 def test_of_calls_without_an_answer_the_last_is_the_one_to_blame(letters):

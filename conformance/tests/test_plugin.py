@@ -594,7 +594,7 @@ def test_what_is_not_declared_keeps_its_name_and_a_green_run_without_it_is_incom
     ran = vendor.pytest(MINE, *BARE)
     assert ran.code == 0
     assert "2 passed, 1 not declared" in ran.out
-    assert "not declared, so nothing was asked: score" in ran.out
+    assert "not declared, so nothing was asked: score; what it takes: llmasos explain score\n" in ran.out
     assert re.search(r"^verdict: incomplete \(core/gpt/logits; 1 of 3 cases not declared\)$", ran.out, re.MULTILINE)
 
 
@@ -702,6 +702,36 @@ def test_what_is_told_in_brief_on_the_screen_stands_whole_in_the_file_of_junit(v
     assert len(re.findall("^  got +", (vendor.root / "made.xml").read_text(), re.MULTILINE)) == 3
 
 
+LED = """
+from llmasos_conformance import knownbugs
+from llmasos_conformance.plugin import summary
+knownbugs.fitting_bugs = lambda *known: ["Some bug. (a/b#1)"]
+summary.led_away = lambda records: frozenset({"demo.bytes"})
+"""
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)])
+def test_known_bugs_are_not_told_of_cases_that_fail_because_others_do(vendor, spread):
+    vendor.write("led.py", LED)
+    words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", *BARE, *spread)
+    blocks = re.split("^_{3,} ", vendor.pytest(*words, plugins=("fakechecks", "led")).out, flags=re.MULTILINE)[1:]
+    told = {each.split()[0]: "failed by   Some bug. (a/b#1)" in each for each in blocks}
+    assert told["more.outside-the-profile"]
+    assert not told["demo.bytes"]
+    whole = vendor.pytest(*words, "-v", plugins=("fakechecks", "led")).out
+    assert whole.count("failed by   Some bug. (a/b#1)") == 1 + sum(told.values())
+
+
+def test_cases_are_led_away_from_where_failures_have_a_beginning_elsewhere():
+    def record(case, requirement, state="fail", message="ids[1] is 7, 8 was due: ", **figures):
+        return {"case": case, "requirement": requirement, "state": state, "message": message, "figures": figures}
+
+    right = [record(f"n{i}", "NUM-1", "pass", "", ratio=1.0) for i in range(12)]
+    wrong = [record("limit", "API-1"), *(record(f"g{i}", "GEN-1") for i in range(3))]
+    assert summary.led_away([*right, *wrong]) == {"limit", *(each["case"] for each in right)}
+    assert summary.led_away(right) == summary.led_away([]) == frozenset()
+
+
 @pytest.mark.parametrize("spread", [(), ("-n2",)])
 def test_how_long_was_looked_for_smaller_inputs_is_said_with_the_option_that_does_not(vendor, spread):
     vendor.write("few.py", "import time\nfrom llmasos_conformance import explore\nfind = explore.search\n"
@@ -709,7 +739,7 @@ def test_how_long_was_looked_for_smaller_inputs_is_said_with_the_option_that_doe
     words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", *BARE, *spread)
     ran = vendor.pytest(*words, plugins=("fakechecks", "few"))
     assert re.search(
-        r"^looked for smaller inputs that fail alike for \d s.*, from 60 s on .*; --llmasos-smaller=0 does not look$",
+        r"^looked for smaller inputs that fail alike for \d s.*, from 20 s on .*; --llmasos-smaller=0 does not look$",
         ran.out,
         re.M,
     )

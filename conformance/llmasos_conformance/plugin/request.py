@@ -20,7 +20,7 @@ SHORT, LONG, VARIABLE, KEY = "--adapter", "--llmasos-adapter", "LLMASOS_ADAPTER"
 KNOWN = "llmasos_known_failures"
 PROFILE = "core/gpt/logits"
 """What a bare run asks; `all` asks every case of the installed suites."""
-SMALLER_S = 60.0
+SMALLER_S = 20.0
 """So long a run looks for smaller failures: who is wrong everywhere fails a hundred cases, and nobody reads a hundred
 minimal inputs before mending the first."""
 TIMEOUT_S = 30.0

@@ -24,6 +24,7 @@ from llmasos_conformance import (
     installed,
     knownfailures,
     patterns,
+    places,
     reference,
     unasked,
 )
@@ -409,18 +410,24 @@ class Run:
         report = yield
         if isinstance(item, CaseItem) and item.brief and report.when == "call":
             report.llmasos_brief = item.brief  # type: ignore[attr-defined]
+            report.llmasos_alone = item.alone  # type: ignore[attr-defined]
         return report
 
     def _shorten(self, terminalreporter: Any) -> int:
         """Whoever is wrong everywhere reads the most telling failures whole, and of the others what tells them apart.
 
-        Returns how many were made short. What reports say elsewhere, as in JUnit's file, was written before.
+        Known bugs are told only of those by which the bug is found: of the others they lead away from it. Returns how
+        many were made short. What reports say elsewhere, as in JUnit's file, was written before.
         """
         if self.config.getoption("verbose") > 0:
             return 0
         made, telling = 0, summary.whole(self.records)
+        away = summary.led_away(self.records)
         for kind in ("failed", "error"):
             told = [each for each in terminalreporter.stats.get(kind, ()) if getattr(each, "llmasos_brief", "")]
+            for report in told:
+                if report.llmasos_alone and _case_of(report) in away:
+                    report.longrepr = report.llmasos_alone
             # Sorted in a copy, so that they are printed in the order in which they were asked.
             for report in sorted(told, key=lambda each: _case_of(each) not in telling)[summary.WHOLE :]:
                 report.longrepr = report.llmasos_brief
@@ -449,7 +456,8 @@ class Run:
     def _certify(self) -> str:
         profile = self.usual if self.profile == "all" else self.profile
         bundle = f" --bundle {shlex.quote(self.config.getoption('--llmasos-bundle'))}" if self.given else ""
-        return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile}{bundle} --out report"
+        out = places.free(Path("report"), self.config.invocation_params.dir)
+        return f"llmasos certify --adapter {shlex.quote(self.request.address)} --profile {profile}{bundle} --out {out}"
 
     def command(self, ids: Sequence[str], further: Sequence[str] = ()) -> str:
         """Options and ids that ask the same again; `further` replaces the profile."""
@@ -526,7 +534,7 @@ class CaseItem(pytest.Item):
     def __init__(self, *, case: Case, **rest: Any) -> None:
         super().__init__(**rest)
         run = _run_of(self)
-        self.case, self.run, self.brief = case, run, ""
+        self.case, self.run, self.brief, self.alone = case, run, "", ""
         self.requirement = run.suite.requirements[case.requirement]
         self.add_marker(self.requirement.level.lower())
         self.add_marker(marker(self.requirement))
@@ -542,7 +550,7 @@ class CaseItem(pytest.Item):
         self.user_properties.append((RECORD, record))
         if judged.detail:
             self.add_report_section("call", "llmasos", judged.detail)
-        self.brief = ""
+        self.brief = self.alone = ""
         if outcome.state in ("not_declared", "not_applicable"):
             pytest.skip(outcome.message or outcome.state.value.replace("_", " "))
         note = ""
@@ -554,6 +562,7 @@ class CaseItem(pytest.Item):
         if outcome.state != "pass" and not judged.told and not note:
             again = self.run.reproduce([self.nodeid])
             self.brief = summary.brief(judged.shown, again, raised_at=judged.place)
+            self.alone = self.told_of(judged, again, known=False)
         if outcome.state != "pass" or note:
             raise NotRight(judged, note)
 
@@ -575,13 +584,17 @@ class CaseItem(pytest.Item):
             wrong, note = excinfo.value.judged, excinfo.value.note
             if wrong.outcome.state == "pass":
                 return note
-            told = summary.failure(
-                wrong.shown, self.case, self.requirement, again, raised_at=wrong.place, told=wrong.told
-            )
-            return "\n".join([told, *([note] if note else []), self.case.where])
+            return self.told_of(wrong, again, note)
         if isinstance(excinfo.value, HarnessError):
             return f"could not be judged: {excinfo.value.render()}"
         return super().repr_failure(excinfo, style)
+
+    def told_of(self, judged: Judged, again: str, note: str = "", *, known: bool = True) -> str:
+        """A case that is not right, whole; see `summary.failure`."""
+        told = summary.failure(
+            judged.shown, self.case, self.requirement, again, raised_at=judged.place, told=judged.told, known=known
+        )
+        return "\n".join([told, *([note] if note else []), self.case.where])
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         # pytest turns the dots of a name that ends the node id into `::`; the requirement behind it prevents that.

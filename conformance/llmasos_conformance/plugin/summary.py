@@ -85,19 +85,21 @@ def parse(text: str) -> Record:
 
 
 def failure(
-    outcome: Outcome, case: Case, requirement: Requirement, again: str, *, raised_at: str = "", told: str = ""
-) -> str:
+    outcome: Outcome, case: Case, requirement: Requirement, again: str, *, raised_at: str = "", told: str = "",
+    known: bool = True,
+) -> str:  # fmt: skip
     """What a person needs to act on, most important first.
 
     Args:
         again: command that asks the case again. raised_at: see `place`.
         told: an earlier case that failed by the same exception at the same place; then this one is short.
+        known: with known bugs that fail the case.
     """
     sentence = requirement.sentence.get("en", "")
     more = (outcome.message or "").splitlines()[1:]
     # What a wrong answer does to people, and which bugs answer so, says nothing of a call that was not answered.
     fits = outcome.state is State.FAIL and not unanswered(outcome.message)
-    bugs = knownbugs.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits else []
+    bugs = knownbugs.fitting_bugs(case.id, requirement.id, outcome.message, outcome.figures) if fits and known else []
     figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.figures.items())
     if len(outcome.figures) > 1:
         figures += "; of each the largest of all rows"
@@ -219,7 +221,9 @@ def summarise(
     if len(outcomes) > len(worst):
         lines.append("some cases ran more than once; a verdict needs one answer to each")
     if names := sorted({name for record in records for name in record["missing"]}):
-        lines.append(f"not declared, so nothing was asked: {', '.join(names)}")
+        lines.append(
+            f"not declared, so nothing was asked: {', '.join(names)}; what it takes: llmasos explain {names[0]}"
+        )
     asked = [record for record in records if record["state"] != "not_declared"]
     if emulated := sorted({name for record in asked for name in record["emulated"]}):
         lines.append(f"emulated by the adapter, not the runtime: {', '.join(emulated)}")
@@ -344,6 +348,15 @@ def whole(records: Sequence[Record]) -> list[str]:
     cases = [record["case"] for record in telling]
     ones = [case for case in cases if case in loudest.values()]
     return list(dict.fromkeys([*([begin] if begin else []), *ones, *cases]))[:WHOLE]
+
+
+def led_away(records: Sequence[Record]) -> frozenset[str]:
+    """Failing cases whose own known bugs are not what is wrong, for they fail because others do."""
+    reading, begins = read(records), first(records)
+    requirement = {record["case"]: record["requirement"] for record in records}
+    return frozenset(
+        case for case, own in requirement.items() if begins and not reading.leads_to(case, own, requirement[begins])
+    )
 
 
 def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
