@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -40,8 +42,19 @@ def vacant(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ReportError(
             "there is something already, and reports are never overwritten", where=out,
-            hint="give a new directory with --out",
+            hint=f"give a new directory: --out {shlex.quote(str(free(out)))}",
         )  # fmt: skip
+
+
+def free(out: Path, beside: Path = Path()) -> Path:
+    """The first name of out, out-2, out-3 … that nothing has yet.
+
+    Args:
+        beside: where a relative name starts.
+    """
+    stem = re.sub(r"-\d+$", "", out.name)
+    numbered = (out.with_name(f"{stem}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([out], numbered) if not (beside / place).exists())
 
 
 class Place:

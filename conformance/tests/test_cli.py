@@ -12,10 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from llmasos_conformance import cli, installed, isolation
+from llmasos_conformance import cli, installed, isolation, suite
 from llmasos_conformance.certify import Order
 from llmasos_conformance.cli import certifying
+from llmasos_conformance.protocol import CAPABILITIES
 from llmasos_conformance.reasons import REASONS
+from llmasos_conformance.standard.words import CAPABILITIES_ZH
 
 SEED_DOCUMENT = {
     "name": "tiny",
@@ -279,6 +281,42 @@ def test_what_is_not_translated_says_so(llmasos):
     assert "检查自身的说明(英文): " in llmasos("explain", case, "--lang", "zh")[1]
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_capability_can_be_explained(lang, llmasos, monkeypatch):
+    loaded, said = suite.load(), CAPABILITIES if lang == "en" else CAPABILITIES_ZH
+    monkeypatch.setattr(suite, "load", lambda: loaded)
+    for name in CAPABILITIES:
+        code, out, _ = llmasos("explain", name, "--lang", lang)
+        assert code == 0
+        assert f"{name}: {said[name]}\n" in out
+
+
+def test_what_it_takes_to_declare_a_capability_is_explained(llmasos):
+    def told(name):
+        return llmasos("explain", name)[1]
+
+    assert "  methods asked then: open, extend, fork, close; " in told("session")
+    assert "  an option, in calls that are asked anyway: " in told("seed")
+    assert "an adapter on the kit says so: kit.read_bundle(path, windows=True)\n" in told("window")
+    assert re.search(r"^next: llmasos try reference \S*window\S*$", told("window"), re.MULTILINE)
+    assert told("chat").endswith("next: llmasos docs hosted\n")
+
+
+def test_a_chapter_with_the_name_of_a_capability_is_explained_with_it(llmasos):
+    out = llmasos("explain", "beams")[1]
+    assert "beams: beam search\n  a capability; declare it in describe()\n" in out
+    assert json.loads(llmasos("explain", "beams", "--json")[1])["capability"]["id"] == "beams"
+
+
+def test_a_case_is_explained_with_the_command_for_the_adapter_of_this_directory(llmasos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "--adapter=ADDRESS " in llmasos("explain", "api.seed.zero")[1]
+    (tmp_path / "llmasos.toml").write_text('[profiles.default]\nadapter = "honest:plain"\n')
+    assert "--adapter=@default " in llmasos("explain", "api.seed.zero")[1]
+    (tmp_path / "llmasos.toml").write_text("[profiles")
+    assert "--adapter=ADDRESS " in llmasos("explain", "api.seed.zero")[1]
+
+
 def test_an_unknown_name_gets_near_ones(llmasos):
     code, _, err = llmasos("explain", "E_SIGNATURES")
     assert code == 2
@@ -296,6 +334,7 @@ EXPLAINED = {
     "architecture": {*("presented", "defaults", "letters", "tensors", "code", "requirements", "profiles", "document")},
     "profile": {"requires", "cases", "levels", "chapters", "run"},
     "chapter": {"title", "requirements", "document"},
+    "capability": {"sentence", "methods", "option", "reading", "cases", "profiles", "shown"},
     "reason": {"text", "exitCode"},
 }
 
@@ -303,7 +342,8 @@ EXPLAINED = {
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        *(("architecture", "GPT-3"), ("profile", "core/gpt/text"), ("chapter", "attention")),
+        *(("architecture", "GPT-3"), ("profile", "core/gpt/text"), ("chapter", "api")),
+        ("capability", "window"),
         *(("requirement", "API-1"), ("case", "api.seed.zero"), ("reason", "E_SIZE")),
     ],
 )

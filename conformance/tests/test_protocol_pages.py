@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmasos_conformance import wire
+from llmasos_conformance import capabilities, wire
 from llmasos_conformance.adapters import serving, web
 from llmasos_conformance.adapters.address import Target
 from llmasos_conformance.adapters.answering import Desk
@@ -163,6 +163,22 @@ def test_the_table_of_methods_lists_the_params_that_are_required(name, method):
         wire.BESIDE.get(method, ())
     ) == params - {"options"}
     assert (method in wire.OPTIONAL) == ("options" in params)
+
+
+@pytest.mark.parametrize("name", ["protocol.md", "protocol.zh.md"])
+def test_the_table_of_methods_says_which_capability_each_belongs_to(name):
+    rows = (line.split("|") for line in page(name).splitlines() if re.match(r"\| `[a-z_]+` \|", line))
+    belongs = [(method.strip(" `"), capability.strip(" `")) for _, method, _, _, capability, _ in rows]
+    said = {capability: [m for m, c in belongs if c == capability] for _, capability in belongs if capability}
+    made = {each: [*capabilities.taken(each).methods] for each in CAPABILITIES}
+    assert said == {each: methods for each, methods in made.items() if methods}
+
+
+def test_a_capability_without_a_method_is_an_option_or_read_from_bundles():
+    without = {each for each in CAPABILITIES if not capabilities.taken(each).methods}
+    assert without == {*capabilities.OPTIONS, *capabilities.BUNDLES, "gumbel"}
+    with pytest.raises(KeyError):
+        capabilities.taken("windows")
 
 
 @pytest.mark.parametrize("name", ["wire.md", "wire.zh.md"])

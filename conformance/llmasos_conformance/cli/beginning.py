@@ -157,8 +157,10 @@ def _first_verdict(address: str, said: Description, case: str = "") -> str:
     """
     from llmasos_conformance import installed
 
-    profile = installed.configured_profile(address) or installed.profile_for(said.offers, case)
-    return f"{installed.pytest_command()} --adapter={shlex.quote(address)} --llmasos-profile={profile}"
+    command = f"{installed.pytest_command()} --adapter={shlex.quote(address)}"
+    if installed.configured_profile(address):  # asked without being named
+        return command
+    return f"{command} --llmasos-profile={installed.profile_for(said.offers, case)}"
 
 
 def _say_step(step: Step) -> None:

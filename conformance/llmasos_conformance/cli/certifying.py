@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import re
 import shlex
 import sys
 import time
@@ -266,11 +264,10 @@ def _certify_command(
     adapter: str, profile: str, key: Path, out: Path, *, bundle: Path | None = None, further: Sequence[str] = ()
 ) -> str:
     """A command that can be pasted as it is; its report gets a name that nothing has yet."""
-    stem = re.sub(r"-\d+$", "", out.name)
-    numbered = (out.with_name(f"{stem}-{number}") for number in itertools.count(2))
-    free = next(place for place in itertools.chain([out], numbered) if not place.exists())
+    from llmasos_conformance import places
+
     asked = ["--bundle", str(bundle)] if bundle else ["--profile", profile]
-    words = ["llmasos", "certify", "--adapter", adapter, *asked, "--key", str(key), "--out", str(free)]
+    words = ["llmasos", "certify", "--adapter", adapter, *asked, "--key", str(key), "--out", str(places.free(out))]
     return shlex.join([*words, *further])
 
 

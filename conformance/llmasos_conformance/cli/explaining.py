@@ -88,12 +88,13 @@ _LISTS: Mapping[str, Callable[[str], list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-@click.command(short_help="Explain an architecture, profile, chapter, requirement, case or reason code.")
+@click.command(short_help="Explain an architecture, profile, capability, requirement, case or reason code.")
 @click.argument("name", metavar="ID")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
 def explain(name: str, lang: str, as_json: bool) -> None:
-    """Explain an architecture, a profile, a chapter of the standard, a requirement, a case, or a reason code of verify.
+    """Explain an architecture, a profile, a capability, a chapter of the standard, a requirement, a case, or a reason
+    code of verify.
 
     With --json, every answer has schemaVersion, kind, id and lang, and by its kind:
 
@@ -105,7 +106,9 @@ def explain(name: str, lang: str, as_json: bool) -> None:
                  examples, effect, bugs, where, withdrawn, document, run
     requirement  level, chapter, sentence, source, untestable, withdrawn,
                  errata, cases, document
-    chapter      title, requirements, document
+    chapter      title, requirements, document; capability, where one has
+                 the same name
+    capability   sentence, methods, option, reading, cases, profiles, shown
     reason       text, exitCode
     """
     kind, told = _explained(name, lang)
@@ -121,6 +124,7 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
         HarnessError: nothing has the name.
     """
     from llmasos_conformance import architectures, installed
+    from llmasos_conformance.protocol import CAPABILITIES
     from llmasos_conformance.reasons import REASONS
 
     if name.upper() in REASONS:
@@ -137,8 +141,11 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
         return "profile", _told_of_profile(loaded, profile, lang)
     if name.lower() in loaded.chapters:
         return "chapter", _told_of_chapter(loaded, name.lower(), lang)
+    if name.lower() in CAPABILITIES:
+        return "capability", _told_of_capability(loaded, name.lower(), lang)
     profiles = installed.profile_names(installed.suites())
-    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *architectures.DEFAULTS, *profiles, *REASONS]
+    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *architectures.DEFAULTS, *profiles, *REASONS,
+             *CAPABILITIES]  # fmt: skip
     near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
     raise HarnessError(
         f"nothing is called {name!r:.100}",
@@ -162,8 +169,18 @@ def _told_of_case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
         "bugs": knownbugs.bugs_of(case.id, case.requirement),
         "where": case.where, "withdrawn": _told_withdrawn(case.withdrawn, lang),
         "document": _in_document(loaded, case.id, lang),
-        "run": "" if case.withdrawn else reproduce_command(case, "ADDRESS"),
+        "run": "" if case.withdrawn else reproduce_command(case, _of_this_directory()),
     }  # fmt: skip
+
+
+def _of_this_directory() -> str:
+    """The adapter that commands here are about: that of llmasos.toml, where there is one, else a word for any."""
+    from llmasos_conformance import adapters
+
+    try:
+        return adapters.default_address() if adapters.profiles_in() else "ADDRESS"
+    except HarnessError:  # what stands there is no settings, or names several
+        return "ADDRESS"
 
 
 def _told_of_requirement(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
@@ -181,7 +198,11 @@ def _told_of_requirement(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
 
 
 def _told_of_chapter(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    from llmasos_conformance.protocol import CAPABILITIES
+
+    beside = {"capability": _told_of_capability(loaded, name, lang)} if name in CAPABILITIES else {}
     return {
+        **beside,
         "id": name,
         "title": loaded.chapters[name][lang],
         "requirements": [
@@ -190,6 +211,38 @@ def _told_of_chapter(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
             if each.chapter == name
         ],
         "document": _in_document(loaded, name, lang),
+    }
+
+
+def _told_of_capability(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
+    """A capability; `cases` says how many need it, `profiles` which have such cases, `shown` where one can see it asked
+    and rightly answered.
+    """
+    from llmasos_conformance import capabilities
+    from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES
+    from llmasos_conformance.standard.words import CAPABILITIES_ZH
+
+    taken = capabilities.taken(name)
+    cases = [case for case in loaded.cases.values() if name in case.needs]
+    simplest = min(
+        cases,
+        key=lambda case: (f".{name}" not in case.id, len(case.needs - {*ARCHITECTURES}), case.examples),
+        default=None,
+    )
+    shown = f"llmasos try reference {simplest.id}" if simplest else "llmasos docs protocol"
+    return {
+        "id": name,
+        "sentence": CAPABILITIES_ZH[name] if lang == "zh" else CAPABILITIES[name],
+        "methods": list(taken.methods),
+        "option": taken.option,
+        "reading": taken.reading,
+        "cases": len(cases),
+        "profiles": [
+            profile
+            for profile, made in loaded.profiles.items()
+            if any(name in loaded.cases[each].needs for each in made.cases)
+        ],
+        "shown": "llmasos docs hosted" if capabilities.served(name) else shown,
     }
 
 
@@ -235,7 +288,7 @@ def _told_of_profile(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
             {"id": chapter, "title": loaded.chapters[chapter][lang], "cases": count}
             for chapter, count in counts.items()
         ],
-        "run": f"{installed.pytest_command()} --adapter=ADDRESS --llmasos-profile={name}",
+        "run": f"{installed.pytest_command()} --adapter={_of_this_directory()} --llmasos-profile={name}",
     }
 
 
@@ -286,7 +339,36 @@ def _explain_chapter(told: Mapping[str, Any], lang: str) -> None:
     say(f"{told['id']}: {told['title']}", bold=True)
     _say_requirements(told["requirements"], lang)
     say({"en": "  in the document: ", "zh": "  在文档中:"}[lang] + told["document"])
+    if "capability" in told:
+        _say_capability(told["capability"], lang)
     next_step(f"llmasos explain {told['requirements'][0]['id']}")
+
+
+def _explain_capability(told: Mapping[str, Any], lang: str) -> None:
+    _say_capability(told, lang)
+    next_step(told["shown"])
+
+
+def _say_capability(told: Mapping[str, Any], lang: str) -> None:
+    words = {
+        "en": ("a capability", "declare it in describe()", "methods asked then",
+               "an option, in calls that are asked anyway", "bundles with it are loaded; an adapter on the kit says so",
+               "cases that need it", "profiles that ask it", "members of each method", "asked and rightly answered"),
+        "zh": ("一种能力", "在 describe() 中声明", "此后会询问的方法", "一个选项,用于本来就会询问的调用",
+               "会载入含有它的模型包;使用 kit 的适配器这样声明", "需要它的用例", "考察它的档案", "各方法的成员",
+               "如何提问与正确回答"),
+    }[lang]  # fmt: skip
+    capability, declare, methods, option, reading, cases, profiles, members, shown = words
+    say(f"{told['id']}: {told['sentence']}", bold=True)
+    say(f"  {capability}; {declare}")
+    if told["methods"]:
+        say(f"  {methods}: {', '.join(told['methods'])}; {members}: llmasos docs protocol")
+    if told["option"]:
+        say(f"  {option}: llmasos docs protocol")
+    if told["reading"]:
+        say(f"  {reading}: kit.read_bundle(path, {told['reading']})")
+    say(f"  {cases}: {told['cases']}; {profiles}: {', '.join(told['profiles']) or '-'}")
+    say(f"  {shown}: {told['shown']}")
 
 
 def _say_requirements(requirements: Sequence[Mapping[str, Any]], lang: str) -> None:
@@ -335,6 +417,7 @@ def _explain_profile(told: Mapping[str, Any], lang: str) -> None:
 _EXPLAIN: Mapping[str, Callable[[Mapping[str, Any], str], None]] = {
     "architecture": _explain_architecture, "profile": _explain_profile, "chapter": _explain_chapter,
     "requirement": _explain_requirement, "case": _explain_case, "reason": _explain_reason,
+    "capability": _explain_capability,
 }  # fmt: skip
 
 

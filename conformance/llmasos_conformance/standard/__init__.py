@@ -6,9 +6,8 @@
     ..pages           what these have in common with other pages: markup, frame, place
 
 A page needs no script and nothing from elsewhere, is well-formed XML, and is the same for the same suites, byte for
-byte. A new chapter of the ledger has its page without a change here; `pages.order` says where it stands, and a
-capability that is not in `words.CAPABILITIES_ZH` is shown in English. With `--coverage` the outcomes that reports
-emitted stand beside the cases; see `coverage`.
+byte. A new chapter of the ledger has its page without a change here; `pages.order` says where it stands. With
+`--coverage` the outcomes that reports emitted stand beside the cases; see `coverage`.
 """
 
 from __future__ import annotations

@@ -616,7 +616,7 @@ def _profiles(made: Book) -> Html | None:
 def _capabilities(made: Book) -> Html:
     rows = []
     for name, text in CAPABILITIES.items():
-        texts = {"en": text} | ({"zh": CAPABILITIES_ZH[name]} if name in CAPABILITIES_ZH else {})
+        texts = {"en": text, "zh": CAPABILITIES_ZH[name]}
         rows.append([el("dt", el("code", name), id=_anchor("capability", name)), el("dd", made.either(texts))])
     for name in ARCHITECTURES:  # needed like a capability by every case that loads such a bundle
         meaning = made.texts["runs bundles"].format(name)

@@ -191,8 +191,20 @@ CAPABILITIES_ZH: Mapping[str, str] = {
     "attention": "每一层的注意力权重",
     "gradients": "编号序列的损失，及其对模型包中每个张量的梯度",
     "train_step": "一步梯度下降",
+    "onnx": "运行模型包中的 model.onnx",
+    "export": "把模型包写为 ONNX",
+    "perplexity": "一串编号的困惑度",
+    "bleu": "假设文本相对参考文本的 BLEU",
+    "rouge": "假设文本相对参考文本的 ROUGE",
+    "window": "文档如此规定时，注意力只看最近的若干个键",
+    "completions": "类似 OpenAI completions 的接口，其模型无人载入",
+    "chat": "类似 OpenAI chat completions 的接口，其模型无人载入",
+    "echo": "以提示开头的续写",
+    "choices": "同一提示的多个续写",
+    "concurrent": "同时处理多个请求",
+    "template": "消息在模型读取之前变成的文本",
 }
-"""What a capability is, in Chinese; one that is missing is shown in English, as the protocol has it."""
+"""What a capability is, in Chinese; a test says that none is missing."""
 
 WORDS: Mapping[str, tuple[str, str, str]] = {
     "requirement": (
