@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import engine, killmatrix
+from llmasos_conformance import engine, killmatrix, knownbugs
 from llmasos_conformance.adapters import connect
 from llmasos_conformance.candidate import Exchange
 from llmasos_conformance.errors import AddressError, SuiteError
@@ -200,7 +200,14 @@ def test_asked_its_own_requirement_alone_a_mutant_fails_nothing_else(tmp_path):
     for name in ("epsilon-doubled", "causal-leak"):
         row = own.row("mutant", name)
         assert row.trouble == ""
-        assert set(row.failed.values()) == {row.expected}
+        assert list(row.failed.values()) == [row.expected]
+
+
+def test_asked_its_own_requirement_alone_a_mutant_is_asked_first_what_failed_it_before(tmp_path):
+    known = next(row for row in knownbugs.known().mutants if row.name == "layers-left-over")
+    (killer,) = (case for case, broken in known.failed.items() if broken == known.expected)
+    own = table.Workshop(tmp_path, ["numerics.*"], own=True)
+    assert own.row("mutant", "layers-left-over").asked == (killer,)
 
 
 def test_what_is_known_to_be_right_is_held_to_what_an_honest_variant_is_held_to(tmp_path):

@@ -142,7 +142,8 @@ class Workshop:
 
     Args:
         root: for the probes. patterns: globs of case ids or names of profiles; none means all cases.
-        own: a mutant is asked only the requirement that it breaks.
+        own: a mutant is asked only the requirement that it breaks, until a case of it fails; those that failed it in
+            the published matrix come first.
         lean: other requirements than a mutant's own are asked with one example of each case, and without the laws of
             samplers, which take hundreds of tokens each: a matrix in less than an hour.
         seed: of probes and of everything drawn.
@@ -157,6 +158,8 @@ class Workshop:
         self.suite = suite.load()
         self.checks = checks.registry()
         self.cases = chosen(self.suite, patterns)
+        published = killmatrix.find() if own else None
+        self._killers = {row.name: row.failed.keys() for row in killmatrix.read(published).mutants} if published else {}
         self.probes = Library(root / "candidate", seed)
         self._library, self._references = Library(root / "reference", seed), dict[Claims, references.Reference]()
         self.reference = self.beside(Claims())
@@ -209,7 +212,10 @@ class Workshop:
         asked, failed, undecided, share, at = list[str](), dict[str, str](), dict[str, str](), 0.0, ""
         loud = dict[str, float]()
         offers = candidate.description.offers
-        for case in self.cases if cases is None else cases:
+        asking = [*(self.cases if cases is None else cases)]
+        if made is not None and self.own:
+            asking.sort(key=lambda case: case.id not in self._killers.get(name, ()))
+        for case in asking:
             lacking = case.needs - offers
             if lacking and (kind in ("mutant", "framework") or name in SERVED or lacking & OTHERS):
                 continue  # a case of another architecture; mutants, frameworks and servers offer no more than they have
@@ -232,6 +238,8 @@ class Workshop:
                 failed[case.id] = case.requirement
                 if (measured := killmatrix.loudness(outcome.figures)) is not None:
                     loud[case.id] = measured
+                if made is not None and self.own:
+                    break
             elif outcome.ok:
                 part = used(outcome.figures, candidate.description.claims.dtype)
                 share, at = max((share, at), (part, case.id), key=lambda pair: pair[0])
@@ -508,7 +516,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="llmasos selftest", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="GLOB", help="candidates, as name or kind:name")
     parser.add_argument("--cases", nargs="+", default=[], metavar="GLOB", help="case ids or profiles")
-    parser.add_argument("--own", action="store_true", help="ask a mutant only the requirement that it breaks: minutes")
+    parser.add_argument(
+        "--own", action="store_true", help="ask a mutant only the requirement that it breaks, until it fails"
+    )
     parser.add_argument(
         "--lean", action="store_true",
         help="one example of each case of other requirements than a mutant's own, and no laws: under an hour",
