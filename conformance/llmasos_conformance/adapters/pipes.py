@@ -250,9 +250,7 @@ class Lookout:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._pays = (
-            POLLS and _processors() > 1
-        )  # where there is one processor, the other side waits for our look to end
+        self._pays = POLLS and _processors() > 1  # with one processor, the other side waits for our look to end
         self._rest, self._rests = 0, 1
         if self._pays:
             self._poll = select.poll()
