@@ -6,8 +6,8 @@ The baseline is that of a run: plain, sequential, split-k, online, and sums in l
 outside it, the worst ones among them made on purpose: from the last term to the first, one after the other, with a
 variance from one pass and a running softmax. On rotary models they also differ in how angles come about in the dtype:
 by powers of two, or by one product after the other. Each is judged as a candidate is, and the largest ratio must stay
-below half of its bound. For each probe the table gives median, 99 of 100, and largest of the three ratios. The exit code is 1 if one
-reaches half of its bound.
+below half of its bound. For each probe the table gives median, 99 of 100, and largest of the three ratios. The exit
+code is 1 if one reaches half of its bound.
 """
 
 from __future__ import annotations
