@@ -28,62 +28,72 @@ SIZES: Mapping[str, tuple[str, int]] = {
 _SHARED = ("G·K", {"num_heads": 6, "num_key_value_heads": 2}, 8)
 """Of Llama: heads of the small model, so that K is 4, and the width of its keys and values."""
 
-_OPTIONS: Mapping[str, tuple[tuple[str, Any], ...]] = {
-    "Transformer": (("positions", "learned"), ("embedding_norm", True), ("tie_embeddings", False)),
-    "GPT-3": (("tie_embeddings", False),),
-    "BERT": (("tie_embeddings", False),),
-    "Llama": (("tie_embeddings", False),),
-}
-"""Parameters that add tensors, each with the value that does, in the order in which tensors are told."""
 
-PRESENTED: Mapping[str, Mapping[str, str]] = {
-    "GPT-3": {
-        "en": "A decoder: learned positions, layer norm before each block and behind the last, gelu_tanh, biases on "
-        "all maps but the head. With local_attention_window layers 1, 3, 5 and so on see the nearest keys alone.",
-        "zh": "解码器:可学习的位置,每个块之前及最后一块之后有层归一化,gelu_tanh,除输出头外所有线性映射都有偏置。"
-        "若有 local_attention_window,则第 1、3、5 等层只看最近的键。",
-    },
-    "Llama": {
-        "en": "A decoder: rotary positions, RMS norm before each block and behind the last, gated feed-forward with "
-        "silu, query heads that share key-value heads, no bias anywhere.",
-        "zh": "解码器:旋转位置,每个块之前及最后一块之后有 RMS 归一化,以 silu 为门的前馈,查询头共享键值头,处处无偏置。",
-    },
-    "BERT": {
-        "en": "An encoder: learned positions and token types, layer norm behind the embeddings and behind each block, "
-        "biases everywhere, a head over the vocabulary at every position and a pooled vector of the first.",
-        "zh": "编码器:可学习的位置与词元类型,嵌入之后及每个块之后有层归一化,处处有偏置;每个位置有词表上的输出头,"
-        "第一个位置另有池化向量。",
-    },
-    "Transformer": {
-        "en": "An encoder and a decoder: one token embedding for both and for the head, sinusoidal positions, a norm "
-        "behind each sum, and in each layer of the decoder an attention over the encoder's last layer.",
-        "zh": "编码器与解码器:两者与输出头共用一个词元嵌入,正弦位置,每次相加之后归一化,"
-        "解码器每层另有对编码器末层的注意力。",
-    },
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is known of an architecture beside its tensors.
 
-_PAGE: Mapping[str, str] = {
-    "GPT-3": "gpt3.py",
-    "Llama": "llama.py",
-    "BERT": "bert.py",
-    "Transformer": "transformer.py",
-}
+    Attributes:
+        presented: in a few words, "en" and "zh". page: file of the reference that computes it.
+        defaults: requirements that say what a document may leave out. chapters: of the standard that are its own.
+        options: parameters that add tensors, each with the value that does, in the order in which tensors are told.
+    """
 
-DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "GPT-3": ("FMT-3",),
-    "Llama": ("LLAMA-19",),
-    "BERT": ("BERT-20", "FMT-3"),
-    "Transformer": ("TRF-26", "FMT-3"),
-}
-"""Requirements that say what parameters a document leaves out."""
+    presented: Mapping[str, str]
+    page: str
+    defaults: tuple[str, ...]
+    chapters: tuple[str, ...]
+    options: tuple[tuple[str, Any], ...] = (("tie_embeddings", False),)
 
-CHAPTERS: Mapping[str, tuple[str, ...]] = {
-    "GPT-3": ("attention", "bands"),
-    "Llama": ("llama",),
-    "BERT": ("bert",),
-    "Transformer": ("transformer",),
+
+KNOWN: Mapping[str, About] = {
+    "GPT-3": About(
+        presented={
+            "en": "A decoder: learned positions, layer norm before each block and behind the last, gelu_tanh, biases "
+            "on all maps but the head. With local_attention_window layers 1, 3, 5 and so on see the nearest keys "
+            "alone.",
+            "zh": "解码器:可学习的位置,每个块之前及最后一块之后有层归一化,gelu_tanh,除输出头外所有线性映射都有偏置。"
+            "若有 local_attention_window,则第 1、3、5 等层只看最近的键。",
+        },
+        page="gpt3.py",
+        defaults=("FMT-3",),
+        chapters=("attention", "bands"),
+    ),
+    "Llama": About(
+        presented={
+            "en": "A decoder: rotary positions, RMS norm before each block and behind the last, gated feed-forward "
+            "with silu, query heads that share key-value heads, no bias anywhere.",
+            "zh": "解码器:旋转位置,每个块之前及最后一块之后有 RMS 归一化,以 silu 为门的前馈,查询头共享键值头,"
+            "处处无偏置。",
+        },
+        page="llama.py",
+        defaults=("LLAMA-19",),
+        chapters=("llama",),
+    ),
+    "BERT": About(
+        presented={
+            "en": "An encoder: learned positions and token types, layer norm behind the embeddings and behind each "
+            "block, biases everywhere, a head over the vocabulary at every position and a pooled vector of the first.",
+            "zh": "编码器:可学习的位置与词元类型,嵌入之后及每个块之后有层归一化,处处有偏置;每个位置有词表上的输出头,"
+            "第一个位置另有池化向量。",
+        },
+        page="bert.py",
+        defaults=("BERT-20", "FMT-3"),
+        chapters=("bert",),
+    ),
+    "Transformer": About(
+        presented={
+            "en": "An encoder and a decoder: one token embedding for both and for the head, sinusoidal positions, a "
+            "norm behind each sum, and in each layer of the decoder an attention over the encoder's last layer.",
+            "zh": "编码器与解码器:两者与输出头共用一个词元嵌入,正弦位置,每次相加之后归一化,"
+            "解码器每层另有对编码器末层的注意力。",
+        },
+        page="transformer.py",
+        defaults=("TRF-26", "FMT-3"),
+        chapters=("transformer",),
+        options=(("positions", "learned"), ("embedding_norm", True), ("tie_embeddings", False)),
+    ),
 }
-"""Chapters of the standard that are an architecture's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,7 @@ def letter(size: int) -> str:
 def tensors(architecture: str) -> list[Tensor]:
     """Every tensor that a bundle may hold, in the order of `layout`; those of an option last."""
     made = [Tensor(name, shape) for name, shape in _shapes(architecture, {}).items()]
-    for parameter, value in _OPTIONS[architecture]:
+    for parameter, value in KNOWN[architecture].options:
         known = {tensor.name for tensor in made}
         where = f"{parameter} {str(value).lower()}"
         more = _shapes(architecture, {parameter: value}).items()
@@ -143,4 +153,4 @@ def code(architecture: str) -> str:
     found = find_spec("llmasos")  # not imported: who asks what an architecture is needs none of its numbers
     assert found is not None
     assert found.origin is not None
-    return str(Path(found.origin).parent / "architectures" / _PAGE[architecture])
+    return str(Path(found.origin).parent / "architectures" / KNOWN[architecture].page)

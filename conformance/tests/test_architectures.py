@@ -58,7 +58,8 @@ def test_explain_tells_its_tensors_its_defaults_its_sentences_and_who_asks_it(ar
     assert (code, err) == (0, "")
     for each in architectures.tensors(architecture):
         assert f"{each.name} " in out
-    for told in (*architectures.DEFAULTS[architecture], architectures.PRESENTED[architecture][lang][:20]):
+    about = architectures.KNOWN[architecture]
+    for told in (*about.defaults, about.presented[lang][:20]):
         assert told in out
     assert architectures.code(architecture) in out
     assert Path(architectures.code(architecture)) == Path(str(MODULES[architecture].__file__))

@@ -144,7 +144,7 @@ def _explained(name: str, lang: str) -> tuple[str, dict[str, Any]]:
     if name.lower() in CAPABILITIES:
         return "capability", _told_of_capability(loaded, name.lower(), lang)
     profiles = installed.profile_names(installed.suites())
-    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *architectures.DEFAULTS, *profiles, *REASONS,
+    known = [*loaded.cases, *loaded.requirements, *loaded.chapters, *architectures.KNOWN, *profiles, *REASONS,
              *CAPABILITIES]  # fmt: skip
     near = get_close_matches(name, known, 3, 0.5) or [each for each in known if name.lower() in each.lower()][:3]
     raise HarnessError(
@@ -250,13 +250,11 @@ def _told_of_architecture(loaded: Suite, name: str, lang: str) -> dict[str, Any]
     """An architecture; `requirements` are those of its own chapters, `profiles` those that ask it."""
     from llmasos_conformance import architectures
 
-    own = architectures.CHAPTERS[name]
+    about = architectures.KNOWN[name]
     return {
         "id": name,
-        "presented": architectures.PRESENTED[name][lang],
-        "defaults": [
-            {"id": each, "sentence": loaded.requirements[each].sentence[lang]} for each in architectures.DEFAULTS[name]
-        ],
+        "presented": about.presented[lang],
+        "defaults": [{"id": each, "sentence": loaded.requirements[each].sentence[lang]} for each in about.defaults],
         "letters": architectures.letters(name),
         "tensors": [
             {"name": each.name, "shape": list(each.shape), "where": each.where} for each in architectures.tensors(name)
@@ -265,10 +263,10 @@ def _told_of_architecture(loaded: Suite, name: str, lang: str) -> dict[str, Any]
         "requirements": [
             {"id": each.id, "level": each.level, "sentence": each.sentence[lang], "withdrawn": bool(each.withdrawn)}
             for each in loaded.requirements.values()
-            if each.chapter in own
+            if each.chapter in about.chapters
         ],
         "profiles": [row["name"] for row in _list_profiles(lang) if name in row["requires"].split(",")],
-        "document": _in_document(loaded, own[0], lang),
+        "document": _in_document(loaded, about.chapters[0], lang),
     }
 
 
