@@ -201,23 +201,29 @@ def _behind_told(each: Behind, lang: str) -> str:
 
 
 def _where_to_look(each: Behind, lang: str) -> str:
-    """By which new id is the first wrong one, where cases agree on it."""
+    """By whether most texts are right, or which new id is the first wrong one, where cases agree on it."""
+    if each.kept:
+        if lang == "zh":
+            return f"多数编号正确，而询问先前请求是否改变回答的用例 {each.kept} 未通过；请看先前的请求留下了什么"
+        return (
+            f"most ids are right, and {each.kept} is not, which asks whether earlier requests change answers; look at "
+            "what is kept of them"
+        )
     if each.rows >= patterns.ROWS and not each.at_first:
         if lang == "zh":
             return (
-                f"指明错误编号的 {each.rows} 个用例中，首个新编号全部正确，{each.at_second} 个自第二个起出错；"
+                f"其中 {each.rows} 个指明了出错的新编号：从不是首个，{each.at_second} 个为第二个；"
                 "请看每个编号如何送回模型：它的位置，以及缓存（如有）"
             )
         return (
-            f"the first new id is right in all {each.rows} that say which is wrong, and in {each.at_second} the second "
-            "is wrong; look at how each is fed back: its position, and a cache if there is one"
+            f"{each.rows} of them say which new id is wrong: never the first, in {each.at_second} the second; look at "
+            "how each is fed back: its position, and a cache if there is one"
         )
     if each.rows >= patterns.ROWS and each.at_first >= patterns.AGREE * each.rows:
         if lang == "zh":
-            return f"指明错误编号的 {each.rows} 个用例中，{each.at_first} 个自首个新编号起就错；请看编号如何选出"
+            return f"其中 {each.rows} 个指明了出错的新编号：{each.at_first} 个为首个；请看编号如何选出"
         return (
-            f"the first new id is wrong already in {each.at_first} of {each.rows} that say which is; look at how an id "
-            "is chosen"
+            f"{each.rows} of them say which new id is wrong: in {each.at_first} the first; look at how an id is chosen"
         )
     if lang == "zh":
         return "请看编号如何选出、每个编号如何送回模型（如有缓存则经由缓存），以及文本在何处结束"
@@ -250,8 +256,8 @@ _LIKELY = {
     "zh": ("可能的原因：", "若是如此，可解释 {count} 个未通过的用例{several}", "；候选有几个："),
 }
 _PERHAPS = {
-    "en": ("perhaps:", "the bugs below fail the same cases or nearly so ({failures} here), by other amounts", ""),
-    "zh": ("或许：", "下列缺陷使相同或几乎相同的用例失败（此处 {count} 个），只是偏差大小不同", ""),
+    "en": ("perhaps:", "the bugs below fail the same cases or nearly so ({failures} here); others may, too", ""),
+    "zh": ("或许：", "下列缺陷使相同或几乎相同的用例失败（此处 {count} 个）；其他缺陷也可能如此", ""),
 }
 """How a cause is told: its head, what it explains, and what that ends with where there are several candidates."""
 

@@ -24,7 +24,7 @@ from llmasos_conformance.errors import CandidateFault, HarnessError
 from llmasos_conformance.inputs import Draw, HypothesisDraw
 from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.suite import Case
-from llmasos_conformance.verdict import Finding, Outcome, State, unanswered
+from llmasos_conformance.verdict import Finding, Outcome, State, unanswered, wrong_positions
 
 SEARCH_EXAMPLES = 50
 """Examples that Hypothesis may draw to find a failure that the certified inputs have already shown."""
@@ -33,7 +33,7 @@ SHRINK_CALLS = 200
 """Further examples for making a found failure smaller. Lists of at most 16 ids settle in 30 to 120."""
 
 SHRINK_SECONDS = 20.0
-"""Or this long, whichever ends first: a slow candidate should cost a developer patience, not a coffee."""
+"""Or this long in all, whichever ends first: a slow candidate should cost a developer patience, not a coffee."""
 
 SHOWN = 6
 """Calls of an example that are shown, but for wrong ones."""
@@ -43,6 +43,9 @@ MARKED = 2
 
 MOST_CALLS = 100
 """Calls of an example among which a wrong answer is looked for; each is judged once more."""
+
+FEW_CALLS = 8
+"""Of so few it is looked for even where no time is left for smaller inputs."""
 
 UNTOLD = frozenset({"load_model", "close", "unload_model"})
 """Methods whose answers nobody judges."""
@@ -100,27 +103,36 @@ class Example:
         )  # fmt: skip
 
 
-def kind(finding: Finding) -> tuple[State, str, bool]:
+def kind(finding: Finding) -> tuple[State, str, bool, int | None]:
     """What sort of failure this is. A smaller example of another sort would explain something else.
 
-    Of what is no answer, the message up to its first digit; of a wrong answer, what was wrong and whether it was
-    measured.
+    Of what is no answer, the message up to its first digit; of a wrong answer, what was wrong, whether it was measured,
+    and the first wrong position, where it is said: with equal ids a wrong rotation shows at the last position alone.
     """
     message = finding.message
     if unanswered(message):
-        return finding.state, re.split(r"\d", message, maxsplit=1)[0], False
+        return finding.state, re.split(r"\d", message, maxsplit=1)[0], False, None
     word = re.match(r"\W*([^\W\d]*)", message)
-    return finding.state, word[1] if word else "", "ratio" in finding.figures
+    said = wrong_positions(message)
+    return finding.state, word[1] if word else "", "ratio" in finding.figures, said.first if said else None
 
 
-def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False, smaller: bool = True) -> Outcome:
+def shrink(
+    bench: Bench,
+    case: Case,
+    trial: Trial,
+    *,
+    draws: bool = False,
+    smaller: bool = True,
+    seconds: float = SHRINK_SECONDS,
+) -> Outcome:
     """The outcome of a failed trial, told of the smallest failing input that could be found.
 
     Message, expected, got and figures are of this input; where the failure does not come again, of the certified one.
 
     Args:
         trial: a trial of this case whose state is FAIL.
-        draws: show what was drawn, too. smaller: False takes the certified input as it is.
+        draws: show what was drawn, too. smaller: False takes the certified input as it is. seconds: to look for one.
     """
     number = trial.outcome.example or 0
     again = ask(bench, case, bench.draw(case, number))
@@ -129,9 +141,9 @@ def shrink(bench: Bench, case: Case, trial: Trial, *, draws: bool = False, small
         lines = (again.render(draws=draws), again.finding.message, note)
         return replace(trial.outcome, minimal="\n".join(line for line in lines if line), unfinished=True, wavered=True)
     if not (again.drawn and smaller):
-        wrong = to_blame(bench, case, again) if smaller else ()
+        wrong = to_blame(bench, case, again) if smaller or len(again.calls) <= FEW_CALLS else ()
         return replace(again.of(trial.outcome, draws=draws, wrong=wrong), unfinished=bool(again.drawn))
-    found, settled = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding)
+    found, settled = search(bench, case, SEARCH_EXAMPLES, {State.FAIL}, like=again.finding, seconds=seconds)
     smallest = min((again, found) if found is not None else (again,), key=lambda example: example.size)
     made = smallest.of(trial.outcome, draws=draws, wrong=to_blame(bench, case, smallest))
     return replace(made, unfinished=not settled)
@@ -182,18 +194,20 @@ class _Bad(Exception):
 
 
 def search(
-    bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[State], like: Finding | None = None
-) -> tuple[Example | None, bool]:
+    bench: Bench, case: Case, examples: int, bad: set[State] | frozenset[State], like: Finding | None = None,
+    seconds: float = SHRINK_SECONDS,
+) -> tuple[Example | None, bool]:  # fmt: skip
     """The smallest example of a bad state that Hypothesis finds, or None; and whether it knows of no smaller one.
 
     It is of the kind of `like`, or else of the kind of the first one found: shrinking never drifts to another failure.
-    Derandomised and without a database: the same candidate gets the same examples in every run.
+    Derandomised and without a database: the same candidate gets the same examples in every run. `seconds` are for both,
+    looking and making smaller, where a failure is known, and else for making smaller.
     """
     import hypothesis
     from hypothesis import strategies as st
 
     best: Example | None = None
-    spent, since = 0, 0.0
+    spent, until = 0, float("inf") if like is None else time.monotonic() + seconds
 
     @hypothesis.settings(
         max_examples=examples,
@@ -208,16 +222,15 @@ def search(
     )
     @hypothesis.given(st.data())
     def run(data: Any) -> None:
-        nonlocal best, spent, since
-        if best is not None:
-            spent += 1
-            if spent > SHRINK_CALLS or time.monotonic() - since > SHRINK_SECONDS:
-                raise _Enough
+        nonlocal best, spent, until
+        spent += best is not None
+        if spent > SHRINK_CALLS or time.monotonic() > until:
+            raise _Enough
         example = ask(bench, case, HypothesisDraw(data))
         model = like or (best.finding if best is not None else example.finding)
         if example.finding.state in bad and kind(example.finding) == kind(model):
-            if best is None:
-                since = time.monotonic()
+            if best is None and like is None:
+                until = time.monotonic() + seconds  # looking for a first one has its number of examples
             if best is None or example.size < best.size:
                 best = example
             raise _Bad

@@ -78,8 +78,8 @@ class Cause:
     Attributes:
         requirement: that the bug breaks. begin: the failing cases of this requirement, or the first that failed.
         bugs: known bugs that fail like this, the likeliest first.
-        same: of each of them, cases failed by both, of those failed by either, 0 to 1; among cases that both were asked
-            and that no earlier cause explains.
+        same: of each of them, cases failed by both, of those failed by either, 0 to 1; among cases that both were
+            asked, and as `_fits` counts them.
         explains: failing cases that follow from it, itself among them.
         likeness: the same of the likeliest, less where its errors are not loud and quiet in the same cases; see
             `_as_loud`.
@@ -124,7 +124,7 @@ def cause(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> Cause | None:
         outcomes: cases with a verdict. matrix: known bugs.
     """
     failed = [case for case, seen in outcomes.items() if not seen.passed]
-    fits = _fits(matrix.mutants, outcomes, frozenset(failed))
+    fits = _fits(matrix, outcomes, frozenset(failed))
     if not fits:
         return None
     best = max(fits, key=lambda fit: (len(fit.explains) * fit.likeness, fit.likeness))
@@ -139,19 +139,31 @@ def cause(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> Cause | None:
     )  # fmt: skip
 
 
-def _fits(rows: Sequence[Row], outcomes: Mapping[str, Seen], failed: frozenset[str]) -> list[_Fit]:
-    """Known bugs that may be behind the failures, and what each explains."""
+def _fits(matrix: KillMatrix, outcomes: Mapping[str, Seen], failed: frozenset[str]) -> list[_Fit]:
+    """Known bugs that may be behind the failures, and what each explains.
+
+    Where logits are off in many cases, which of the cases that choose ids fail is luck: it depends on how close two
+    logits are in what was drawn. These are compared by requirement then, as one for each.
+    """
+    wide = sum(outcomes[case].loud is not None for case in failed) >= BROAD
+
+    def unit(case: str, *, measured: bool) -> str:
+        return case if measured or not wide else matrix.columns[case].requirement
+
+    here = {case: unit(case, measured=outcomes[case].loud is not None) for case in failed}
     fits = []
-    for row in rows:
+    for row in matrix.mutants:
         both = outcomes.keys() & row.failed.keys()
-        explains = frozenset(both & failed)
-        if not explains or len(explains) < FAITHFUL * len(both):
+        there = {unit(case, measured=case in row.loud) for case in both}
+        explains = frozenset(case for case in failed if here[case] in there)
+        shown = {here[case] for case in explains}
+        if not explains or len(shown) < FAITHFUL * len(there):
             continue
         own = {case for case in both if row.failed[case] == row.expected}
         if not own & explains and (own or len(explains) < BROAD):
             continue  # what the bug breaks first of all is not broken here; where it was not asked, many must agree
-        same = len(explains) / len((failed & {*row.asked}) | both)
-        likeness = same * _as_loud(row, outcomes, explains)
+        same = len(shown) / len({here[case] for case in failed & {*row.asked}} | there)
+        likeness = same * _as_loud(row, outcomes, explains & row.failed.keys())
         if likeness >= LEAST:
             fits.append(_Fit(row, explains, same, likeness))
     return fits

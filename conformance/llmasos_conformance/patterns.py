@@ -205,14 +205,17 @@ class Behind:
 
     Attributes:
         measured: cases that measured logits and passed. wrong: cases of generation with a wrong answer. begin: the
-            first of those that hold each id to the logits before it; empty where these are right.
-        rows: failing cases that say which new id is the first wrong one. at_first, at_second: those of them in which it
+            first of those that hold each id to the logits before it; empty where these are right. kept: the first that
+            asks whether earlier requests change answers, where that is wrong and most ids are right; then it is begun
+            with.
+        rows: those of them that say which new id is the first wrong one. at_first, at_second: those in which it
             is the first, which comes of the prompt alone, or the second, which comes of the first that was fed back.
     """
 
     measured: int
     wrong: int
     begin: str = ""
+    kept: str = ""
     rows: int = 0
     at_first: int = 0
     at_second: int = 0
@@ -220,8 +223,8 @@ class Behind:
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON."""
         return {
-            "measured": self.measured, "wrong": self.wrong, "begin": self.begin, "rows": self.rows,
-            "at_first": self.at_first, "at_second": self.at_second,
+            "measured": self.measured, "wrong": self.wrong, "begin": self.begin, "kept": self.kept,
+            "rows": self.rows, "at_first": self.at_first, "at_second": self.at_second,
         }  # fmt: skip
 
 
@@ -240,10 +243,16 @@ def behind(outcomes: Iterable[Told]) -> Behind | None:
     if off or len(measured) < MEASURED or len(wrong) < ALIKE:
         return None
     begin = next((case for case, each in wrong.items() if each.requirement == "GEN-1"), "")
-    said = {each.case: int(found["step"]) for each in failed if (found := _WRONG_ID.search(each.message))}
-    steps = Counter(said.values())
+    asked = {each.case for each in given if each.requirement == "GEN-1"}
+    kept = next((each.case for each in failed if each.requirement.partition("-")[0] == "STATE"), "")
+    if kept and 2 * len(asked & wrong.keys()) < len(asked):
+        begin = kept
+    else:
+        kept = ""
+    steps = Counter(int(found["step"]) for each in wrong.values() if (found := _WRONG_ID.search(each.message)))
     return Behind(
-        measured=len(measured), wrong=len(wrong), begin=begin, rows=len(said), at_first=steps[0], at_second=steps[1]
+        measured=len(measured), wrong=len(wrong), begin=begin, kept=kept, rows=steps.total(), at_first=steps[0],
+        at_second=steps[1],
     )  # fmt: skip
 
 

@@ -187,13 +187,13 @@ def test_a_possible_cause_is_told_in_both_languages_and_begun_with():
     english, chinese = (causes.told(made, {}, lang) for lang in ("en", "zh"))
     assert english == [
         "perhaps: STR-1",
-        "  the bugs below fail the same cases or nearly so (12 failures here), by other amounts",
+        "  the bugs below fail the same cases or nearly so (12 failures here); others may, too",
         "  resembles stop-late (a/b#9): 100% of the failing cases are the same; that bug: It is stop-late.",
         "  begin with stop",
     ]
     assert chinese[:2] == [
         "或许：STR-1",
-        "  下列缺陷使相同或几乎相同的用例失败（此处 12 个），只是偏差大小不同",
+        "  下列缺陷使相同或几乎相同的用例失败（此处 12 个）；其他缺陷也可能如此",
     ]
     assert made.first == "stop"
 
@@ -407,7 +407,7 @@ def answers(measured, generated, *, off=0):
 def test_wrong_generation_where_logits_are_right_is_looked_for_behind_them():
     made = patterns.behind(answers(12, 3))
     assert made == Behind(measured=12, wrong=3, begin="g0")
-    where = {"rows": 0, "at_first": 0, "at_second": 0}
+    where = {"kept": "", "rows": 0, "at_first": 0, "at_second": 0}
     assert made.as_json() == {"measured": 12, "wrong": 3, "begin": "g0"} | where
     whole = causes.read(answers(12, 3))
     assert (whole.behind, whole.first) == (made, "g0")
@@ -435,16 +435,16 @@ WRONG_IDS = (
     [
         pytest.param(
             (1, 1, 3, 1), (4, 0, 3),
-            "the first new id is right in all 4 that say which is wrong, and in 3 the second is wrong; look at how "
-            "each is fed back: its position, and a cache if there is one",
-            "指明错误编号的 4 个用例中，首个新编号全部正确，3 个自第二个起出错；"
+            "4 of them say which new id is wrong: never the first, in 3 the second; look at how each is fed back: its "
+            "position, and a cache if there is one",
+            "其中 4 个指明了出错的新编号：从不是首个，3 个为第二个；"
             "请看每个编号如何送回模型：它的位置，以及缓存（如有）",
             id="never the first",
         ),
         pytest.param(
             (0, 0, 1, 0), (4, 3, 1),
-            "the first new id is wrong already in 3 of 4 that say which is; look at how an id is chosen",
-            "指明错误编号的 4 个用例中，3 个自首个新编号起就错；请看编号如何选出",
+            "4 of them say which new id is wrong: in 3 the first; look at how an id is chosen",
+            "其中 4 个指明了出错的新编号：3 个为首个；请看编号如何选出",
             id="mostly the first",
         ),
         pytest.param(
@@ -466,6 +466,49 @@ def test_which_new_id_is_the_first_wrong_one_says_where_to_look(steps, counted, 
     told = [causes.told(Reading(behind=made), {}, lang)[0] for lang in ("en", "zh")]
     assert told[0].partition(" fail: ")[2] == f"{english}; begin with g0"
     assert told[1].partition("未通过：")[2] == f"{chinese}；先看 g0"
+
+
+def test_where_most_ids_are_right_and_earlier_requests_change_answers_what_is_kept_of_them_is_looked_at():
+    stale = Told(case="shared", requirement="STATE-5", state="fail", message="ids[3] is 7, 8 was due")
+    right = [Told(case=f"r{i}", requirement="GEN-1", state="pass") for i in range(4)]
+    made = patterns.behind([*answers(12, 3), *right, stale])
+    assert (made.kept, made.begin) == ("shared", "shared")
+    english, chinese = (causes.told(Reading(behind=made), {}, lang)[0] for lang in ("en", "zh"))
+    assert english.endswith(
+        "3 cases of generation fail: most ids are right, and shared is not, which asks whether earlier requests change "
+        "answers; look at what is kept of them; begin with shared"
+    )
+    assert chinese.endswith("而询问先前请求是否改变回答的用例 shared 未通过；请看先前的请求留下了什么；先看 shared")
+    mostly_wrong = patterns.behind([*answers(12, 3), *right[:3], stale])
+    assert (mostly_wrong.kept, mostly_wrong.begin) == ("", "g0")
+    assert patterns.behind([*answers(12, 3), *right]).kept == ""
+
+
+def test_where_logits_are_off_in_many_cases_choices_of_ids_are_compared_by_requirement():
+    names = [f"n{i}" for i in range(knownbugs.BROAD)]
+    columns = {
+        **{name: Column(requirement="NUM-1", level="MUST", interface="logits") for name in names},
+        **{f"g{i}": Column(requirement="GEN-1", level="MUST", interface="text") for i in range(8)},
+    }
+    known = replace(
+        bug("variance", "NUM-1", (), **dict.fromkeys(names, 3.0)), asked=tuple(columns),
+        failed=dict.fromkeys(names, "NUM-1") | {"g0": "GEN-1", "g1": "GEN-1"},
+    )  # fmt: skip
+    matrix = KillMatrix(terms={}, columns=columns, rows=[known])
+
+    def read(off, wrong):
+        return knownbugs.cause(
+            {
+                name: Seen(passed=name not in {*off, *wrong}, loud=3.0 if name in off else None) for name in columns
+            },
+            matrix,
+        )  # fmt: skip
+
+    lucky = read(names, {"g3", "g4", "g5"})
+    assert (lucky.same, lucky.explains) == ([1.0], [*names, "g3", "g4", "g5"])
+    assert read(names, ()).same == [10 / 11]
+    few = read(names[:-1], {"g3"})
+    assert few.same == [9 / 13]
 
 
 def test_known_bugs_of_a_case_lead_to_the_bug_where_failures_begin_and_where_no_cause_explains_them():

@@ -279,6 +279,15 @@ def lines(text, mark=""):
     return [f"tokenize text='{letter}'{mark}" for letter in text]
 
 
+def test_a_smaller_input_that_moves_the_first_wrong_position_is_another_failure():
+    said = (
+        "logits[{}, 7] is 2, 3 was due: 9x the honest float32 error; wrong at {} of 16 positions, first at {} (plain)"
+    )
+    early, later = (failed(said.format(first, 16 - first, first)) for first in (1, 15))
+    assert explore.kind(early) != explore.kind(later)
+    assert explore.kind(early) == explore.kind(failed(said.format(9, 4, 1)))
+
+
 def test_the_call_whose_answer_was_wrong_is_marked_and_never_cut_away(letters):
     due = [*lines("abcde"), "… 2 calls …", *lines("h", "  <- wrong"), "… and 2 calls more"]
     assert letters(lambda text: text == "h") == due

@@ -109,7 +109,7 @@ def test_what_is_a_case_and_no_address_is_taken_for_a_case(llmasos, tmp_path, mo
 def test_what_comes_next_is_the_profile_of_the_table_or_one_with_the_case_in_it(llmasos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "llmasos.toml").write_text('[profiles.a]\nadapter = "honest:plain"\nprofile = "quick"\n')
-    assert "--adapter=@a --llmasos-profile=quick\n" in llmasos("try", "@a", "api.temperature.zero")[1]
+    assert "--adapter=@a\n" in llmasos("try", "@a", "api.temperature.zero")[1]
     assert "--adapter=reference --llmasos-profile=core/bert/logits\n" in llmasos("try", "reference", "bert.plain")[1]
 
 

@@ -665,7 +665,7 @@ def test_behind_the_first_failures_the_others_are_told_in_brief_and_v_tells_them
     for block in blocks:
         assert re.search(r"^  reproduce +pytest .*llmasos:\w+::", block, re.MULTILINE)
         assert re.search(r"^  minimal +tokenize text=", block, re.MULTILINE)
-    assert ran.out.count("2 of the cases above are told in brief; -v tells all of them whole") == 1
+    assert ran.out.count("2 of the cases above are told in brief; -v tells all of them whole, and lists them\n") == 1
     for option in ("-v", "--tb=no"):
         assert "in brief" not in vendor.pytest(*words, option, plugins=("fakechecks", "few")).out
 
@@ -700,6 +700,20 @@ def test_what_is_told_in_brief_on_the_screen_stands_whole_in_the_file_of_junit(v
     words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", "--junitxml=made.xml", *BARE)
     assert "told in brief" in vendor.pytest(*words, plugins=("fakechecks", "few")).out
     assert len(re.findall("^  got +", (vendor.root / "made.xml").read_text(), re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)])
+def test_what_is_told_in_brief_is_listed_once_more_only_where_somebody_asks_or_others_fail_too(vendor, spread):
+    vendor.write("few.py", FEW)
+
+    def listed(*words):
+        ran = vendor.pytest("--adapter=./adapter.py:Always", *words, *BARE, *spread, plugins=("fakechecks", "few"))
+        return len(re.findall("^FAILED ", ran.out, re.MULTILINE))
+
+    assert listed("--llmasos-profile=all") == 0
+    assert listed("--llmasos-profile=all", "-rf") == 3
+    vendor.write("test_own.py", "def test_own():\n    assert False\n")
+    assert listed("--llmasos-profile=all", "test_own.py", "llmasos:") == 4
 
 
 LED = """
@@ -786,7 +800,7 @@ def test_of_a_candidate_that_dies_the_questions_that_led_to_it_are_told(vendor):
 
 def test_all_that_is_required_passing_is_conformant_and_the_next_step_is_certify(vendor):
     ran = vendor.pytest(MINE, "--llmasos-profile=quick", *BARE)
-    assert "verdict: conformant (quick; 1 of 3 cases not declared)" in ran.out
+    assert "verdict: conformant (quick; 1 of 3 cases not declared, as the profile allows)" in ran.out
     assert "next: llmasos certify --adapter ./adapter.py:Mine --profile quick --out report   # --key signs" in ran.out
 
 
@@ -797,7 +811,7 @@ TABLE = '[profiles.default]\nadapter = "./adapter.py:Mine"\nprofile = "{}"\n'
 def test_the_profile_of_the_table_is_asked_where_the_command_line_names_none(vendor, spread):
     vendor.write("llmasos.toml", TABLE.format("quick"))
     ran = vendor.pytest("--adapter=@default", *spread, *BARE)
-    assert "verdict: conformant (quick; 1 of 3 cases not declared)" in ran.out
+    assert "verdict: conformant (quick; 1 of 3 cases not declared, as the profile allows)" in ran.out
     assert "llmasos: the profile is that of @default in this directory's settings" in ran.out
     ran = vendor.pytest("--adapter=@default", "--llmasos-profile=core/gpt/logits", *spread, *BARE)
     assert "verdict: incomplete (core/gpt/logits" in ran.out
@@ -999,9 +1013,9 @@ def test_the_examples_adapter_lists_the_cases_of_the_profile_without_being_impor
 def test_the_examples_adapter_passes_quick_serially_and_under_xdist(example):
     quick = "--llmasos-profile=quick"
     serial = example("--adapter=./adapter.py:Mine", quick, "-v")
-    assert re.search(r"^verdict: conformant \(quick(; \d of 44 cases not declared)?\)$", serial.out, re.M), serial.out[
-        -3000:
-    ]
+    assert re.search(
+        r"^verdict: conformant \(quick(; \d of 44 cases not declared, as the profile allows)?\)$", serial.out, re.M
+    ), serial.out[-3000:]
     assert serial.code == 0
     spread = example("--adapter=@ci", quick, "-v", "-n2", "llmasos:attention")
     assert spread.states == {
@@ -1018,9 +1032,9 @@ def failing():
     from llmasos_conformance.plugin import summary
 
     def make(*cases):
-        """Failing records; each case is (name, message, figures)."""
-        keys = ("case", "message", "figures")
-        return summary.ranked([{"state": "fail", **dict(zip(keys, case, strict=True))} for case in cases])
+        """Failing records; each case is (name, message, figures), or has its requirement behind that."""
+        keys, usual = ("case", "message", "figures", "requirement"), {"state": "fail", "requirement": "NUM-1"}
+        return summary.ranked([usual | dict(zip(keys, case, strict=False)) for case in cases])
 
     return lambda *cases: [record["case"] for record in make(*cases)]
 
@@ -1039,6 +1053,14 @@ def test_many_wrong_logits_come_before_a_missing_answer(failing):
     numeric = [(f"n{i}", "off", {"ratio": float(i)}) for i in range(11)]
     assert failing(("s", "raised: oops", {}), *numeric)[0] == "n10"
     assert failing(("s", "raised: oops", {}), *numeric[1:])[0] == "s"
+
+
+def test_many_wrong_logits_of_models_come_before_louder_ones_of_documents(failing):
+    numeric = [(f"n{i}", "off", {"ratio": float(i)}) for i in range(11)]
+    document = ("d", "off", {"ratio": 99.0}, "FMT-16")
+    assert failing(document, *numeric)[0] == "n10"
+    assert failing(document, *numeric)[-1] == "d"
+    assert failing(document, *numeric[:5])[0] == "d"
 
 
 def test_failures_of_one_known_bug_are_told_as_one_cause_before_the_list():
@@ -1203,7 +1225,7 @@ def test_nothing_that_a_candidate_answers_steers_the_terminal_of_who_reads_a_fai
     )  # fmt: skip
     shown = summary.failure(outcome, case, loaded.requirements[case.requirement], "again")
     assert not {*bad} - {"[", "2", "J"} & {*shown}
-    assert "g \ufffd[2J\ufffd\ufffd" in shown
+    assert "g \\x1b[2J\\x00\\u202e" in shown
 
 
 def test_what_may_have_a_smaller_one_is_not_called_minimal():

@@ -66,8 +66,14 @@ SECTION = "Captured llmasos call"
 HANDED = "llmasos"
 """What a worker of xdist hands to the controller when it ends."""
 
+SHARES = 4
+"""Of many cases one takes this part of the time for smaller inputs at most, so that more than the first have some."""
+
 SILENCES = 3
 """After as many time-outs in a row nobody is asked any more: each costs the whole limit."""
+
+USUAL = "fE"
+"""What pytest lists at its end, -r, where nobody says what."""
 
 HEADLINE = "LLMasOS self-test: not a certificate"
 
@@ -133,6 +139,7 @@ class Run:
         self._bench: Bench | None = None
         self._failed: Exception | None = None
         self._silences = 0
+        self._few = False
         self._searched: list[float] = []
         self._raised: dict[str, str] = {}
         self._stillborn = False
@@ -178,6 +185,7 @@ class Run:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """An entry takes the place of an `xfail` mark on the same case: the mark would hide that the entry is stale."""
+        self._few = sum(isinstance(item, CaseItem) for item in items) < SHARES
         for item in items:
             if isinstance(item, CaseItem) and item.case.id in self.known:
                 item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "xfail"]
@@ -316,7 +324,9 @@ class Run:
         if spent >= self.smaller_s:
             return explore.shrink(bench, case, trial, draws=self.draws, smaller=False)
         started = time.monotonic()
-        shown = explore.shrink(bench, case, trial, draws=self.draws)
+        left = self.smaller_s - spent
+        share = left if self._few else min(left, self.smaller_s / SHARES)
+        shown = explore.shrink(bench, case, trial, draws=self.draws, seconds=share)
         self._searched = [spent + time.monotonic() - started]
         return shown
 
@@ -365,6 +375,8 @@ class Run:
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
         """Behind everybody else's, pytest's list of failures too: what is read first stands where the eye is."""
         shortened = self._shorten(terminalreporter)
+        if shortened and not self._foreign(terminalreporter) and self.config.option.reportchars == USUAL:
+            terminalreporter.reportchars = ""  # as many lines again, cut at the width of the screen, would tell nothing
         yield
         if self.config.option.collectonly or self._stillborn:
             return
@@ -372,12 +384,15 @@ class Run:
         verdict, lines = summary.summarise(self.suite, self.planned, self.optional, self.records)
         for line in lines:
             terminalreporter.write_line(line)
-        left = unasked.find(self._offers, self.profile, self.request.root) if self.records else []
+        whole = {*self.planned} <= {record["case"] for record in self.records}
+        left = unasked.find(self._offers, self.profile, self.request.root) if self.records and whole else []
         if told := unasked.sentence(left):
             every = "; --llmasos-profile=all asks all that is declared" if any(each.requires for each in left) else ""
             terminalreporter.write_line(f"{told}{every}")
         if shortened and self.config.getoption("tbstyle") != "no":
-            terminalreporter.write_line(f"{shortened} of the cases above are told in brief; -v tells all of them whole")
+            terminalreporter.write_line(
+                f"{shortened} of the cases above are told in brief; -v tells all of them whole, and lists them"
+            )
         if told := summary.searching(self._searched, self.smaller_s):
             terminalreporter.write_line(told)
         found = Verdict(verdict)
@@ -434,6 +449,11 @@ class Run:
                 report.sections = [each for each in report.sections if each[0] != SECTION]
                 made += 1
         return made
+
+    def _foreign(self, terminalreporter: Any) -> bool:
+        """Whether something failed that is none of our cases, and that a list is due of."""
+        stats = terminalreporter.stats
+        return any(_record_of(report) is None for kind in ("failed", "error") for report in stats.get(kind, ()))
 
     def _fitting(self) -> str:
         """What asks a profile that the candidate declares all of, where it does not declare all of this one."""

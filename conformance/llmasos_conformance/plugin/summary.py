@@ -30,6 +30,9 @@ WHOLE = 10
 BRIEF = 120
 """Characters of a minimal input that is shown in brief, too."""
 
+DOCUMENTS = frozenset({"FMT", "LOAD"})
+"""Prefixes of requirements whose cases ask how a bundle is read, on models that are made up for that."""
+
 ROWS = "rows are chapters of requirements; llmasos:NAME is a file of cases, which may ask for several chapters"
 """Why the names in the table are not those in the progress and in the ids of cases."""
 
@@ -93,7 +96,7 @@ def failure(
     Args:
         again: command that asks the case again. raised_at: see `place`.
         told: an earlier case that failed by the same exception at the same place; then this one is short.
-        known: with known bugs that fail the case.
+        known: with what its failure does to people, and known bugs that fail it; not where it fails because others do.
     """
     sentence = requirement.sentence.get("en", "")
     more = (outcome.message or "").splitlines()[1:]
@@ -110,7 +113,7 @@ def failure(
     rows = [
         ("", "\n".join(more)),
         (f"{requirement.id} {requirement.level}", sentence),
-        ("at stake", case.effect.get("en", "") if fits else ""),
+        ("at stake", case.effect.get("en", "") if fits and known else ""),
         ("failed by", "\n".join(bugs)),
         ("raised at", raised_at),
         ("example", example),
@@ -139,14 +142,19 @@ def _label(outcome: Outcome) -> str:
 def _laid_out(outcome: Outcome, rows: Sequence[tuple[str, str]]) -> str:
     """A head line with the message, and the rows that say anything."""
     head = {"fail": "fail", "error": "could not be judged"}.get(outcome.state, "inconclusive, could not be judged")
-    message = legible(next(iter(outcome.message.splitlines()), "no reason was given"))
+    message = visible(outcome.message.split("\n")[0] or "no reason was given")
     width = max(len(name) for name, _ in rows) + 2
     lines = [f"{head}: {message} ({outcome.requirement})"]
     for name, text in rows:
-        for number, line in enumerate(text.splitlines()):
-            # What a candidate answers may hold what steers a terminal.
-            lines.append(f"  {name if number == 0 else '':<{width}}{legible(line)}".rstrip())
+        for number, line in enumerate(text.split("\n") if text else ()):
+            lines.append(f"  {name if number == 0 else '':<{width}}{visible(line)}".rstrip())
     return "\n".join(lines)
+
+
+def visible(text: str) -> str:
+    """The text with an escape for whatever cannot be seen or steers a terminal, so that other texts look otherwise."""
+    pairs = zip(text, legible(text), strict=True)
+    return "".join(safe if safe == char else char.encode("unicode_escape").decode() for char, safe in pairs)
 
 
 def searching(seconds: Sequence[float], most: float) -> str:
@@ -273,7 +281,8 @@ def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequ
     ran = len(asked & {*planned})
     if ran == len(planned):
         silent = {record["case"] for record in records if record["state"] == "not_declared"} & {*planned}
-        share = f"; {len(silent)} of {len(planned)} cases not declared" if silent else ""
+        free = ", as the profile allows" if Verdict(verdict).holds else ""
+        share = f"; {len(silent)} of {len(planned)} cases not declared{free}" if silent else ""
         return f"verdict: {verdict} ({profile}{share}{outside})"
     share = f"{ran} of {len(planned)} cases"
     failing = any(
@@ -330,13 +339,16 @@ def ranked(records: Sequence[Record]) -> list[Record]:
 
     What was not answered comes first, then wrong logits, the loudest first, then wrong behaviour, which may follow from
     either. The probe built for a fault is louder by orders of magnitude than those that it merely touches. Where many
-    logits are off, they come before a few missing answers.
+    logits are off, they come before a few missing answers, and those of models come before those of documents: small
+    models with odd sizes are loud whatever is wrong.
     """
     failing = list({record["case"]: record for record in records if record["state"] == "fail"}.values())
     silent = [record for record in failing if unanswered(record["message"])]
     numeric = [record for record in failing if loudness(record) is not None]
     numeric.sort(key=lambda record: -(loudness(record) or 0.0))
     rest = [record for record in failing if not unanswered(record["message"]) and loudness(record) is None]
+    if len(numeric) > patterns.MANY:
+        numeric.sort(key=lambda record: record["requirement"].partition("-")[0] in DOCUMENTS)
     first = [*numeric, *silent] if len(numeric) > max(patterns.MANY, len(silent)) else [*silent, *numeric]
     return [*first, *rest]
 
