@@ -1,6 +1,7 @@
 // A small honest engine: a GPT-3 in float32, one row at a time, with a cache of keys and values.
 //
-// It stands here in the place of yours. What the adapter asks of it: `logits(ids)` and `generate(ids, options)`.
+// It stands here in the place of yours. What the adapter asks of it: `logits(ids)`, and `generate` behind a prompt. What a
+// question may hold was judged by requests.hpp.
 
 #pragma once
 
@@ -8,56 +9,25 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <numeric>
 #include <optional>
 #include <random>
-#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "bundle.hpp"
-#include "tokenizer.hpp"
 
 namespace engine {
 
 using bundle::Config;
 using bundle::Floats;
-using llmasos::Json;
-using llmasos::Members;
 using llmasos::Refusal;
 using Ids = std::vector<std::int64_t>;
 using Rows = std::vector<Floats>;  // a position each
 
 // ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-struct Request {
-    std::int64_t max_length = 100;
-    double temperature = 1;
-    std::optional<std::int64_t> seed;
-};
-
-// Options of a generation with their defaults; `params` has its prompt beside them.
-inline Request request(const Json& params) {
-    static const std::set<std::string> known = {"prompt", "ids", "max_length", "temperature", "seed"};
-    for (const auto& [name, value] : *params.as<Members>())
-        if (!known.count(name)) throw Refusal("unknown_parameter", "no option " + name);
-    const auto allow = [](bool condition, const char* name) {
-        if (!condition) throw Refusal("invalid_argument", std::string(name) + " is out of range");
-    };
-    Request made;
-    const Json *limit = params.find("max_length"), *seed = params.find("seed");
-    const auto* huge = limit ? limit->as<llmasos::Huge>() : nullptr;  // a limit that 64 bits do not hold is none
-    made.max_length = huge && huge->digits[0] != '-' ? INT64_MAX : params.integer("max_length", made.max_length);
-    made.temperature = params.number("temperature", made.temperature);
-    if (seed && !seed->null()) made.seed = params.integer("seed", 0);
-    allow(made.max_length >= 0, "max_length");
-    allow(made.temperature >= 0, "temperature");
-    allow(made.seed.value_or(0) >= 0, "seed");
-    return made;
-}
 
 // Output n of SplitMix64 from state k.
 inline std::uint64_t split_mix(std::uint64_t k, std::uint64_t n) {
@@ -116,78 +86,35 @@ struct Cache {
     std::int64_t length = 0;
 };
 
-struct Made {
-    Ids given, ids;
-    bool ended;
-};
-
 class Engine {
 public:
-    explicit Engine(bundle::Bundle bundle)
-        : config(bundle.config),
-          text(bundle.tokenizer ? tokenizer::from_file(*bundle.tokenizer, config.V) : tokenizer::bytes(config.V)),
-          weights_(std::move(bundle.weights)) {}
+    Engine(const Config& config, std::map<std::string, Floats> weights)
+        : config(config), weights_(std::move(weights)) {}
 
     const Config config;
-    const std::unique_ptr<tokenizer::Tokenizer> text;  // null where ids have no text
-
-    const tokenizer::Tokenizer& speaker() const {
-        if (!text) throw Refusal("unsupported", "the model has no tokenizer");
-        return *text;
-    }
 
     // Logits [T · V] of a row of ids.
     Floats logits(const Ids& ids) const {
-        check(ids);
         Cache cache = begin();
         return extend(cache, ids);
     }
 
-    // New ids behind a prompt, an end-of-sequence id included, and whether one ended them; `params` hold the options.
-    Made generate(const Ids& prompt, const Json& params, const Ids& candidates) const {
-        const Request asked = request(params);
-        Made made{prompt, {}, false};
-        if (prompt.empty() && config.bos) made.given = {*config.bos};
-        check(made.given);
-        const std::int64_t limit =
-            std::min(asked.max_length, config.context - static_cast<std::int64_t>(made.given.size()));
+    // At most `limit` new ids behind a prompt, each of `allowed`, which ascend; an end-of-sequence id is the last.
+    Ids generate(const Ids& prompt, std::int64_t limit, double temperature, std::optional<std::int64_t> seed,
+                 const Ids& allowed) const {
         std::random_device chance;
-        const auto seed =
-            asked.seed ? static_cast<std::uint64_t>(*asked.seed) : std::uint64_t{chance()} << 32 | chance();
+        const auto drawn = seed ? static_cast<std::uint64_t>(*seed) : std::uint64_t{chance()} << 32 | chance();
         Cache cache = begin();
-        while (static_cast<std::int64_t>(made.ids.size()) < limit && !made.ended) {
-            const Floats row = extend(cache, made.ids.empty() ? made.given : Ids{made.ids.back()});
+        Ids made;
+        while (static_cast<std::int64_t>(made.size()) < limit && !(made.size() && config.eos.count(made.back()))) {
+            const Floats row = extend(cache, made.empty() ? prompt : Ids{made.back()});
             const float* last = row.data() + row.size() - static_cast<std::size_t>(config.V);
-            made.ids.push_back(choose(last, asked.temperature, candidates, seed, made.ids.size()));
-            made.ended = config.eos.count(made.ids.back()) > 0;
+            made.push_back(choose(last, temperature, allowed, drawn, made.size()));
         }
         return made;
     }
 
-    // Ids that may come where ids are asked for: all of them.
-    Ids all() const {
-        Ids ids(static_cast<std::size_t>(config.V));
-        std::iota(ids.begin(), ids.end(), 0);
-        return ids;
-    }
-
-    // Ids that may continue a text: those with text, and those that end it.
-    Ids speaking() const {
-        std::set<std::int64_t> ids = speaker().text_ids();
-        if (config.bos) ids.erase(*config.bos);
-        ids.insert(config.eos.begin(), config.eos.end());
-        return Ids(ids.begin(), ids.end());
-    }
-
 private:
-    void check(const Ids& ids) const {
-        for (const auto id : ids)
-            if (id < 0 || id >= config.V) throw Refusal("invalid_argument", "no id: " + std::to_string(id));
-        if (ids.empty()) throw Refusal("invalid_argument", "no ids");
-        if (static_cast<std::int64_t>(ids.size()) > config.context)
-            throw Refusal("context_overflow", "more ids than the context");
-    }
-
     Cache begin() const { return {std::vector<std::pair<Rows, Rows>>(static_cast<std::size_t>(config.layers)), 0}; }
 
     const Floats& weight(const std::string& name) const { return weights_.at(name); }

@@ -1,59 +1,33 @@
 // A small honest engine: a GPT-3 in float64, one row at a time, with a cache of keys and values.
 //
-// It stands here in the place of yours. What the adapter asks of it: `logits(ids)` and `generate(ids, options)`.
+// It stands here in the place of yours. What the adapter asks of it: `logits(ids)`, and `generate` behind a prompt. What a
+// question may hold was judged by requests.mjs.
 
 import { Refusal } from "./llmasos.mjs";
-import { openTokenizer } from "./tokenizer.mjs";
 
 export class Engine {
-  constructor(bundle) {
-    this.config = bundle.config;
-    this.weights = bundle.weights;
-    this.tokenizer = openTokenizer(bundle);
-  }
-
-  /** The tokenizer; refused where ids have no text. */
-  get text() {
-    if (this.tokenizer === null) throw new Refusal("unsupported", "the model has no tokenizer");
-    return this.tokenizer;
+  constructor({ config, weights }) {
+    this.config = config;
+    this.weights = weights;
   }
 
   /** Logits [T · V] of a row of ids. */
   logits(ids) {
-    return this.extend(this.begin(), this.checked(ids));
+    return this.extend(this.begin(), ids);
   }
 
   /**
-   * New ids behind a prompt, an end-of-sequence id included; and whether one ended them.
-   *
-   * Options: max_length, temperature, seed. `allowed` are the ids that may be chosen; null is all of them.
+   * At most `limit` new ids behind a prompt; an end-of-sequence id is the last. With seed null any chance will do.
+   * `allowed` are the ids that may be chosen; null is all of them.
    */
-  generate(prompt, options, allowed = null) {
-    const { max_length, temperature, seed } = request(options);
-    const { bos, context, eos, V } = this.config;
-    const given = this.checked(prompt.length === 0 && bos !== null ? [bos] : prompt);
-    const limit = Math.min(max_length, context - given.length);
+  generate(prompt, { limit, temperature, seed }, allowed) {
+    const { eos, V } = this.config;
     const drawn = seed ?? crypto.getRandomValues(new BigUint64Array(1))[0];
     const cache = this.begin(), ids = [];
     while (ids.length < limit && !eos.has(ids.at(-1))) {
-      const last = this.extend(cache, ids.length ? ids.slice(-1) : given).subarray(-V);
+      const last = this.extend(cache, ids.length ? ids.slice(-1) : prompt).subarray(-V);
       ids.push(choose(last, temperature, allowed, noise(BigInt(drawn), BigInt(ids.length))));
     }
-    return { given, ids, ended: eos.has(ids.at(-1)) };
-  }
-
-  /** Ids that may continue a text: those with text, and those that end it. */
-  get speaking() {
-    const { bos, eos } = this.config;
-    return [...this.text.textIds.filter((id) => id !== bos && !eos.has(id)), ...eos].sort((a, b) => a - b);
-  }
-
-  /** A row of ids that the model takes. */
-  checked(ids) {
-    const { V, context } = this.config;
-    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= V);
-    if (wrong !== undefined || ids.length === 0) throw new Refusal("invalid_argument", `no ids: ${wrong ?? "none"}`);
-    if (ids.length > context) throw new Refusal("context_overflow", `${ids.length} ids, the context is ${context}`);
     return ids;
   }
 
@@ -147,21 +121,6 @@ function gelu(x) {
 }
 
 // ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-/** Options of a generation with their defaults. */
-function request({ max_length = 100, temperature = 1, seed = null, ...others }) {
-  const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw new Refusal("unknown_parameter", `no option ${unknown}`);
-  const whole = (value) => Number.isInteger(value) && value >= 0;
-  if (!whole(max_length)) throw new Refusal("invalid_argument", `max_length is ${JSON.stringify(max_length)}`);
-  if (seed !== null && !(whole(seed) && seed < 2 ** 53)) {
-    throw new Refusal("invalid_argument", `seed is ${JSON.stringify(seed)}`);
-  }
-  if (typeof temperature !== "number" || !(temperature >= 0 && temperature < Infinity)) {
-    throw new Refusal("invalid_argument", `temperature is ${JSON.stringify(temperature)}`);
-  }
-  return { max_length, temperature, seed };
-}
 
 /** The id of the largest logit / temperature + noise, with temperature 0 of the largest logit; of equals the lowest. */
 function choose(logits, temperature, allowed, noiseOf) {
