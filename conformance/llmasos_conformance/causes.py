@@ -31,7 +31,8 @@ class Reading:
     """The failures of a run, read together.
 
     Attributes:
-        alike, holes, wavering, onset, behind, plain: see `patterns`. likely: the likely cause. rest: wrong answers that
+        alike, holes, wavering, onset, behind, plain: see `patterns`. anew: how many wrong choices were right of a
+            candidate started anew. likely: the likely cause. rest: wrong answers that
             it does not explain. perhaps: a possible cause, where none is likely and tensors were read right. against:
             see there; empty where anything above says where to begin.
     """
@@ -39,6 +40,7 @@ class Reading:
     alike: Sequence[Alike] = ()
     holes: Sequence[str] = ()
     wavering: Sequence[str] = ()
+    anew: int = 0
     onset: Onset | None = None
     behind: Behind | None = None
     likely: Cause | None = None
@@ -99,11 +101,14 @@ def read(outcomes: Iterable[Told]) -> Reading:
     failed = [case for case, each in verdicts.items() if not each.passed]
     found = knownbugs.likely(verdicts)
     silent = len({each.case for each in given if each.state == State.FAIL and unanswered(each.message)})
-    told = found if found is not None and knownbugs.worth_telling(found, len(failed), silent) else None
+    wavering = patterns.wavering(given)
+    told = found if found and knownbugs.worth_telling(found, len(failed), silent, len(verdicts)) else None
+    if told and wavering and told.requirement.partition("-")[0] != "STATE" and told.requirement not in patterns.KEPT:
+        told = None  # by what came before, and not by what is asked, do these cases fail
     explained = {*told.explains} if told else {*()}
     made = Reading(
-        alike=patterns.alike(given), holes=patterns.holes(given), wavering=patterns.wavering(given),
-        onset=patterns.onset(given), behind=patterns.behind(given), likely=told,
+        alike=patterns.alike(given), holes=patterns.holes(given), wavering=wavering,
+        anew=sum(each.anew for each in given), onset=patterns.onset(given), behind=patterns.behind(given), likely=told,
         rest=[case for case in failed if case not in explained],
     )  # fmt: skip
     if made.first:
@@ -128,12 +133,12 @@ def told(reading: Reading, sentences: Mapping[str, Mapping[str, str]], lang: str
     """
     lines = [_holes_told(reading.holes, lang)] if reading.void else []
     if reading.wavering:
-        lines.append(_wavering_told(reading.wavering, lang))
+        lines.append(_wavering_told(reading.wavering, reading.anew, lang))
     lines += [_alike_told(each, first=reading.mend and each is reading.alike[0], lang=lang) for each in reading.alike]
     if reading.onset is not None:
         lines.append(_onset_told(reading.onset, lang))
     if reading.behind is not None:
-        lines.append(_behind_told(reading.behind, lang))
+        lines.append(_behind_told(replace(reading.behind, begin="") if reading.wavering else reading.behind, lang))
     if reading.likely is not None:
         begin = reading.first == reading.likely.begin[0]
         lines += _cause_told(reading.likely, sentences, _LIKELY[lang], begin=begin, lang=lang)
@@ -166,7 +171,14 @@ def _holes_told(cases: Sequence[str], lang: str) -> str:
     return f"logits are NaN or infinite in {len(cases)} cases, as in {cases[0]}; mend this first"
 
 
-def _wavering_told(cases: Sequence[str], lang: str) -> str:
+def _wavering_told(cases: Sequence[str], anew: int, lang: str) -> str:
+    if anew:
+        if lang == "zh":
+            return f"{anew} 个错误回答在重新启动的候选上是正确的：先前的请求会改变回答；先看 {cases[0]}"
+        return (
+            f"{anew} wrong answers are right of a candidate started anew: earlier requests change them; begin with "
+            f"{cases[0]}"
+        )
     if lang == "zh":
         return f"同一问题得到两种答案：之前的请求（或偶然）会改变回答；先看 {cases[0]}"
     return f"the same question got two answers: earlier requests, or chance, change them; begin with {cases[0]}"

@@ -1,6 +1,7 @@
 """Beyond the certified inputs: Hypothesis looks for other failures of a case, and for the smallest one.
 
     shrink(bench, case, trial)            a case failed on certified inputs -> the smallest failure like it
+    anew(bench, case, trial)              a case failed -> whether it is right where nothing was asked before
     beyond(bench, case, trial, examples)  a case passed -> a fail of the self-test if further inputs find one
 
 Hypothesis draws through the same `Draw` interface as the certified generator and asks the same question, so whatever
@@ -147,6 +148,29 @@ def shrink(
     smallest = min((again, found) if found is not None else (again,), key=lambda example: example.size)
     made = smallest.of(trial.outcome, draws=draws, wrong=to_blame(bench, case, smallest))
     return replace(made, unfinished=not settled)
+
+
+def anew(bench: Bench, case: Case, trial: Trial, *, draws: bool = False) -> Outcome | None:
+    """The outcome of a failed trial whose example is right where nothing was asked before: of a candidate started anew.
+
+    None if it is wrong there too, if chance has a part in it, or if the candidate cannot be started anew.
+    """
+    number = trial.outcome.example or 0
+    if bench.restart is None or any(map(_left_to_chance, trial.examples[-1])):
+        return None
+    link = bench.candidate.link
+    assert isinstance(link, Live)
+    link.forget()
+    bench.restart()
+    again = ask(bench, case, bench.draw(case, number))
+    if again.finding.state is not State.PASS:
+        return None
+    note = "(right when asked of a candidate started anew: what was asked before changes the answer)"
+    return replace(trial.outcome, minimal="\n".join([again.render(draws=draws), note]), unfinished=True)
+
+
+def _left_to_chance(call: Exchange) -> bool:
+    return call.method.startswith(("generate", "stream")) and call.params.get("temperature", 1) != 0
 
 
 def last(trial: Trial) -> Outcome:

@@ -48,6 +48,13 @@ NEARLY = 0.95
 """Bugs that are named as possible break one requirement; those that fail this part of the same cases may break several
 of one chapter. By the same bench it is that requirement in 34 of 58 readings, and its chapter in 56."""
 
+CHOSEN = frozenset({"GEN", "ACT", "NUM", "STATE"})
+"""Prefixes of requirements that are also asked by what was chosen, where no logits are shown."""
+
+ASKED = 10
+"""With fewer verdicts than this, and fewer failures than FEW, no cause is told: whoever repeats one failure compares it
+with nothing."""
+
 FEW = 3
 """A cause that explains fewer failures is told only if nothing else failed, and if the known bug fails no more cases:
 one failure that many bugs share tells them not apart. A judgement, as is the next."""
@@ -142,13 +149,14 @@ def cause(outcomes: Mapping[str, Seen], matrix: KillMatrix) -> Cause | None:
 def _fits(matrix: KillMatrix, outcomes: Mapping[str, Seen], failed: frozenset[str]) -> list[_Fit]:
     """Known bugs that may be behind the failures, and what each explains.
 
-    Where logits are off in many cases, which of the cases that choose ids fail is luck: it depends on how close two
-    logits are in what was drawn. These are compared by requirement then, as one for each.
+    Where logits are off in many cases, ids and texts follow from them, and which of them are wrong is luck: it depends
+    on how close two logits are in what was drawn. All of these count as one then.
     """
     wide = sum(outcomes[case].loud is not None for case in failed) >= BROAD
 
     def unit(case: str, *, measured: bool) -> str:
-        return case if measured or not wide else matrix.columns[case].requirement
+        follows = wide and not measured and matrix.columns[case].requirement.partition("-")[0] in CHOSEN
+        return "" if follows else case
 
     here = {case: unit(case, measured=outcomes[case].loud is not None) for case in failed}
     fits = []
@@ -157,7 +165,7 @@ def _fits(matrix: KillMatrix, outcomes: Mapping[str, Seen], failed: frozenset[st
         there = {unit(case, measured=case in row.loud) for case in both}
         explains = frozenset(case for case in failed if here[case] in there)
         shown = {here[case] for case in explains}
-        if not explains or len(shown) < FAITHFUL * len(there):
+        if not explains & row.failed.keys() or len(shown) < FAITHFUL * len(there):
             continue
         own = {case for case in both if row.failed[case] == row.expected}
         if not own & explains and (own or len(explains) < BROAD):
@@ -202,13 +210,15 @@ def known() -> KillMatrix | None:
         return None
 
 
-def worth_telling(cause: Cause, failures: int, silent: int = 0) -> bool:
-    """Whether a cause is right more often than not; see TELLING, FEW and PART.
+def worth_telling(cause: Cause, failures: int, silent: int = 0, asked: int = ASKED) -> bool:
+    """Whether a cause is right more often than not; see TELLING, FEW, ASKED and PART.
 
     Args:
-        failures: how many cases failed by a wrong answer. silent: by none.
+        failures: how many cases failed by a wrong answer. silent: by none. asked: how many have a verdict.
     """
     explains = len(cause.explains)
+    if asked < ASKED and explains < FEW:
+        return False
     alone = explains == failures + silent and len(cause.bugs[0].failed) < FEW
     return cause.likeness >= TELLING and (explains >= FEW or alone) and explains >= PART * failures
 

@@ -61,7 +61,8 @@ class Told:
 
     Attributes:
         case, requirement, state, message, figures: of the outcome. place: where the candidate's code raised, if that is
-            known. wavered: whether the same question was answered rightly when it was asked again.
+            known. wavered: whether the same question was answered rightly when it was asked again. anew: whether it
+            was where nothing had been asked before.
     """
 
     case: str
@@ -71,6 +72,7 @@ class Told:
     figures: Mapping[str, float] = field(default_factory=dict)
     place: str = ""
     wavered: bool = False
+    anew: bool = False
 
 
 # ── one reason, many cases ──────────────────────────────────────────────────────────────────────────────────────────
@@ -134,12 +136,14 @@ def holes(outcomes: Iterable[Told]) -> list[str]:
 def wavering(outcomes: Sequence[Told]) -> list[str]:
     """Cases in which one question got two answers, behind the case to begin with.
 
-    Their wrong logits were right when they were asked for again, or they ask whether answers depend on earlier requests
-    and held the candidate's against each other. One that asks so comes first. Samples are left out: nobody expects them
-    twice.
+    Their wrong logits were right when they were asked for again, their ids were right where nothing had been asked
+    before, or they ask whether answers depend on earlier requests and held the candidate's against each other. One that
+    asks so comes first. Samples are left out: nobody expects them twice.
     """
     failed = [each for each in outcomes if each.state == State.FAIL]
-    found = [each.case for each in failed if each.wavered and killmatrix.loudness(each.figures) is not None]
+    found = [
+        each.case for each in failed if each.anew or (each.wavered and killmatrix.loudness(each.figures) is not None)
+    ]
     asks = [each for each in failed if each.requirement.partition("-")[0] == "STATE" or each.requirement in KEPT]
     found += [each.case for each in asks if two_ways(each.message)]
     return list(dict.fromkeys([*(each.case for each in asks[:1]), *found])) if found else []

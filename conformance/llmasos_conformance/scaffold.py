@@ -243,7 +243,7 @@ def _section(template: Template, name: str) -> str:
         **({template.serve: "leave it running, and go on in another terminal"} if template.serve else {}),
         "llmasos smoke": "is the wiring right? No verdict",
         "llmasos try": "one case, and what travels",
-        f"pytest --adapter=@default --llmasos-profile={template.profile}": "a verdict for yourself",
+        "pytest --adapter=@default": "a verdict for yourself",
         f"llmasos certify --adapter @default --profile {template.profile} --out report": "a report for others",
     }
     width = max(map(len, commands))

@@ -215,6 +215,37 @@ def test_tensors_are_to_be_looked_at_where_a_plain_model_is_wrong_in_its_first_d
     assert patterns.plain([wrong], replace(later, position=0)).case == "bert.plain"
 
 
+def test_ids_that_are_right_of_a_candidate_started_anew_show_that_earlier_requests_change_answers():
+    stale = [replace(each, anew=True) for each in answers(0, 2)]
+    made = causes.read([*answers(12, 3), *stale])
+    assert (made.wavering, made.anew, made.first) == (["g0", "g1"], 2, "g0")
+    english, chinese = (causes.told(made, {}, lang) for lang in ("en", "zh"))
+    assert english[0] == (
+        "2 wrong answers are right of a candidate started anew: earlier requests change them; begin with g0"
+    )
+    assert chinese[0] == "2 个错误回答在重新启动的候选上是正确的：先前的请求会改变回答；先看 g0"
+    assert "begin" not in english[1]
+    state = Told(case="s", requirement="STATE-5", state="fail", message="ids[0] is 1, 2 was due")
+    assert causes.read([*answers(12, 3), *stale, state]).first == "s"
+
+
+def test_where_earlier_requests_change_answers_no_cause_is_told_but_of_what_is_kept(monkeypatch):
+    monkeypatch.setattr(knownbugs, "likely", lambda verdicts: cause(1.0, 9))
+    outcomes = answers(12, 9)
+    assert causes.read(outcomes).likely is not None
+    wavering = [*outcomes, replace(outcomes[-1], anew=True)]
+    assert causes.read(wavering).likely is None
+    monkeypatch.setattr(knownbugs, "likely", lambda verdicts: replace(cause(1.0, 9), requirement="STATE-5"))
+    assert causes.read(wavering).likely is not None
+
+
+def test_who_repeats_one_failure_is_told_no_cause_by_it_alone():
+    shown = knownbugs.cause(seen({"stop", "stop.two"}), KNOWN)
+    assert knownbugs.worth_telling(shown, 2, asked=knownbugs.ASKED)
+    assert not knownbugs.worth_telling(shown, 2, asked=knownbugs.ASKED - 1)
+    assert knownbugs.worth_telling(cause(1.0, knownbugs.FEW), knownbugs.FEW, asked=knownbugs.FEW)
+
+
 # What was not answered
 
 
@@ -484,11 +515,13 @@ def test_where_most_ids_are_right_and_earlier_requests_change_answers_what_is_ke
     assert patterns.behind([*answers(12, 3), *right]).kept == ""
 
 
-def test_where_logits_are_off_in_many_cases_choices_of_ids_are_compared_by_requirement():
+def test_where_logits_are_off_in_many_cases_choices_of_ids_count_as_one():
     names = [f"n{i}" for i in range(knownbugs.BROAD)]
     columns = {
         **{name: Column(requirement="NUM-1", level="MUST", interface="logits") for name in names},
         **{f"g{i}": Column(requirement="GEN-1", level="MUST", interface="text") for i in range(8)},
+        "s": Column(requirement="STATE-6", level="MUST", interface="ids"),
+        "limit": Column(requirement="API-1", level="MUST", interface="text"),
     }
     known = replace(
         bug("variance", "NUM-1", (), **dict.fromkeys(names, 3.0)), asked=tuple(columns),
@@ -504,8 +537,9 @@ def test_where_logits_are_off_in_many_cases_choices_of_ids_are_compared_by_requi
             matrix,
         )  # fmt: skip
 
-    lucky = read(names, {"g3", "g4", "g5"})
-    assert (lucky.same, lucky.explains) == ([1.0], [*names, "g3", "g4", "g5"])
+    lucky = read(names, {"g3", "g4", "s"})
+    assert (lucky.same, lucky.explains) == ([1.0], [*names, "g3", "g4", "s"])
+    assert read(names, {"g3", "limit"}).same == [11 / 12]
     assert read(names, ()).same == [10 / 11]
     few = read(names[:-1], {"g3"})
     assert few.same == [9 / 13]

@@ -105,6 +105,39 @@ def test_a_failure_shrinks_to_the_smallest_input_and_says_what_was_asked_and_dra
     assert len(minimal) == 2
 
 
+def test_a_failure_that_is_right_of_a_candidate_started_anew_says_so(world):
+    answered = []
+
+    def wrong(text):
+        answered.append(text)
+        return len(answered) > 1
+
+    made = world(wrong)
+    trial = made.trial()
+    assert trial.outcome.example == 1
+    assert explore.anew(made.bench, made.case, trial) is None  # nobody can start it anew
+    made.bench.restart = answered.clear
+    found = explore.anew(made.bench, made.case, trial)
+    assert (found.state, found.message, found.unfinished) == (State.FAIL, trial.outcome.message, True)
+    asked, note = found.minimal.splitlines()
+    assert asked == f"tokenize text={trial.examples[1][-1].params['text']!r}"
+    assert note == "(right when asked of a candidate started anew: what was asked before changes the answer)"
+
+
+def test_what_is_wrong_of_a_candidate_started_anew_too_or_left_to_chance_says_nothing_of_it(world):
+    made = world(lambda text: True)
+    made.bench.restart = lambda: None
+    trial = made.trial()
+    assert explore.anew(made.bench, made.case, trial) is None
+    started = []
+    made = world(lambda text: False)
+    made.bench.restart = lambda: started.append(1)
+    for asked, due in (({"temperature": 0.5}, []), ({}, []), ({"temperature": 0}, [1])):
+        drawn = replace(trial, examples=[[Exchange("generate_ids", asked, result={})]])
+        explore.anew(made.bench, made.case, drawn)
+        assert started == due
+
+
 def test_all_that_is_said_of_a_failure_is_said_of_the_minimal_input(world, monkeypatch):
     made = world(lambda text: len(text) > 4)
 

@@ -124,6 +124,14 @@ class Always(Mine):
         return True
 
 
+class Stale(Mine):
+    asked = 0
+
+    def wrong(self, text):
+        Stale.asked += 1
+        return Stale.asked > 3
+
+
 class Raising(Mine):
     def wrong(self, text):
         raise ValueError("no such text")
@@ -761,6 +769,18 @@ def test_how_long_was_looked_for_smaller_inputs_is_said_with_the_option_that_doe
     assert "looked " not in without.out
     assert without.code == ran.code == 1
     assert "--llmasos-smaller=0" in re.search("^next: .*", without.out, re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize("spread", [(), ("-n2",)])
+def test_wrong_answers_that_are_right_of_a_candidate_started_anew_are_told_as_such(vendor, spread):
+    words = ("--llmasos-profile=all", "--llmasos-smaller=0", *BARE, *spread)
+    ran = vendor.pytest("--adapter=./adapter.py:Stale", *words, "--llmasos-out-of-process", plugins=("fakechecks",))
+    assert "(right when asked of a candidate started anew: what was asked before changes the answer)\n" in ran.out
+    assert re.search(r"^\d wrong answers are right of a candidate started anew: .*; begin with ", ran.out, re.MULTILINE)
+    here = vendor.pytest("--adapter=./adapter.py:Stale", *words, plugins=("fakechecks",))
+    assert "started anew" not in here.out
+    always = vendor.pytest("--adapter=./adapter.py:Always", *words, "--llmasos-out-of-process", plugins=("fakechecks",))
+    assert "started anew" not in always.out
 
 
 def test_a_known_failure_is_not_the_one_that_holds_the_trace(vendor):

@@ -398,7 +398,9 @@ def _explain_architecture(told: Mapping[str, Any], lang: str) -> None:
     say(f"  {code}: {told['code']}", wrap=False)
     say(f"  {profiles}: {', '.join(told['profiles'])}")
     kept = {"--architecture": told["id"], "--vocab-size": 300, "--width": 64, "--layers": 2}
-    next_step(f"llmasos new tiny {' '.join(f'{option} {value}' for option, value in kept.items())}")
+    core = next(name for name in told["profiles"] if name.startswith("core/"))
+    begin = "llmasos smoke" if _of_this_directory() != "ADDRESS" else f"llmasos init --lang python --profile {core}"
+    next_step(begin, f"llmasos new tiny {' '.join(f'{option} {value}' for option, value in kept.items())}")
 
 
 def _explain_profile(told: Mapping[str, Any], lang: str) -> None:

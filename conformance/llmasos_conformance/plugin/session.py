@@ -51,7 +51,7 @@ from llmasos_conformance.plugin.request import (
     suite_files,
 )
 from llmasos_conformance.probes import Library, given
-from llmasos_conformance.verdict import Outcome, State, Verdict
+from llmasos_conformance.verdict import Outcome, State, Verdict, unanswered
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Connection
@@ -68,6 +68,9 @@ HANDED = "llmasos"
 
 SHARES = 4
 """Of many cases one takes this part of the time for smaller inputs at most, so that more than the first have some."""
+
+ANEW = 3
+"""After as many failures that a candidate started anew has too, nobody starts it anew for another."""
 
 SILENCES = 3
 """After as many time-outs in a row nobody is asked any more: each costs the whole limit."""
@@ -88,6 +91,7 @@ class Judged:
         detail: what a developer may want to see of it. place: where it was raised, see `summary.place`.
         told: an earlier case that was told of the same exception at the same place; "" if there is none.
         missing: capabilities that the case needs and that are not declared.
+        anew: whether it is right where nothing was asked before.
     """
 
     outcome: Outcome
@@ -96,6 +100,7 @@ class Judged:
     place: str = ""
     told: str = ""
     missing: Sequence[str] = ()
+    anew: bool = False
 
 
 class Run:
@@ -139,6 +144,7 @@ class Run:
         self._bench: Bench | None = None
         self._failed: Exception | None = None
         self._silences = 0
+        self._anew = ANEW
         self._few = False
         self._searched: list[float] = []
         self._raised: dict[str, str] = {}
@@ -274,6 +280,8 @@ class Run:
         if bundle is not None:
             reference.check_bundle(truth, bundle, candidate.probes)
         restart: Callable[[], None] | None = getattr(connection, "restart", None)
+        if adapters.check_address(self.request.address, self.request.directory).host:
+            self._anew = 0  # a server goes on with what it holds, whoever calls
 
         def bring_back() -> None:
             try:
@@ -306,7 +314,10 @@ class Run:
             outcome = shown = trial.outcome
             place = summary.place(trial.detail) if outcome.state == "fail" else ""
             told = "" if known else self._told(case, outcome, place)  # what is known to fail is not shown
-            if outcome.ended and not told:
+            anew = None if told or known else self._asked_anew(bench, case, trial)
+            if anew is not None:
+                shown = anew
+            elif outcome.ended and not told:
                 shown = explore.last(trial)
             elif outcome.state == "fail" and not told and not known:
                 shown = self._smallest(bench, case, trial)
@@ -315,8 +326,20 @@ class Run:
         if not missing:
             self._silences = self._silences + 1 if outcome.fault == "timeout" else 0
         return Judged(
-            outcome=outcome, shown=shown, detail="" if told else trial.detail, place=place, told=told, missing=missing
-        )
+            outcome=outcome, shown=shown, detail="" if told else trial.detail, place=place, told=told, missing=missing,
+            anew=anew is not None,
+        )  # fmt: skip
+
+    def _asked_anew(self, bench: Bench, case: Case, trial: engine.Trial) -> Outcome | None:
+        """A wrong choice that is right where nothing was asked before, see `explore.anew`; None for what is no choice,
+        and for what is wrong there too."""
+        outcome = trial.outcome
+        wrong_choice = outcome.state == "fail" and "ratio" not in outcome.figures and not unanswered(outcome.message)
+        if not wrong_choice or not self._anew:
+            return None
+        made = explore.anew(bench, case, trial, draws=self.draws)
+        self._anew -= made is None
+        return made
 
     def _smallest(self, bench: Bench, case: Case, trial: engine.Trial) -> Outcome:
         """The smallest failure like one that was certified, as long as there is time to look for it."""
@@ -565,7 +588,7 @@ class CaseItem(pytest.Item):
         known = self.known_to_fail() or (entry is not None and self.run.today <= entry.expires)
         judged = self.run.judge(self.case, known=known)
         outcome = judged.outcome
-        record = summary.record(outcome, judged.missing, judged.place, wavered=judged.shown.wavered)
+        record = summary.record(outcome, judged.missing, judged.place, wavered=judged.shown.wavered, anew=judged.anew)
         self.user_properties[:] = [pair for pair in self.user_properties if pair[0] != RECORD]  # of an earlier try
         self.user_properties.append((RECORD, record))
         if judged.detail:

@@ -57,12 +57,14 @@ def place(detail: str) -> str:
     return "{file}:{line}, in {name}".format(**(own or frames)[-1].groupdict()) if frames else ""
 
 
-def record(outcome: Outcome, missing: Sequence[str], raised_at: str = "", *, wavered: bool = False) -> str:
+def record(
+    outcome: Outcome, missing: Sequence[str], raised_at: str = "", *, wavered: bool = False, anew: bool = False
+) -> str:
     """An outcome as JSON text: what crosses from an xdist worker must be made of builtin types alone.
 
     Args:
         missing: capabilities that the case needs and the candidate does not declare. raised_at: see `place`.
-        wavered: asked again, it did not fail.
+        wavered: asked again, it did not fail. anew: asked where nothing was asked before, it did not.
     """
     return json.dumps(
         {
@@ -76,6 +78,7 @@ def record(outcome: Outcome, missing: Sequence[str], raised_at: str = "", *, wav
             "missing": list(missing),
             "place": raised_at,
             "wavered": wavered,
+            "anew": anew,
         }
     )
 
@@ -176,11 +179,17 @@ def read(records: Sequence[Record]) -> causes.Reading:
     """The failures of a run, read together."""
     return causes.read(
         patterns.Told(
-            case=record["case"], requirement=record["requirement"], state=record["state"], message=record["message"],
-            figures=record["figures"], place=record.get("place", ""), wavered=record.get("wavered", False),
+            case=record["case"],
+            requirement=record["requirement"],
+            state=record["state"],
+            message=record["message"],
+            figures=record["figures"],
+            place=record.get("place", ""),
+            wavered=record.get("wavered", False),
+            anew=record.get("anew", False),
         )
         for record in records
-    )  # fmt: skip
+    )
 
 
 def summarise(
