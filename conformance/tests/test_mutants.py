@@ -210,6 +210,12 @@ def test_asked_its_own_requirement_alone_a_mutant_is_asked_first_what_failed_it_
     assert own.row("mutant", "layers-left-over").asked == (killer,)
 
 
+def test_a_text_far_longer_than_was_asked_for_is_failed_and_not_left_open(tmp_path):
+    row = table.Workshop(tmp_path, ["gumbel.steps.text"]).row("null", "constant")
+    assert row.undecided == {}
+    assert list(row.failed) == ["gumbel.steps.text"]
+
+
 def test_what_is_known_to_be_right_is_held_to_what_an_honest_variant_is_held_to(tmp_path):
     workshop = table.Workshop(tmp_path, ["numerics.plain", "metrics.bleu.paper"], seed="another")
     row = workshop.row("framework", "honest:sequential")

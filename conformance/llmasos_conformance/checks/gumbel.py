@@ -248,7 +248,8 @@ def judge_gumbel_text(given: Given, asked: Asked, reference: Reference) -> Findi
     for call in asked["calls"]:
         stop = given.get("stop", "") if call["reason"] == "stop" else ""
         ids = list(f"{call['text']}{stop}".encode())  # a stop string was sampled, though it is not shown
-        row = Row(prompt=list(call["prompt"].encode()), seed=call["seed"], ids=ids)
+        judged = ids[: given["steps"]]  # what is more than was asked for may be more than the context holds
+        row = Row(prompt=list(call["prompt"].encode()), seed=call["seed"], ids=judged)
         found = unlike_drawn(given, reference, row, label="bytes")
         enough = counted(ids, len(ids) if stop else given["steps"], "bytes")
         findings.append(told(worst([found, enough]), shown(given["options"], row.seed)))
