@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llmasos_conformance.protocol import CAPABILITIES, OF_SERVERS
+from llmasos_conformance.protocol import CAPABILITIES
 
 METHODS: Mapping[str, Sequence[str]] = {
     "tokenize": ("tokenize", "detokenize"),
@@ -24,7 +24,7 @@ METHODS: Mapping[str, Sequence[str]] = {
 OPTIONS = frozenset(
     {
         "stop", "seed", "top_k", "top_p", "min_p", "logit_bias", "repetition_penalty", "frequency_penalty",
-        "presence_penalty", "logprobs", "beams", "echo", "choices",
+        "presence_penalty", "logprobs", "beams", "echo", "choices", "gumbel",
     }
 )  # fmt: skip
 """Capabilities that are an option of a call, or change what one does, and have no method."""
@@ -52,11 +52,6 @@ def taken(name: str) -> Taken:
     CAPABILITIES[name]
     if name in BUNDLES:
         return Taken(reading=BUNDLES[name])
-    if name in OPTIONS or name == "gumbel":
+    if name in OPTIONS:
         return Taken(option=True)
     return Taken(methods=METHODS.get(name, (name,)))
-
-
-def served(name: str) -> bool:
-    """Whether it belongs to who serves a model of his own; then no bundle is loaded."""
-    return name in OF_SERVERS

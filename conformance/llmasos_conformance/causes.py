@@ -32,9 +32,9 @@ class Reading:
 
     Attributes:
         alike, holes, wavering, onset, behind, plain: see `patterns`. anew: how many wrong choices were right of a
-            candidate started anew. likely: the likely cause. rest: wrong answers that
-            it does not explain. perhaps: a possible cause, where none is likely and tensors were read right. against:
-            see there; empty where anything above says where to begin.
+            candidate started anew. likely: the likely cause. rest: wrong answers that it does not explain. perhaps: a
+            possible cause, where none is likely and tensors were read right. against: see there; empty where anything
+            above says where to begin.
     """
 
     alike: Sequence[Alike] = ()
@@ -103,7 +103,7 @@ def read(outcomes: Iterable[Told]) -> Reading:
     silent = len({each.case for each in given if each.state == State.FAIL and unanswered(each.message)})
     wavering = patterns.wavering(given)
     told = found if found and knownbugs.worth_telling(found, len(failed), silent, len(verdicts)) else None
-    if told and wavering and told.requirement.partition("-")[0] != "STATE" and told.requirement not in patterns.KEPT:
+    if told and wavering and not patterns.asks_of_state(told.requirement):
         told = None  # by what came before, and not by what is asked, do these cases fail
     explained = {*told.explains} if told else {*()}
     made = Reading(

@@ -133,6 +133,11 @@ def holes(outcomes: Iterable[Told]) -> list[str]:
 # ── other answers to the same question ──────────────────────────────────────────────────────────────────────────────
 
 
+def asks_of_state(requirement: str) -> bool:
+    """Whether a requirement is about answers that do not depend on earlier requests."""
+    return requirement.partition("-")[0] == "STATE" or requirement in KEPT
+
+
 def wavering(outcomes: Sequence[Told]) -> list[str]:
     """Cases in which one question got two answers, behind the case to begin with.
 
@@ -144,7 +149,7 @@ def wavering(outcomes: Sequence[Told]) -> list[str]:
     found = [
         each.case for each in failed if each.anew or (each.wavered and killmatrix.loudness(each.figures) is not None)
     ]
-    asks = [each for each in failed if each.requirement.partition("-")[0] == "STATE" or each.requirement in KEPT]
+    asks = [each for each in failed if asks_of_state(each.requirement)]
     found += [each.case for each in asks if two_ways(each.message)]
     return list(dict.fromkeys([*(each.case for each in asks[:1]), *found])) if found else []
 

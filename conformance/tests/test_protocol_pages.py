@@ -176,7 +176,7 @@ def test_the_table_of_methods_says_which_capability_each_belongs_to(name):
 
 def test_a_capability_without_a_method_is_an_option_or_read_from_bundles():
     without = {each for each in CAPABILITIES if not capabilities.taken(each).methods}
-    assert without == {*capabilities.OPTIONS, *capabilities.BUNDLES, "gumbel"}
+    assert without == {*capabilities.OPTIONS, *capabilities.BUNDLES}
     with pytest.raises(KeyError):
         capabilities.taken("windows")
 

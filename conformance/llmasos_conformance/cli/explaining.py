@@ -219,7 +219,7 @@ def _told_of_capability(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
     and rightly answered.
     """
     from llmasos_conformance import capabilities
-    from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES
+    from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, OF_SERVERS
     from llmasos_conformance.standard.words import CAPABILITIES_ZH
 
     taken = capabilities.taken(name)
@@ -242,7 +242,7 @@ def _told_of_capability(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
             for profile, made in loaded.profiles.items()
             if any(name in loaded.cases[each].needs for each in made.cases)
         ],
-        "shown": "llmasos docs hosted" if capabilities.served(name) else shown,
+        "shown": "llmasos docs hosted" if name in OF_SERVERS else shown,
     }
 
 
