@@ -6,7 +6,7 @@
     16 MB           logits [512, 8192] in float32 / as many bytes copied through a raw pipe  target < 20 ms with frames
 
 Each transport is measured with binary frames and with base64 lines. Rounds of all sides in turn, wall time, medians.
-Sides that take turns wake each other; what a call costs within one series, as a run makes it, is measured beside it.
+Sides that take turns wake each other; the targets over stdio are of one series of calls, as a run makes it, beside it.
 
     python bench/stdio_call.py [rounds]
 """
