@@ -649,6 +649,8 @@ def test_one_exception_behind_many_cases_has_one_trace_and_one_advice(vendor):
     end = ran.out.partition("not a certificate =")[2]
     assert f"\n4 cases failed by one exception: ValueError: no such text ({place}); mend this first\n" in end
     assert "failing:" not in end
+    notes = [end.index(start) for start in ("not declared, so", "4 cases failed by", "verdict: ", "next: ")]
+    assert notes == sorted(notes)  # where to begin stands where the eye is
     assert re.search(r"^next: mend what stopped 4 cases; repeat one: pytest .*llmasos:demo::demo\.bytes, or", end, re.M)
 
 
@@ -1083,7 +1085,7 @@ def test_many_wrong_logits_of_models_come_before_louder_ones_of_documents(failin
     assert failing(document, *numeric[:5])[0] == "d"
 
 
-def test_failures_of_one_known_bug_are_told_as_one_cause_before_the_list():
+def test_failures_of_one_known_bug_are_told_as_one_cause_behind_the_list():
     from llmasos_conformance import knownbugs, suite
     from llmasos_conformance.plugin import summary
 
@@ -1096,14 +1098,12 @@ def test_failures_of_one_known_bug_are_told_as_one_cause_before_the_list():
          "figures": {"ratio": 2.0 ** row.loud[case]} if case in row.loud else {}}
         for case in asked
     ]  # fmt: skip
-    _, lines = summary.summarise(loaded, asked, frozenset(), records)
-    told = [line for line in lines if line.startswith(("likely", "logits", "failing"))]
-    assert told[0].startswith("likely cause: NRM-1 ")
-    assert not any(line.startswith("logits are off") for line in told)
-    begin = next(line for line in lines if "begin with" in line).split()[-1]
+    _, found, behind = summary.summarise(loaded, asked, frozenset(), records)
+    assert [line.split(":")[0] for line in behind if not line.startswith("  ")] == ["likely cause"]
+    assert behind[0].startswith("likely cause: NRM-1 ")
+    begin = next(line for line in behind if "begin with" in line).split()[-1]
     assert advice(records).startswith(f"llmasos explain {begin}, or")
-    assert told[1].startswith("failing: NRM-1 ")
-    assert begin in told[1]
+    assert begin in next(line for line in found if line.startswith("failing: NRM-1 "))
 
 
 def advice(records):
@@ -1141,13 +1141,13 @@ def test_chapters_of_an_architecture_that_is_not_declared_are_one_line_and_other
     records += [undeclared(case, "BERT", "encode") for case in chapters["bert"]]
     records += [undeclared(case, "tokenize") for case in chapters["tokenizers"]]
     planned = [record["case"] for record in records]
-    _, lines = summary.summarise(loaded, planned, frozenset(planned), records)
+    _, lines, _ = summary.summarise(loaded, planned, frozenset(planned), records)
     counts = ", ".join(f"{name} ({len(chapters[name])})" for name in ("transformer", "bert"))
     assert f"not asked, because their architecture is not declared: {counts}" in lines
     rows = lines[: lines.index(summary.ROWS)]
     assert [row.split()[0] for row in rows] == ["chapter", "tokenizers"]
     records[0] = {**records[0], "missing": ["session"]}
-    _, lines = summary.summarise(loaded, planned, frozenset(planned), records)
+    _, lines, _ = summary.summarise(loaded, planned, frozenset(planned), records)
     assert any(line.startswith("transformer ") for line in lines)
 
 
@@ -1168,12 +1168,9 @@ def test_a_reason_behind_many_cases_is_the_next_step_and_leaves_the_list():
     loaded = suite.load()
     first, second, third, other, *_ = [case.id for case in loaded.cases.values() if case.requirement == "NUM-2"]
     records = [*silent(first, second, third), *silent(other, message="ids differ", requirement="NUM-2")]
-    _, lines = summary.summarise(loaded, [record["case"] for record in records], frozenset(), records)
-    told = [line for line in lines if line.startswith(("3 cases", "failing"))]
-    assert told == [
-        "3 cases failed by one exception: KeyError: 'a' (mine.py:3, in forward); mend this first",
-        f"failing: NUM-2 (MUST) in {other}",
-    ]
+    _, found, behind = summary.summarise(loaded, [record["case"] for record in records], frozenset(), records)
+    assert behind == ["3 cases failed by one exception: KeyError: 'a' (mine.py:3, in forward); mend this first"]
+    assert [line for line in found if line.startswith("failing")] == [f"failing: NUM-2 (MUST) in {other}"]
     assert advice(records) == f"mend what stopped 3 cases; repeat one: one {first}, or all that failed: again"
 
 
@@ -1205,9 +1202,8 @@ def test_where_many_rows_begin_to_be_wrong_tells_more_than_the_loudest():
     names = [case.id for case in loaded.cases.values() if case.requirement.startswith(("NUM-", "CACHE-"))][:14]
     said = "off; wrong at 115 of 140 positions, first at 25"
     records = [{**record, "message": said, "figures": {"ratio": 9.0}} for record in silent(*names)]
-    _, lines = summary.summarise(loaded, names, frozenset(), records)
-    told = [line for line in lines if line.startswith("logits")]
-    assert told == [
+    _, _, behind = summary.summarise(loaded, names, frozenset(), records)
+    assert [line for line in behind if line.startswith("logits")] == [
         "logits are right up to position 24, wrong from position 25 on in all 14 cases where they are off "
         "(positions count from 0)"
     ]
@@ -1225,14 +1221,14 @@ def test_many_failures_are_summed_up_and_the_loudest_is_to_be_read_first():
          "figures": {"ratio": 10.0**i}, "missing": [], "emulated": []}
         for i, name in enumerate(names)
     ]  # fmt: skip
-    _, lines = summary.summarise(loaded, [record["case"] for record in records], frozenset(), records)
-    told = [line for line in lines if line.startswith(("logits", "failing"))]
+    _, found, behind = summary.summarise(loaded, [record["case"] for record in records], frozenset(), records)
     loudest = cases[names[-1]].id
-    assert told[0].startswith(f"logits are off in 12 cases; the loudest is {loudest}: ")
-    assert told[0].endswith(": read this one first")
-    assert told[1].startswith(f"failing: {names[-1]} (")
+    assert behind[-1].startswith(f"logits are off in 12 cases; the loudest is {loudest}: ")
+    assert behind[-1].endswith(": read this one first")
+    told = [line for line in found if line.startswith("failing")]
+    assert told[0].startswith(f"failing: {names[-1]} (")
     assert told[-1] == "failing: and 4 more requirements"
-    assert len(told) == 10
+    assert len(told) == 9
 
 
 def test_nothing_that_a_candidate_answers_steers_the_terminal_of_who_reads_a_failure():
@@ -1269,10 +1265,10 @@ def test_the_text_of_one_exception_behind_many_cases_steers_no_terminal_and_begi
     about = {"level": "MUST", "state": "fail", "figures": {}, "missing": [], "emulated": [], "place": ""}
     message = "raised: E: \x1b[31mred\nreproduce  rm -rf /\x07"
     records = [{"case": case.id, "requirement": case.requirement, "message": message, **about} for case in cases]
-    _, lines = summary.summarise(loaded, [case.id for case in cases], frozenset(), records)
-    (told,) = [line for line in lines if "3 cases failed by one exception" in line]
+    _, found, behind = summary.summarise(loaded, [case.id for case in cases], frozenset(), records)
+    (told,) = [line for line in behind if "3 cases failed by one exception" in line]
     assert "red / reproduce" in told
-    assert not any(char in line for line in lines for char in "\x1b\x07\n")
+    assert not any(char in line for line in [*found, *behind] for char in "\x1b\x07\n")
 
 
 def test_a_plain_model_that_is_wrong_in_its_first_digits_comes_first_unless_its_cause_is_known(monkeypatch):

@@ -404,7 +404,7 @@ class Run:
         if self.config.option.collectonly or self._stillborn:
             return
         terminalreporter.section(HEADLINE)
-        verdict, lines = summary.summarise(self.suite, self.planned, self.optional, self.records)
+        verdict, lines, behind = summary.summarise(self.suite, self.planned, self.optional, self.records)
         for line in lines:
             terminalreporter.write_line(line)
         whole = {*self.planned} <= {record["case"] for record in self.records}
@@ -418,6 +418,8 @@ class Run:
             )
         if told := summary.searching(self._searched, self.smaller_s):
             terminalreporter.write_line(told)
+        for line in behind:
+            terminalreporter.write_line(line)
         found = Verdict(verdict)
         colour = "green" if found.holds else "red" if found.fails else "yellow"
         said = summary.conclusion(verdict, self.profile, self.planned, self.records)

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmasos_conformance import causes, knownbugs, knownfailures, patterns, verdict
 from llmasos_conformance.canonical import legible
@@ -192,10 +192,18 @@ def read(records: Sequence[Record]) -> causes.Reading:
     )
 
 
-def summarise(
-    suite: Suite, planned: Sequence[str], optional: frozenset[str], records: Sequence[Record]
-) -> tuple[str, list[str]]:
-    """The verdict, and the table by chapter with what is behind many failures and what failed below it.
+class Summary(NamedTuple):
+    """What a run found, as lines."""
+
+    verdict: str
+    found: list[str]
+    """The table by chapter, the requirements that fail, and what was not asked or is not the runtime's own."""
+    behind: list[str]
+    """What is behind the failures and where to begin; told last, because the end is read first."""
+
+
+def summarise(suite: Suite, planned: Sequence[str], optional: frozenset[str], records: Sequence[Record]) -> Summary:
+    """A whole run in few lines.
 
     Args:
         planned: ids that the profile lists. optional: those that a candidate may leave undeclared.
@@ -233,7 +241,7 @@ def summarise(
     reading = read(records)
     common = causes.told(reading, {name: each.sentence for name, each in suite.requirements.items()})
     # An exception's text is the candidate's, and may hold what steers a terminal or begins another line.
-    lines += [legible(line.replace("\n", " / ")) for line in common]
+    behind = [legible(line.replace("\n", " / ")) for line in common] + _loudest(suite, records, reading)
     lines += _failing(suite, records, reading)
     if len(outcomes) > len(worst):
         lines.append("some cases ran more than once; a verdict needs one answer to each")
@@ -244,7 +252,7 @@ def summarise(
     asked = [record for record in records if record["state"] != "not_declared"]
     if emulated := sorted({name for record in asked for name in record["emulated"]}):
         lines.append(f"emulated by the adapter, not the runtime: {', '.join(emulated)}")
-    return decided.value, lines
+    return Summary(decided.value, lines, behind)
 
 
 def _foreign(suite: Suite, table: Mapping[str, Counter[str]], records: Sequence[Record]) -> list[str]:
@@ -380,10 +388,9 @@ def led_away(records: Sequence[Record]) -> frozenset[str]:
     )
 
 
-def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
-    """The failing requirements with their cases, as many as a person reads, without those that are told as alike."""
+def _loudest(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
+    """Where many logits are off and nothing tells more than the loudest case: that one."""
     failing, begin = ranked(records), first(records)
-    lines = []
     numeric = [record for record in failing if loudness(record) is not None]
     somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
     if (
@@ -398,7 +405,14 @@ def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
         loudest = numeric[0]
         sentence = suite.requirements[loudest["requirement"]].sentence.get("en", "").rstrip(".")
         advice = ": read this one first" if loudest["case"] == begin else ""
-        lines.append(f"logits are off in {len(numeric)} cases; the loudest is {loudest['case']}: {sentence}{advice}")
+        return [f"logits are off in {len(numeric)} cases; the loudest is {loudest['case']}: {sentence}{advice}"]
+    return []
+
+
+def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
+    """The failing requirements with their cases, as many as a person reads, without those that are told as alike."""
+    failing, begin = ranked(records), first(records)
+    lines = []
     alike = {case for each in reading.alike for case in each.cases}
     cases: dict[str, list[str]] = {}
     for record in sorted(failing, key=lambda record: record["case"] != begin):
