@@ -52,9 +52,9 @@ struct Model : llmasos::Object {
 
 Json describe() {
     Members said{{"name", "mine"}, {"version", "1.0"}, {"architectures", List{"GPT-3"}}};
+    // Take out "gumbel" where yours draws other noise than docs/gumbel.md, and "seed" too where a seed repeats nothing.
     said["capabilities"] = List{"load_model", "forward", "generate_ids", "seed", "gumbel"};
-    // float32 is what engine.hpp computes in: say what yours does, and take out "gumbel" and "seed" above where it draws
-    // other noise, or none, from a seed.
+    // What engine.hpp computes in: say what yours does.
     said["claims"] = object({{"dtype", "float32"}, {"determinism", "D1"}});
     // What these files do for your runtime. Delete the line of what it does itself.
     said["emulated"] = object({

@@ -45,9 +45,9 @@ class Model {
 serve({
   describe: () => ({
     name: "mine", version: "1.0", architectures: ["GPT-3"], runtime: { node: process.versions.node },
+    // Take out "gumbel" where yours draws other noise than docs/gumbel.md, and "seed" too where a seed repeats nothing.
     capabilities: ["load_model", "forward", "generate_ids", "seed", "gumbel"],
-    claims: { dtype: "float64", determinism: "D1" }, // what engine.mjs computes in: say what yours does, and take out
-    // "gumbel" and "seed" above where yours draws other noise, or none, from a seed
+    claims: { dtype: "float64", determinism: "D1" }, // what engine.mjs computes in: say what yours does
     // What these files do for your runtime. Delete the line of what it does itself.
     emulated: {
       format: "bundles are read and judged by bundle.mjs",
