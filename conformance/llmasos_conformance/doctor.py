@@ -226,9 +226,24 @@ def _profiles() -> Iterator[Row]:
             profile = installed.configured_profile(f"@{name}")
             asked = f", asked {profile}" if profile else ""
             yield Row("llmasos.toml", "ok", f"{shown} is {clean(str(found[name]['adapter']))}{asked}")
+            if profile and len(found) == 1:
+                yield from _otherwise(profile)
         except AddressError as error:
             where = f"{clean(error.where)} " if "`profile`" in error.where else ""
             yield Row("llmasos.toml", "bad", f"{shown}: {where}{clean(error.what)}", error.hint)
+
+
+def _otherwise(profile: str) -> Iterator[Row]:
+    """Files of `llmasos init` that name profiles, and not the one that llmasos.toml names."""
+    from llmasos_conformance import scaffold
+
+    known = {*installed.profile_names(installed.suites())}
+    for path in map(Path, (scaffold.WORKFLOW, *(f"ci/{name}" for name in scaffold.POLICIES))):
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        named = known & {*re.findall(r"[\w-]+(?:/[\w-]+)*", text)}
+        if named and profile not in named:
+            yield Row("llmasos.toml", "warn", f"{path} names {', '.join(sorted(named))}, not {profile}",
+                      f"have {path} name {profile}, or llmasos.toml what is to be certified")  # fmt: skip
 
 
 def _known_failures() -> Iterator[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmasos_conformance import doctor, installed, isolation, suite
+from llmasos_conformance import doctor, installed, isolation, scaffold, suite
 from llmasos_conformance.doctor import Row, plugin_rows, thread_row
 from llmasos_conformance.engine import Trial
 from llmasos_conformance.verdict import Outcome, State
@@ -137,6 +137,21 @@ def test_every_profile_is_followed_to_where_it_leads(here):
     assert found[0].text == "@default is reference"
     assert "no file" in found[1].text
     assert 'adapter = "' in found[2].hint
+
+
+def test_files_of_init_that_certify_another_profile_than_llmasos_toml_are_told(here):
+    text = '[profiles.default]\nadapter = "reference"\nprofile = "core/llama/logits"\n'
+    (here / "llmasos.toml").write_text(text)
+    for name in (scaffold.WORKFLOW, *(f"ci/{policy}" for policy in scaffold.POLICIES)):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("profiles:\n- {profile: core/gpt/logits, level: MUST}\n")
+    assert [(row.state, row.text) for row in doctor._profiles()][1:] == [
+        ("warn", f"{name} names core/gpt/logits, not core/llama/logits")
+        for name in (scaffold.WORKFLOW, "ci/gate.yaml", "ci/gate-unsigned.yaml")
+    ]
+    for name in (scaffold.WORKFLOW, *(f"ci/{policy}" for policy in scaffold.POLICIES)):
+        (here / name).write_text("PROFILE: core/llama/logits\n")
+    assert rows_of(doctor._profiles) == [("llmasos.toml", "ok")]
 
 
 def test_a_profile_of_the_suites_that_a_table_asks_is_told_and_one_that_there_is_not_is_bad(here):

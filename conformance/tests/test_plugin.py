@@ -763,7 +763,7 @@ def test_how_long_was_looked_for_smaller_inputs_is_said_with_the_option_that_doe
     words = ("--adapter=./adapter.py:Always", "--llmasos-profile=all", *BARE, *spread)
     ran = vendor.pytest(*words, plugins=("fakechecks", "few"))
     assert re.search(
-        r"^looked for smaller inputs that fail alike for \d s.*, from 20 s on .*; --llmasos-smaller=0 does not look$",
+        r"^\d s.* went into smaller inputs that fail alike; after 20 s .*; --llmasos-smaller=0 does not look for them$",
         ran.out,
         re.M,
     )

@@ -114,6 +114,13 @@ def test_the_json_form_says_what_was_written_and_what_comes_next(here, llmasos):
     assert said["next"][-1] == "llmasos smoke"
 
 
+def test_init_says_what_the_example_s_files_certify_and_how_to_have_another_profile_there(here, llmasos):
+    _, out, _ = llmasos("init", "--lang", "http")
+    assert re.search(r"^profile   quick is what .* certify; .* --force --profile core/llama/logits", out, re.MULTILINE)
+    _, out, _ = llmasos("init", "--lang", "http", "--force", "--profile", "quick")
+    assert "\nprofile " not in out
+
+
 def test_a_profile_of_another_architecture_stands_wherever_one_is_certified(here, llmasos):
     code, out, _ = llmasos("init", "--lang", "python", "--profile", "core/llama/logits")
     assert code == 0

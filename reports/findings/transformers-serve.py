@@ -34,6 +34,9 @@ import tokenizers
 import torch
 import transformers
 
+BATCHED = ("--continuous-batching", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "256")
+"""Without the numbers it takes most of the machine's memory."""
+
 
 def model(folder: str) -> transformers.LlamaForCausalLM:
     """A small Llama of random weights over letters as tokens, with a chat template."""
@@ -110,14 +113,14 @@ with tempfile.TemporaryDirectory() as folder:
     with serving(folder) as url:
         hot = {said(ask(url, folder, temperature=2, seed=seed)) for seed in range(20)}
         print(f"a file that samples:           {len(hot)} different texts")
-    with serving(folder, "--continuous-batching") as url:
+    with serving(folder, *BATCHED) as url:
         first = said(ask(url, folder, temperature=0))
         stopped = said(ask(url, folder, temperature=0, stop=[text[3:6]]))
         hot = {said(ask(url, folder, temperature=2, seed=seed)) for seed in range(20)}
         print(f"continuous batching, cold:     {first}")
         print(f"the same, stop {text[3:6]!r}:          {stopped}")
         print(f"temperature 2, twenty seeds:   {len(hot)} different texts")
-    with serving(folder, "--continuous-batching") as url:
+    with serving(folder, *BATCHED) as url:
         ask(url, folder, temperature=2)
         hot = {said(ask(url, folder, temperature=0)) for _ in range(20)}
         print(f"temperature 0 behind 2:        {len(hot)} different texts")

@@ -84,6 +84,11 @@ def init(
         alone = f"; of GPT-3 alone: {', '.join(template.gpt)}" if template.gpt and architectures != ["GPT-3"] else ""
         say(f"note      the example passes {example}; {template.profile} is for your engine in its place{alone}",
             fg="yellow")  # fmt: skip
+    elif profile is None:
+        say(
+            f"profile   {example} is what workflow, policies and README certify; an engine of another architecture "
+            "begins again with --force --profile core/llama/logits, or another of `llmasos list --profiles`"
+        )
     if template.note:
         say(f"yours     {template.note}")
     for program, how in missing.items():

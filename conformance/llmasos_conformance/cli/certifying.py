@@ -383,7 +383,17 @@ def keygen(out: Path, owner: str, role: str, days: int, passphrase_file: Path | 
         say(f"{ignored}: was there, and does not keep {paths['key'].name} out: add it, or it is committed", fg="yellow")
     say(f"{paths['public']}: public key, for anybody")
     say(f"{paths['trust']}: trust file, for whoever verifies your reports and believes you")
-    next_step(_after_keygen(paths["key"]))
+    next_step(*_for_policies(paths["trust"]), _after_keygen(paths["key"]))
+
+
+def _for_policies(trust: Path) -> list[str]:
+    """A step where `llmasos init` wrote a policy that looks for a trust file beside it, and none is there."""
+    from llmasos_conformance import scaffold
+
+    beside = Path("ci") / trust.name
+    if not beside.with_name(scaffold.POLICIES[0]).is_file() or beside.exists():
+        return []
+    return [f"cp {shlex.quote(str(trust))} {beside}   (where ci/{scaffold.POLICIES[0]} looks for it)"]
 
 
 def _after_keygen(key: Path) -> str:

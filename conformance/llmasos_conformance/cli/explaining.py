@@ -214,6 +214,12 @@ def _told_of_chapter(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
     }
 
 
+def _rank_of(name: str, case: str) -> int:
+    """How far from the front of a case's id a capability is named: the nearer, the more the case is about it alone."""
+    parts = case.split(".")
+    return parts.index(name) if name in parts else len(parts)
+
+
 def _told_of_capability(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
     """A capability; `cases` says how many need it, `profiles` which have such cases, `shown` where one can see it asked
     and rightly answered.
@@ -226,7 +232,7 @@ def _told_of_capability(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
     cases = [case for case in loaded.cases.values() if name in case.needs]
     simplest = min(
         cases,
-        key=lambda case: (f".{name}" not in case.id, len(case.needs - {*ARCHITECTURES}), case.examples),
+        key=lambda case: (_rank_of(name, case.id), len(case.needs - {*ARCHITECTURES}), case.examples),
         default=None,
     )
     shown = f"llmasos try reference {simplest.id}" if simplest else "llmasos docs protocol"

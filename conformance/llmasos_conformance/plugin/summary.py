@@ -170,8 +170,8 @@ def searching(seconds: Sequence[float], most: float) -> str:
         return ""
     where = f" in {len(seconds)} processes" if len(seconds) > 1 else ""
     return (
-        f"looked for smaller inputs that fail alike for {sum(seconds):.0f} s{where}, from {most:g} s on of no further "
-        "case; --llmasos-smaller=0 does not look"
+        f"{sum(seconds):.0f} s{where} went into smaller inputs that fail alike; after {most:g} s no further case was "
+        "begun with; --llmasos-smaller=0 does not look for them"
     )
 
 
