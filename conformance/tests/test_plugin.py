@@ -137,6 +137,13 @@ class Raising(Mine):
         raise ValueError("no such text")
 
 
+class Refusing(Mine):
+    def wrong(self, text):
+        from llmasos_conformance.protocol import Refusal
+
+        raise Refusal("unsupported", "Texts are not for this engine")
+
+
 class Hanging(Mine):
     def load_model(self, path):
         import time
@@ -652,6 +659,12 @@ def test_one_exception_behind_many_cases_has_one_trace_and_one_advice(vendor):
     notes = [end.index(start) for start in ("not declared, so", "4 cases failed by", "verdict: ", "next: ")]
     assert notes == sorted(notes)  # where to begin stands where the eye is
     assert re.search(r"^next: mend what stopped 4 cases; repeat one: pytest .*llmasos:demo::demo\.bytes, or", end, re.M)
+
+
+def test_one_refusal_behind_many_cases_is_told_whole_once(vendor):
+    ran = vendor.pytest("--adapter=./adapter.py:Refusing", "--llmasos-profile=all", *BARE)
+    assert len(re.findall(r"^  as +demo\.bytes, for the same reason$", ran.out, re.MULTILINE)) == 3
+    assert re.search(r"^4 cases failed by one refusal", ran.out, re.MULTILINE)
 
 
 FEW = "from llmasos_conformance.plugin import summary\nsummary.WHOLE = 1\n"

@@ -89,7 +89,8 @@ class Judged:
         outcome: on certified inputs, or what exploring found behind a pass; the run is read by it.
         shown: the same, or the smallest failure like it, which a person reads.
         detail: what a developer may want to see of it. place: where it was raised, see `summary.place`.
-        told: an earlier case that was told of the same exception at the same place; "" if there is none.
+        told: an earlier case that was told of the same exception at the same place, or the same refusal; "" if there is
+            none.
         missing: capabilities that the case needs and that are not declared.
         anew: whether it is right where nothing was asked before.
     """
@@ -354,8 +355,8 @@ class Run:
         return shown
 
     def _told(self, case: Case, outcome: Outcome, place: str) -> str:
-        """An earlier case that failed by the same exception at the same place; "" if this one is the first."""
-        if not place:
+        """An earlier case that got no answer for the same reason; "" if this one is the first."""
+        if not (outcome.state == "fail" and unanswered(outcome.message)):
             return ""
         earlier = self._raised.setdefault(patterns.reason(outcome.message, place), case.id)
         return "" if earlier == case.id else earlier

@@ -98,7 +98,7 @@ def failure(
 
     Args:
         again: command that asks the case again. raised_at: see `place`.
-        told: an earlier case that failed by the same exception at the same place; then this one is short.
+        told: an earlier case that got no answer for the same reason; then this one is short.
         known: with what its failure does to people, and known bugs that fail it; not where it fails because others do.
     """
     sentence = requirement.sentence.get("en", "")
@@ -127,7 +127,8 @@ def failure(
         ("reproduce", again),
     ]
     if told:
-        rows = [("as", f"{told}, where the trace is"), ("raised at", raised_at), ("reproduce", again)]
+        why = "where the trace is" if raised_at else "for the same reason"
+        rows = [("as", f"{told}, {why}"), ("raised at", raised_at), ("reproduce", again)]
     return _laid_out(outcome, rows)
 
 
