@@ -1,7 +1,8 @@
 // A small honest engine: a GPT-3 in float64, one row at a time, with a cache of keys and values.
 //
-// It stands here in the place of yours. What the adapter asks of it: `logits(ids)`, and `generate` behind a prompt. What a
-// question may hold was judged by requests.mjs.
+// It stands here in the place of yours. What the adapter asks of it: `logits(ids)`, and `generate` behind a prompt. What
+// a question may hold was judged by requests.mjs. `weights` has the tensors by name, `{ data, shape }`, row behind row:
+// data is a Float64Array where the file has F64, else a Float32Array. Logits may be either; the array says what is sent.
 
 import { Refusal } from "./llmasos.mjs";
 
