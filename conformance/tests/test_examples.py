@@ -6,6 +6,7 @@ Skipped where node, or a C++ compiler with CMake, is not there. Nothing is fetch
 import base64
 import json
 import os
+import re
 import shlex
 import shutil
 import struct
@@ -194,6 +195,16 @@ def test_an_example_is_conformant_as_it_is_copied(address, tmp_path, profile):
     assert said["verdict"] == "conformant", said["notRight"]
     assert said["summary"]["pass"] > 30
     assert {each["outcome"] for each in said["notRight"]} <= {"not_declared"}
+
+
+def test_weights_that_are_not_finite_are_refused_by_a_build_that_may_assume_that_there_are_none(tmp_path):
+    needing("cpp")
+    command = ["c++", "-std=c++17", "-O2", "-ffast-math", str(EXAMPLES / "cpp" / "adapter.cpp"), "-o", "adapter"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    asked = ["llmasos:loading::loading.values.not-finite", "llmasos:loading::loading.refused.serves-on"]
+    command = [sys.executable, "-m", "pytest", "--adapter=cmd:./adapter", "-p", "no:cacheprovider", *asked]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert re.search(r"^=+ 2 passed in", run.stdout, re.MULTILINE), run.stdout
 
 
 def test_a_template_names_every_file_that_it_needs_and_no_other(language):

@@ -285,7 +285,7 @@ inline float number(std::string_view bytes, const std::string& dtype) {
     if (dtype == "F32") return same_bits<float>(static_cast<std::uint32_t>(bits));
     if (dtype == "BF16") return same_bits<float>(static_cast<std::uint32_t>(bits << 16));
     const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    if (exponent == 31) return fraction ? NAN : INFINITY;
+    if (exponent == 31) return same_bits<float>(std::uint32_t{0x7f800000} | static_cast<std::uint32_t>(fraction));
     const float size =
         std::ldexp(static_cast<float>(exponent ? 1024 + fraction : fraction), (exponent ? exponent : 1) - 25);
     return bits >> 15 ? -size : size;
@@ -328,7 +328,7 @@ inline std::map<std::string, Floats> read_tensors(std::string_view raw, const Js
         Floats numbers(static_cast<std::size_t>(n));
         for (std::int64_t i = 0; i < n; ++i) {
             numbers[i] = number(data.substr(from + i * width, width), *dtype);
-            must(std::isfinite(numbers[i]), name + " holds what is not finite in float32");
+            must(llmasos::is_finite(numbers[i]), name + " holds what is not finite in float32");
         }
         weights.emplace(name, std::move(numbers));
     }

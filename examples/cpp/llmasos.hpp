@@ -59,6 +59,19 @@ struct Refusal : std::runtime_error {
     std::string code;
 };
 
+// Read from the bits, because a compiler that may assume that all numbers are finite (-ffast-math) drops std::isfinite.
+inline bool is_finite(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return (bits >> 23 & 0xff) != 0xff;
+}
+
+inline bool is_finite(double value) {
+    std::uint64_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return (bits >> 52 & 0x7ff) != 0x7ff;
+}
+
 // A value of JSON; beside that a tensor, or an object of yours that the server keeps.
 class Json;
 using List = std::vector<Json>;
@@ -443,7 +456,7 @@ public:
 
 private:
     static void write_real(std::string& out, double value) {
-        if (!std::isfinite(value)) {
+        if (!is_finite(value)) {
             out += "null";  // what no number can say
             return;
         }
