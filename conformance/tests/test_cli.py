@@ -296,6 +296,8 @@ def test_what_it_takes_to_declare_a_capability_is_explained(llmasos):
         return llmasos("explain", name)[1]
 
     assert "  methods asked then: open, extend, fork, close; " in told("session")
+    assert "  chapters of the rules that they ask: tokenizers, " in told("tokenize")
+    assert "; a valid call that is then refused as unsupported fails\n" in told("tokenize")
     assert "  an option, in calls that are asked anyway: " in told("seed")
     assert "an adapter on the kit says so: kit.read_bundle(path, windows=True)\n" in told("window")
     assert re.search(r"^next: llmasos try reference \S*window\S*$", told("window"), re.MULTILINE)
@@ -304,7 +306,7 @@ def test_what_it_takes_to_declare_a_capability_is_explained(llmasos):
 
 def test_a_chapter_with_the_name_of_a_capability_is_explained_with_it(llmasos):
     out = llmasos("explain", "beams")[1]
-    assert "beams: beam search\n  a capability; declare it in describe()\n" in out
+    assert "beams: beam search\n  a capability; declare it in describe(); a valid call that is then refused" in out
     assert json.loads(llmasos("explain", "beams", "--json")[1])["capability"]["id"] == "beams"
 
 
@@ -334,7 +336,7 @@ EXPLAINED = {
     "architecture": {*("presented", "defaults", "letters", "tensors", "code", "requirements", "profiles", "document")},
     "profile": {"requires", "cases", "levels", "chapters", "run"},
     "chapter": {"title", "requirements", "document"},
-    "capability": {"sentence", "methods", "option", "reading", "cases", "profiles", "shown"},
+    "capability": {"sentence", "methods", "option", "reading", "cases", "chapters", "profiles", "shown"},
     "reason": {"text", "exitCode"},
 }
 

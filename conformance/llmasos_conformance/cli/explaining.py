@@ -108,7 +108,8 @@ def explain(name: str, lang: str, as_json: bool) -> None:
                  errata, cases, document
     chapter      title, requirements, document; capability, where one has
                  the same name
-    capability   sentence, methods, option, reading, cases, profiles, shown
+    capability   sentence, methods, option, reading, cases, chapters, profiles,
+                 shown
     reason       text, exitCode
     """
     kind, told = _explained(name, lang)
@@ -221,8 +222,8 @@ def _rank_of(name: str, case: str) -> int:
 
 
 def _told_of_capability(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
-    """A capability; `cases` says how many need it, `profiles` which have such cases, `shown` where one can see it asked
-    and rightly answered.
+    """A capability; `cases` says how many need it, `chapters` whose rules they ask, `profiles` which have such cases,
+    `shown` where one can see it asked and rightly answered.
     """
     from llmasos_conformance import capabilities
     from llmasos_conformance.protocol import ARCHITECTURES, CAPABILITIES, OF_SERVERS
@@ -243,6 +244,10 @@ def _told_of_capability(loaded: Suite, name: str, lang: str) -> dict[str, Any]:
         "option": taken.option,
         "reading": taken.reading,
         "cases": len(cases),
+        "chapters": [
+            chapter
+            for chapter, _ in Counter(loaded.requirements[case.requirement].chapter for case in cases).most_common()
+        ],
         "profiles": [
             profile
             for profile, made in loaded.profiles.items()
@@ -355,14 +360,18 @@ def _explain_capability(told: Mapping[str, Any], lang: str) -> None:
 
 def _say_capability(told: Mapping[str, Any], lang: str) -> None:
     words = {
-        "en": ("a capability", "declare it in describe()", "methods asked then",
-               "an option, in calls that are asked anyway", "bundles with it are loaded; an adapter on the kit says so",
-               "cases that need it", "profiles that ask it", "members of each method", "asked and rightly answered"),
-        "zh": ("一种能力", "在 describe() 中声明", "此后会询问的方法", "一个选项,用于本来就会询问的调用",
-               "会载入含有它的模型包;使用 kit 的适配器这样声明", "需要它的用例", "考察它的档案", "各方法的成员",
+        "en": ("a capability", "declare it in describe(); a valid call that is then refused as unsupported fails",
+               "methods asked then", "an option, in calls that are asked anyway",
+               "bundles with it are loaded; an adapter on the kit says so", "cases that need it",
+               "chapters of the rules that they ask", "profiles that ask it", "members of each method",
+               "asked and rightly answered"),
+        "zh": ("一种能力", "在 describe() 中声明;此后,有效的调用若以 unsupported 拒绝,即为失败",
+               "此后会询问的方法", "一个选项,用于本来就会询问的调用",
+               "会载入含有它的模型包;使用 kit 的适配器这样声明", "需要它的用例",
+               "其所考察规则的章", "考察它的档案", "各方法的成员",
                "如何提问与正确回答"),
     }[lang]  # fmt: skip
-    capability, declare, methods, option, reading, cases, profiles, members, shown = words
+    capability, declare, methods, option, reading, cases, rules, profiles, members, shown = words
     say(f"{told['id']}: {told['sentence']}", bold=True)
     say(f"  {capability}; {declare}")
     if told["methods"]:
@@ -372,6 +381,8 @@ def _say_capability(told: Mapping[str, Any], lang: str) -> None:
     if told["reading"]:
         say(f"  {reading}: kit.read_bundle(path, {told['reading']})")
     say(f"  {cases}: {told['cases']}; {profiles}: {', '.join(told['profiles']) or '-'}")
+    if told["chapters"]:
+        say(f"  {rules}: {', '.join(told['chapters'])}; llmasos explain {told['chapters'][0]}")
     say(f"  {shown}: {told['shown']}")
 
 
