@@ -22,7 +22,7 @@ from llmasos_conformance import __version__, installed
 from llmasos_conformance.canonical import clean
 from llmasos_conformance.errors import AddressError, HarnessError
 from llmasos_conformance.protocol import CAPABILITIES
-from llmasos_conformance.verdict import BEHAVIOURS
+from llmasos_conformance.verdict import BEHAVIOURS, unanswered
 
 if TYPE_CHECKING:
     from llmasos_conformance.candidate import Connection
@@ -42,7 +42,7 @@ KNOWN_FAILURES = ("ci/known-failures.yaml", "known-failures.yaml")
 """Where a file of known failures commonly lies."""
 BEGIN = "to begin with"
 """The row whose text is the profile to ask first: that of llmasos.toml, else one that fits what is declared."""
-OF_ADAPTER = ("adapter", "standard output", "dtype")
+OF_ADAPTER = ("adapter", "standard output", "answers", "dtype")
 """Rows that speak of the adapter and not of this installation."""
 
 
@@ -371,6 +371,9 @@ def _asked(address: str, connection: Connection, heard: list[Turn]) -> Iterator[
         return
     if heard:  # a server with an API of its own speaks no protocol of ours
         yield Row("standard output", "ok", f"nothing but the protocol in {len(heard)} answers")
+    if trial.outcome.state == "fail" and unanswered(trial.outcome.message):  # that it died says nothing of its numbers
+        yield Row("answers", "bad", trial.outcome.message, again)
+        return
     yield dtype_row(connection.description.claims.dtype, trial, again)
 
 

@@ -285,6 +285,26 @@ def test_a_claim_of_more_than_is_computed_is_found_and_named(tmp_path, llmasos, 
     assert row["try"].startswith("claim float16 if that is meant")
 
 
+BROKEN = """
+from llmasos_conformance.adapters.reference import ReferenceAdapter, ReferenceModel
+
+
+class Mine(ReferenceAdapter):
+    def load_model(self, path):
+        made = super().load_model(path)
+        made.forward = lambda *batch, **options: 1 / 0
+        return made
+"""
+
+
+def test_a_call_that_gets_no_answer_is_told_as_that_and_not_of_its_dtype(here, llmasos):
+    (here / "mine.py").write_text(BROKEN)
+    code, out, _ = llmasos("doctor", "--adapter", "./mine.py:Mine", "--json")
+    (row,) = (row for row in json.loads(out)["rows"] if row["state"] == "bad")
+    assert (code, row["name"]) == (4, "answers")
+    assert "ZeroDivisionError" in row["text"]
+
+
 def trial(state=State.PASS, message="", **figures):
     made = Outcome(case="c", requirement="NUM-1", level="MUST", state=state, message=message, figures=figures)
     return Trial(made, ())
