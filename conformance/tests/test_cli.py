@@ -646,7 +646,7 @@ def test_keygen_without_an_adapter_of_this_directory_names_a_command_that_works(
 def test_keygen_says_where_the_policies_of_init_look_for_the_trust_file(here, llmasos):
     (here / "ci").mkdir()
     (here / "ci" / "gate.yaml").touch()
-    step = "cp k/trust.json ci/trust.json   (where ci/gate.yaml looks for it)\n"
+    step = "cp k/trust.json ci/trust.json   # where ci/gate.yaml looks for it\n"
     assert f"next: {step}      llmasos certify " in llmasos("keygen", "--out", "k")[1]
     (here / "ci" / "trust.json").touch()
     assert step not in llmasos("keygen", "--out", "other")[1]

@@ -286,7 +286,7 @@ def test_a_claim_of_more_than_is_computed_is_found_and_named(tmp_path, llmasos, 
 
 
 BROKEN = """
-from llmasos_conformance.adapters.reference import ReferenceAdapter, ReferenceModel
+from llmasos_conformance.adapters.reference import ReferenceAdapter
 
 
 class Mine(ReferenceAdapter):

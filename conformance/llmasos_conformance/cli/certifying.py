@@ -393,7 +393,7 @@ def _for_policies(trust: Path) -> list[str]:
     beside = Path("ci") / trust.name
     if not beside.with_name(scaffold.POLICIES[0]).is_file() or beside.exists():
         return []
-    return [f"cp {shlex.quote(str(trust))} {beside}   (where ci/{scaffold.POLICIES[0]} looks for it)"]
+    return [f"cp {shlex.quote(str(trust))} {beside}   # where ci/{scaffold.POLICIES[0]} looks for it"]
 
 
 def _after_keygen(key: Path) -> str:

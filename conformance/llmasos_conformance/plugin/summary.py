@@ -313,8 +313,12 @@ def conclusion(verdict: str, profile: str, planned: Sequence[str], records: Sequ
 
 def first(records: Sequence[Record]) -> str:
     """The failing case to begin with: that of what is behind many, else the most telling; "" if none failed."""
-    failing = ranked(records)
-    return read(records).first or failing[0]["case"] if failing else ""
+    return _begin(read(records), ranked(records))
+
+
+def _begin(reading: causes.Reading, failing: Sequence[Record]) -> str:
+    """The same of what has been read and ranked."""
+    return reading.first or failing[0]["case"] if failing else ""
 
 
 def next_step(
@@ -382,7 +386,8 @@ def whole(records: Sequence[Record]) -> list[str]:
 
 def led_away(records: Sequence[Record]) -> frozenset[str]:
     """Failing cases whose own known bugs are not what is wrong, for they fail because others do."""
-    reading, begins = read(records), first(records)
+    reading = read(records)
+    begins = _begin(reading, ranked(records))
     requirement = {record["case"]: record["requirement"] for record in records}
     return frozenset(
         case for case, own in requirement.items() if begins and not reading.leads_to(case, own, requirement[begins])
@@ -391,7 +396,7 @@ def led_away(records: Sequence[Record]) -> frozenset[str]:
 
 def _loudest(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
     """Where many logits are off and nothing tells more than the loudest case: that one."""
-    failing, begin = ranked(records), first(records)
+    failing = ranked(records)
     numeric = [record for record in failing if loudness(record) is not None]
     somewhere = reading.onset is not None and reading.onset.position > 0  # a position tells more than the loudest case
     if (
@@ -405,15 +410,15 @@ def _loudest(suite: Suite, records: Sequence[Record], reading: causes.Reading) -
     ):
         loudest = numeric[0]
         sentence = suite.requirements[loudest["requirement"]].sentence.get("en", "").rstrip(".")
-        advice = ": read this one first" if loudest["case"] == begin else ""
+        advice = ": read this one first" if loudest["case"] == _begin(reading, failing) else ""
         return [f"logits are off in {len(numeric)} cases; the loudest is {loudest['case']}: {sentence}{advice}"]
     return []
 
 
 def _failing(suite: Suite, records: Sequence[Record], reading: causes.Reading) -> list[str]:
     """The failing requirements with their cases, as many as a person reads, without those that are told as alike."""
-    failing, begin = ranked(records), first(records)
-    lines = []
+    failing = ranked(records)
+    begin, lines = _begin(reading, failing), list[str]()
     alike = {case for each in reading.alike for case in each.cases}
     cases: dict[str, list[str]] = {}
     for record in sorted(failing, key=lambda record: record["case"] != begin):
