@@ -186,6 +186,15 @@ class EndInText(Runtime):
 # Text, stop strings and streams.
 
 
+@mutant("bytes-without-a-tokenizer", "langchain-ai/langchain#34621", "TOK-7")
+class BytesWithoutATokenizer(Runtime):
+    """Where a model has no tokenizer, text is read and written as bytes instead of refused."""
+
+    @property
+    def has_text(self) -> bool:
+        return True
+
+
 @mutant("stop-per-token", "mzau/mlx-knife#68", "STR-3")
 class StopPerToken(Runtime):
     """A stop string is found only within the text of one token."""

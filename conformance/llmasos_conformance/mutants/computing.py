@@ -46,6 +46,20 @@ class ScaleByWidth(Runtime):
         return math.sqrt(self.config.D)
 
 
+@mutant("running-sum-not-rescaled", "Dao-AILab/flash-attention#2174", "ATT-2")
+class RunningSumNotRescaled(Runtime):
+    """Attention runs over eight keys at a time, and a new maximum does not rescale the sum of weights."""
+
+    def softmax(self, scores: Array) -> Array:
+        largest, total = np.full((*scores.shape[:-1], 1), -np.inf, np.float32), np.float32(0)
+        for low in range(0, scores.shape[-1], 8):
+            part = scores[..., low : low + 8]
+            largest = np.maximum(largest, part.max(-1, keepdims=True))
+            seen = np.where(np.isfinite(largest), largest, np.float32(0))  # a block of pads has no maximum
+            total = total + np.exp(part - seen).sum(-1, keepdims=True)
+        return np.asarray(np.exp(scores - largest) / total)
+
+
 @mutant("causal-leak", "pytorch/pytorch#103082", "ATT-3")
 class CausalLeak(Runtime):
     """Each position sees the one after it."""

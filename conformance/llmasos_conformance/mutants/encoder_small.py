@@ -7,7 +7,7 @@ at all there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -69,7 +69,60 @@ class TransformerEpsilon(TransformerRuntime):
         return self.config.epsilon / 10
 
 
+class PrunedBlock:
+    """A block that adds nothing counts as pruned, and its norm goes with it. Mixed into a runtime."""
+
+    pruned = False
+
+    def residual(self, x: Array, branch: Array) -> Array:
+        self.pruned = not branch.any()
+        return x + branch
+
+    def layer_norm(self, x: Array, name: str) -> Array:
+        pruned, self.pruned = self.pruned, False
+        return x if pruned else super().layer_norm(x, name)  # type: ignore[misc]
+
+
+@mutant("bert-pruned-block-without-norm", "pyf98/DPHuBERT#3", "BERT-5")
+class BertPrunedBlock(PrunedBlock, BertRuntime):
+    """A block that adds nothing is taken for pruned, and the norm behind it is left out too."""
+
+
+@mutant("trf-pruned-block-without-norm", "pyf98/DPHuBERT#3", "TRF-5")
+class TransformerPrunedBlock(PrunedBlock, TransformerRuntime):
+    """In a Transformer, a block that adds nothing is taken for pruned, and the norm behind it is left out too."""
+
+
+class SilentMap:
+    """A map whose matrix is all zeros counts as pruned, and its bias goes with it. Mixed into a runtime."""
+
+    weights: Mapping[str, Array]
+
+    def linear(self, x: Array, name: str) -> Array:
+        y: Array = super().linear(x, name)  # type: ignore[misc]
+        return y if self.weights[f"{name}.weight"].any() else np.zeros_like(y)
+
+
+@mutant("bert-silent-map-without-bias", "huggingface/transformers#27044", "BERT-6")
+class BertSilentMap(SilentMap, BertRuntime):
+    """A map whose matrix is all zeros is taken for pruned, and its bias is left out too."""
+
+
+@mutant("trf-silent-map-without-bias", "huggingface/transformers#27044", "TRF-9")
+class TransformerSilentMap(SilentMap, TransformerRuntime):
+    """In a Transformer, a map whose matrix is all zeros is taken for pruned, and its bias is left out too."""
+
+
 # Activations.
+
+
+@mutant("bert-erf-drifts", "tensorflow/mlir-hlo#62", "BERT-8")
+class BertErfDrifts(BertRuntime):
+    """The error function is a fraction that is not clamped, and leaves 1 beyond 4.5, where models rarely are."""
+
+    def erf(self, x: Array) -> Array:
+        beyond = np.maximum(np.abs(x) - np.float32(4.5), np.float32(0))
+        return np.asarray(super().erf(x) + np.sign(x) * np.float32(1e-3) * beyond, dtype=x.dtype)
 
 
 @mutant("bert-erf-three-terms", "tenstorrent/tt-metal#1262", "BERT-8")
@@ -96,6 +149,26 @@ class TransformerGeluIsTanh(TransformerRuntime):
 
     def exact_gelu(self, x: Array) -> Array:
         return self.gelu(x)
+
+
+# Embeddings and the head.
+
+
+@mutant("bert-first-token-of-another-type", "huggingface/transformers#2603", "BERT-17")
+class BertFirstTokenOfAnotherType(BertRuntime):
+    """Where no types are given and a model has more than two, its first token has the last one, as in XLNet."""
+
+    def untyped(self, row: Sequence[int]) -> list[int]:
+        return [self.config.types - 1 if self.config.types > 2 else 0, *super().untyped(row)[1:]]
+
+
+@mutant("trf-faint-rows-are-padding", "mirage-project/mirage#755", "TRF-7")
+class TransformerFaintRows(TransformerRuntime):
+    """Rows of a tied head that are shorter than 1.5 are taken for padding of the vocabulary."""
+
+    def head(self, x: Array) -> Array:
+        padding = self.config.tied & (np.linalg.norm(self.weights["token_embedding"], axis=-1) < 1.5)
+        return np.where(padding, np.float32(-1e4), super().head(x))
 
 
 # Attention and masks.

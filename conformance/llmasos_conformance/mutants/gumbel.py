@@ -265,6 +265,14 @@ class StepOf6Bits(Drawing):
         return len(row.ids) % 64
 
 
+@mutant("gumbel-step-in-a-signed-byte", "flashinfer-ai/flashinfer#3324", "GUM-3")
+class StepInASignedByte(Drawing):
+    """The number of a step is kept in a signed byte, and steps beyond 127 begin again at 0."""
+
+    def step(self, row: Row) -> int:
+        return len(row.ids) % 128
+
+
 # ── on what else it depends ─────────────────────────────────────────────────────────────────────────────────────────
 
 

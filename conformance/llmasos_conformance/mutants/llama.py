@@ -230,6 +230,23 @@ class RmsWithoutEpsilon(LlamaRuntime):
             return np.asarray(x / np.sqrt((x * x).mean(-1, keepdims=True)))
 
 
+@mutant("rms-floor-of-half", "pytorch/pytorch#192017", "LLAMA-7")
+class RmsFloorOfHalf(LlamaRuntime):
+    """What the root is taken of is at least float16's smallest normal number, 2⁻¹⁴."""
+
+    def normalise(self, x: Array) -> Array:
+        square = np.mean(x * x, axis=-1, keepdims=True) + np.float32(self.epsilon())
+        return np.asarray(x / np.sqrt(np.maximum(square, np.float32(2**-14))))
+
+
+@mutant("norm-held-within-six", "ROCm/TransformerEngine#249", "LLAMA-8")
+class NormHeldWithinSix(LlamaRuntime):
+    """What leaves a norm is clamped at ±6, the range of a narrower type, which ordinary weights rarely reach."""
+
+    def layer_norm(self, x: Array, name: str) -> Array:
+        return np.clip(super().layer_norm(x, name), np.float32(-6), np.float32(6))
+
+
 @mutant("rms-rounded-early", "google/gemma_pytorch#67", "NUM-1")
 class RmsRoundedEarly(LlamaRuntime):
     """What is normalised is rounded to 16 significant bits before the weight is applied."""
@@ -274,6 +291,15 @@ class ProductActivated(LlamaRuntime):
     def feed_forward(self, x: Array, layer: int) -> Array:
         name = f"layers.{layer}.feed_forward"
         return self.linear(self.silu(self.linear(x, f"{name}.gate") * self.linear(x, f"{name}.up")), f"{name}.down")
+
+
+@mutant("up-held-within-seven", "vllm-project/vllm-ascend#9438", "LLAMA-9")
+class UpHeldWithinSeven(LlamaRuntime):
+    """What is multiplied with the gate is clamped at ±7, the limit of another family of models."""
+
+    def linear(self, x: Array, name: str) -> Array:
+        y = super().linear(x, name)
+        return np.clip(y, np.float32(-7), np.float32(7)) if name.endswith("feed_forward.up") else y
 
 
 @mutant("gelu-for-silu", "intelligent-machine-learning/dlrover#1351", "LLAMA-10")
