@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import tempfile
@@ -640,7 +641,14 @@ class CaseItem(pytest.Item):
         told = summary.failure(
             judged.shown, self.case, self.requirement, again, raised_at=judged.place, told=judged.told, known=known
         )
-        return "\n".join([told, *([note] if note else []), self.case.where])
+        return "\n".join([told, *([note] if note else []), self.written_at()])
+
+    def written_at(self) -> str:
+        """File and line of the case, as they open from where pytest was started; the suites may be installed."""
+        path, line, _ = self.reportinfo()
+        with contextlib.suppress(ValueError):  # of another drive, on Windows
+            path = min(Path(os.path.relpath(path, self.config.invocation_params.dir)), path, key=lambda p: len(str(p)))
+        return f"{path}:{(line or 0) + 1}"
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         # pytest turns the dots of a name that ends the node id into `::`; the requirement behind it prevents that.
