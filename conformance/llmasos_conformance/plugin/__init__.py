@@ -1,7 +1,9 @@
 """The pytest seam: `pytest --adapter=mine` in a vendor's own repository runs the installed suites.
 
-    __init__   options, and what of the command line is ours        request   what was asked
-    session    collecting, running, reporting                       summary   the words for people; knows no pytest
+    __init__   what of a command line is ours         session    cases collected, run and kept as records
+    request    whom it asks, about which suites       judging    what comes of a case, made small enough to be read
+    options    how it asks                            telling    what is printed behind everything else
+    commands   command lines to be pasted             summary    the words for people; knows no pytest
 
 Without an adapter this module adds options to `pytest --help` and nothing else: it imports only pytest and the
 standard library, and no hook of it does anything. With one, in this order:
@@ -174,6 +176,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from llmasos_conformance.errors import HarnessError
     from llmasos_conformance.plugin.session import Run
+    from llmasos_conformance.plugin.telling import Telling
 
     try:
         if config.getoption("--llmasos-profile") is None:
@@ -182,6 +185,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except HarnessError as error:
         raise pytest.UsageError(error.render()) from None
     config.pluginmanager.register(run, "llmasos-run")
+    config.pluginmanager.register(Telling(run), "llmasos-telling")
 
 
 def _profile(config: pytest.Config, request: Request) -> str:
