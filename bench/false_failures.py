@@ -1,7 +1,7 @@
 """Does the suite ever fail what is right? Every honest variant and framework, over many seeds.
 
     python bench/false_failures.py [--seeds 100] [--first 1] [--lean] [--cases GLOB …] [--also ADDRESS …] [--jobs 2]
-                                   [--out FILE] [--summary]
+                                   [--out FILE] [--summary | --publish DIRECTORY]
 
 A seed makes fresh probes and fresh inputs for every case. Each honest variant (another order of summation, fused or
 online softmax, chunks, caches, half precision that says so) and each framework is asked the cases of numbers and
@@ -9,7 +9,7 @@ properties, and must fail none, leave none undecided, and use at most half of ev
 goes to --out as it comes; seeds that stand there are not run again, as long as the suites and the code that judges and
 computes are the same: what commands and pages say does not matter. With --lean a seed asks one example of each case,
 so that it takes a quarter of the time: a hundred seeds are then a hundred draws of each case. --summary prints what the
-file holds and stops.
+file holds and stops; --publish writes it beside the pages that tell of it, and into them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import json
 import statistics
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,10 @@ PROPERTIES = (
 )  # fmt: skip
 """Suites whose verdicts rest on numbers that a candidate computed."""
 
+PAGES = {"false-failures.md": "en", "false-failures.zh.md": "zh"}
+BEGIN, END = "<!-- tables -->\n", "<!-- end -->"
+"""Between these a page holds what the data say."""
+
 BINS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, HONEST_SHARE)
 
 
@@ -49,27 +52,79 @@ def of_seed(rows: Iterable[table.Row]) -> dict[str, Any]:
     }
 
 
-def summary(lines: Sequence[Mapping[str, Any]]) -> str:
-    """What many seeds amount to, for a person."""
-    shares = [share for line in lines for share, _ in line["shares"].values()]
-    worst = sorted(
-        ((*pair, name, line["seed"]) for line in lines for name, pair in line["shares"].items()), reverse=True
-    )
-    failed = Counter(case for line in lines for cases in line["failed"].values() for case in cases)
-    undecided = Counter(case for line in lines for cases in line["undecided"].values() for case in cases)
-    candidates = {name for line in lines for name in line["shares"]}
-    text = [
-        f"{len(lines)} seeds, {len(candidates)} right candidates, {len(shares)} runs",
-        f"failed: {sum(failed.values())}  {dict(failed) or ''}".rstrip(),
-        f"undecided: {sum(undecided.values())}  {dict(undecided) or ''}".rstrip(),
-        f"largest share of a bound per run: median {statistics.median(shares):.3f}, largest {max(shares):.3f}",
-        *(f"  {share:.3f} {at} by {name}, seed {seed}" for share, at, name, seed in worst[:8]),
-        "share  runs",
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "seeds": "{seeds} seeds of {of}, {candidates} right candidates ({variants} honest variants; {frameworks}), "
+        "{runs} runs: **{failed} failures, {undecided} cases undecided.** The largest share of a bound in a run is "
+        "{median:.2f} in the median and {largest:.2f} at most; {allowed:.1f} is allowed.",
+        "head": "| largest share of a bound | runs |",
+        "bin": "| {low:.2f} to {high:.2f} | {runs} |",
+        "worst": "The largest: {all}.",
+        "each": "{share:.2f}, `{case}` by {name}, seed {seed}",
+        "comma": ", ", "semicolon": "; ",
+    },
+    "zh": {
+        "seeds": "{of} 个种子中的 {seeds} 个，{candidates} 个正确的候选（{variants} 个诚实变体；{frameworks}），"
+        "共 {runs} 次运行：**失败 {failed} 个，未决 {undecided} 个。**每次运行中所用界的最大份额，"
+        "中位数为 {median:.2f}，最大为 {largest:.2f}；允许 {allowed:.1f}。",
+        "head": "| 所用界的最大份额 | 运行次数 |",
+        "bin": "| {low:.2f} 至 {high:.2f} | {runs} |",
+        "worst": "最大者：{all}。",
+        "each": "{share:.2f}，{name} 的 `{case}`，种子 {seed}",
+        "comma": "、", "semicolon": "；",
+    },
+}  # fmt: skip
+"""What `figures` says, by language."""
+
+
+def figures(lines: Sequence[Mapping[str, Any]], of: int, lang: str = "en") -> str:
+    """What many seeds amount to, as Markdown.
+
+    Args:
+        of: how many seeds are wanted.
+    """
+    words = _WORDS[lang]
+    runs = [(share, case, name, line["seed"]) for line in lines for name, (share, case) in line["shares"].items()]
+    shares, names = [run[0] for run in runs], sorted({run[2] for run in runs})
+    frameworks = [name for name in names if ":" not in name]
+    last = max(HONEST_SHARE, *shares)
+    counts = [
+        (low, high, sum(low <= share < high or share == high == last for share in shares))
+        for low, high in itertools.pairwise(sorted({0.0, *BINS, last}))
     ]
-    edges = (0.0, *BINS, float("inf"))
-    for low, high in itertools.pairwise(edges):
-        text.append(f"{low:.2f} to {high:.2f}  {sum(low <= share < high for share in shares)}")
-    return "\n".join(text)
+    said = words["seeds"].format(
+        seeds=len(lines), of=of, candidates=len(names), variants=len(names) - len(frameworks),
+        frameworks=words["comma"].join(frameworks), runs=len(runs),
+        failed=sum(len(cases) for line in lines for cases in line["failed"].values()),
+        undecided=sum(len(cases) for line in lines for cases in line["undecided"].values()),
+        median=statistics.median(shares), largest=max(shares), allowed=HONEST_SHARE,
+    )  # fmt: skip
+    worst = [
+        words["each"].format(share=share, case=case, name=name, seed=seed)
+        for share, case, name, seed in sorted(runs, reverse=True)[:5]
+    ]
+    wrong = [
+        f"seed {line['seed']}, {name}: {', '.join(cases)}"
+        for line in lines
+        for kind in ("failed", "undecided")
+        for name, cases in line[kind].items()
+    ]
+    return "\n".join([
+        said, "", words["head"], "|---|--:|",
+        *(words["bin"].format(low=low, high=high, runs=count) for low, high, count in counts if count),
+        "", words["worst"].format(all=words["semicolon"].join(worst)), *wrong, "",
+    ])  # fmt: skip
+
+
+def publish(lines: Sequence[Mapping[str, Any]], of: int, directory: Path) -> None:
+    """Write the lines as false-failures.ndjson of a directory, and what they amount to into both pages beside it."""
+    data = "".join(json.dumps(line, sort_keys=True) + "\n" for line in sorted(lines, key=lambda line: line["seed"]))
+    (directory / "false-failures.ndjson").write_text(data, encoding="utf-8")
+    for name, lang in PAGES.items():
+        before, begin, rest = (directory / name).read_text(encoding="utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        page = "".join([before, begin, figures(lines, of, lang), end, after])
+        (directory / name).write_text(page, encoding="utf-8")
 
 
 def code_digest(addresses: Iterable[str]) -> str:
@@ -102,10 +157,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
     parser.add_argument("--out", type=Path, default=Path("false-failures.ndjson"), help="a line per seed")
     parser.add_argument("--summary", action="store_true", help="print what --out holds, run nothing")
+    parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="write what --out holds there, run nothing")
     options = parser.parse_args()
     terms = {"suite": suite.load().digest, "code": code_digest(options.also), "lean": options.lean}
     lines = read(options.out, terms)
-    if not options.summary:
+    if not options.summary and not options.publish:
         done = {line["seed"] for line in lines}
         for seed in range(options.first, options.first + options.seeds):
             if seed in done:
@@ -127,7 +183,9 @@ def main() -> int:
     if not lines:
         print(f"{options.out} holds no seed of these suites and this code", file=sys.stderr)
         return 2
-    print(summary(lines))
+    if options.publish:
+        publish(lines, options.seeds, options.publish)
+    print(figures(lines, options.seeds))
     right = not any(line["failed"] or line["undecided"] for line in lines)
     return 0 if right and max(share for line in lines for share, _ in line["shares"].values()) <= HONEST_SHARE else 1
 

@@ -1,0 +1,68 @@
+"""The experiment with right candidates: what is published of it follows from its data, and what fails is said."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("false_failures", ROOT / "bench" / "false_failures.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def published():
+    text = (ROOT / "reports" / "false-failures.ndjson").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def line(seed, shares, failed=None, undecided=None):
+    return {"seed": seed, "shares": shares, "failed": failed or {}, "undecided": undecided or {}}
+
+
+def test_the_pages_hold_what_the_data_say(script, published):
+    for name, lang in script.PAGES.items():
+        page = (ROOT / "reports" / name).read_text(encoding="utf-8")
+        assert page.partition(script.BEGIN)[2].partition(script.END)[0] == script.figures(published, 100, lang)
+
+
+def test_the_data_are_of_one_suite_and_one_code_each_seed_once_and_all_candidates_in_each(published):
+    assert len({(each["suite"], each["code"], each["lean"]) for each in published}) == 1
+    assert [each["seed"] for each in published] == list(range(1, len(published) + 1))
+    assert len({frozenset(each["shares"]) for each in published}) == 1
+
+
+def test_nothing_right_has_failed_and_half_of_a_bound_is_left(published):
+    assert not any(each["failed"] or each["undecided"] for each in published)
+    assert max(share for each in published for share, _ in each["shares"].values()) <= 0.5
+
+
+def test_what_failed_or_stayed_open_is_counted_and_named(script):
+    lines = [
+        line(1, {"honest:a": [0.1, "x.y"], "torch": [0.7, "x.z"]}, failed={"torch": ["x.z"]}),
+        line(2, {"honest:a": [0.2, "x.y"], "torch": [0.1, "x.y"]}, undecided={"honest:a": {"x.y": "error: late"}}),
+    ]
+    told = script.figures(lines, 3)
+    assert told.startswith("2 seeds of 3, 2 right candidates (1 honest variants; torch), 4 runs: **1 failures, 1 cases")
+    assert "| 0.50 to 0.70 | 1 |" in told
+    assert "seed 1, torch: x.z" in told
+    assert "seed 2, honest:a: x.y" in told
+
+
+def test_publishing_puts_the_seeds_in_order_and_leaves_the_rest_of_a_page(script, tmp_path):
+    for name in script.PAGES:
+        (tmp_path / name).write_text(f"before\n{script.BEGIN}old\n{script.END}behind\n", encoding="utf-8")
+    script.publish([line(2, {"honest:a": [0.2, "x"]}), line(1, {"honest:a": [0.1, "x"]})], 2, tmp_path)
+    page = (tmp_path / "false-failures.md").read_text(encoding="utf-8")
+    assert page.startswith(f"before\n{script.BEGIN}2 seeds of 2")
+    assert page.endswith(f"{script.END}behind\n")
+    assert "old" not in page
+    data = (tmp_path / "false-failures.ndjson").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(each)["seed"] for each in data] == [1, 2]
