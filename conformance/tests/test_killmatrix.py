@@ -147,6 +147,11 @@ def test_the_published_matrix_names_known_mutants_and_cases():
     assert len(made.mutants) > 1000
 
 
+def test_every_must_has_a_mutant_in_the_published_matrix_that_breaks_little_else():
+    found = killmatrix.read(REPORTS / "kill-matrix.json").specific()
+    assert {name for name, each in found.items() if each is None or each[1] < killmatrix.SPECIFIC} == set()
+
+
 def test_the_published_matrix_is_the_one_that_is_read_beside_failures():
     assert killmatrix.find() == REPORTS / "kill-matrix.json"
 
