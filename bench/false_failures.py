@@ -117,14 +117,21 @@ def figures(lines: Sequence[Mapping[str, Any]], of: int, lang: str = "en") -> st
 
 
 def publish(lines: Sequence[Mapping[str, Any]], of: int, directory: Path) -> None:
-    """Write the lines as false-failures.ndjson of a directory, and what they amount to into both pages beside it."""
+    """Write the lines as false-failures.ndjson of a directory, and what they amount to into both pages beside it.
+
+    Raises:
+        ValueError: a page has no place for it; then nothing is written.
+    """
+    pages = {directory / name: lang for name, lang in PAGES.items()}
+    texts = {path: path.read_text(encoding="utf-8") for path in pages}
+    for path, text in texts.items():
+        if BEGIN not in text or END not in text.partition(BEGIN)[2]:
+            raise ValueError(f"{path}: lines {BEGIN.strip()} and {END} are due, between which the figures stand")
     data = "".join(json.dumps(line, sort_keys=True) + "\n" for line in sorted(lines, key=lambda line: line["seed"]))
     (directory / "false-failures.ndjson").write_text(data, encoding="utf-8")
-    for name, lang in PAGES.items():
-        before, begin, rest = (directory / name).read_text(encoding="utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END)
-        page = "".join([before, begin, figures(lines, of, lang), end, after])
-        (directory / name).write_text(page, encoding="utf-8")
+    for path, lang in pages.items():
+        before, _, rest = texts[path].partition(BEGIN)
+        path.write_text(before + BEGIN + figures(lines, of, lang) + END + rest.partition(END)[2], encoding="utf-8")
 
 
 def code_digest(addresses: Iterable[str]) -> str:

@@ -39,9 +39,9 @@ def test_the_data_are_of_one_suite_and_one_code_each_seed_once_and_all_candidate
     assert len({frozenset(each["shares"]) for each in published}) == 1
 
 
-def test_nothing_right_has_failed_and_half_of_a_bound_is_left(published):
+def test_nothing_right_has_failed_and_half_of_a_bound_is_left(script, published):
     assert not any(each["failed"] or each["undecided"] for each in published)
-    assert max(share for each in published for share, _ in each["shares"].values()) <= 0.5
+    assert max(share for each in published for share, _ in each["shares"].values()) <= script.HONEST_SHARE
 
 
 def test_what_failed_or_stayed_open_is_counted_and_named(script):
@@ -66,3 +66,12 @@ def test_publishing_puts_the_seeds_in_order_and_leaves_the_rest_of_a_page(script
     assert "old" not in page
     data = (tmp_path / "false-failures.ndjson").read_text(encoding="utf-8").splitlines()
     assert [json.loads(each)["seed"] for each in data] == [1, 2]
+
+
+def test_a_page_without_a_place_for_figures_is_named_and_nothing_is_written(script, tmp_path):
+    for name in script.PAGES:
+        (tmp_path / name).write_text("no place\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"false-failures\.md: lines <!-- tables --> and <!-- end --> are due"):
+        script.publish([line(1, {"honest:a": [0.1, "x"]})], 1, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(script.PAGES)
+    assert {path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {"no place\n"}

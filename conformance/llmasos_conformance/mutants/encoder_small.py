@@ -7,7 +7,7 @@ at all there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -15,6 +15,7 @@ import numpy as np
 
 from llmasos_conformance.mutants.bert_runtime import BertRuntime
 from llmasos_conformance.mutants.catalogue import mutant
+from llmasos_conformance.mutants.encoders import EncoderRuntime
 from llmasos_conformance.mutants.runtime import Cache
 from llmasos_conformance.mutants.small import half, shared_out, sixteen_bits
 from llmasos_conformance.mutants.transformer_runtime import TransformerRuntime
@@ -69,8 +70,8 @@ class TransformerEpsilon(TransformerRuntime):
         return self.config.epsilon / 10
 
 
-class PrunedBlock:
-    """A block that adds nothing counts as pruned, and its norm goes with it. Mixed into a runtime."""
+class PrunedBlock(EncoderRuntime):
+    """A block that adds nothing counts as pruned, and its norm goes with it."""
 
     pruned = False
 
@@ -80,7 +81,7 @@ class PrunedBlock:
 
     def layer_norm(self, x: Array, name: str) -> Array:
         pruned, self.pruned = self.pruned, False
-        return x if pruned else super().layer_norm(x, name)  # type: ignore[misc]
+        return x if pruned else super().layer_norm(x, name)
 
 
 @mutant("bert-pruned-block-without-norm", "pyf98/DPHuBERT#3", "BERT-5")
@@ -93,13 +94,11 @@ class TransformerPrunedBlock(PrunedBlock, TransformerRuntime):
     """In a Transformer, a block that adds nothing is taken for pruned, and the norm behind it is left out too."""
 
 
-class SilentMap:
-    """A map whose matrix is all zeros counts as pruned, and its bias goes with it. Mixed into a runtime."""
-
-    weights: Mapping[str, Array]
+class SilentMap(EncoderRuntime):
+    """A map whose matrix is all zeros counts as pruned, and its bias goes with it."""
 
     def linear(self, x: Array, name: str) -> Array:
-        y: Array = super().linear(x, name)  # type: ignore[misc]
+        y = super().linear(x, name)
         return y if self.weights[f"{name}.weight"].any() else np.zeros_like(y)
 
 
