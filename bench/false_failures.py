@@ -20,11 +20,13 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from llmasos_conformance import adapters, suite
+from llmasos_conformance import adapters, checks, suite
 from llmasos_conformance.canonical import sha256
 from llmasos_conformance.killmatrix import HONEST_SHARE
 from llmasos_conformance.mutants import table
@@ -136,6 +138,7 @@ def publish(lines: Sequence[Mapping[str, Any]], of: int, directory: Path) -> Non
 
 def code_digest(addresses: Iterable[str]) -> str:
     """Over the sources that are imported once all is at hand that judges, is judged, or is the truth."""
+    checks.registry()
     for address in addresses:
         adapters.connect(address)
     files = {
@@ -152,6 +155,28 @@ def read(path: Path, terms: Mapping[str, object]) -> list[dict[str, Any]]:
     return [line for line in lines if all(line.get(name) == value for name, value in terms.items())]
 
 
+def ask(seed: int, terms: Mapping[str, object], options: argparse.Namespace) -> dict[str, Any]:
+    """The line of one seed."""
+    started = time.monotonic()
+    made = table.run(options.only, options.cases, 1, lean=options.lean, seed=str(seed), also=options.also)
+    return {**terms, "seed": seed, **of_seed(made.rows), "seconds": round(time.monotonic() - started)}
+
+
+def ran(seeds: Sequence[int], terms: Mapping[str, object], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Lines as they come. A seed is one worker's: what the reference answers is then worked out once for all who are
+    asked, and nobody waits for the last of them."""
+    if options.jobs < 2:
+        yield from (ask(seed, terms, options) for seed in seeds)
+        return
+    # Spawned, because torch, which transformers loads, does not survive a fork.
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), table.end_with_parent) as pool:
+        try:
+            for done in as_completed([pool.submit(ask, seed, terms, options) for seed in seeds]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 def main() -> int:
     """Exit status 0 if nothing right failed, nothing stayed open and no share is above half."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -161,7 +186,7 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", default=list(PROPERTIES), metavar="GLOB", help="case ids or profiles")
     parser.add_argument("--only", nargs="+", default=["honest:*"], metavar="GLOB", help="honest variants")
     parser.add_argument("--also", nargs="*", default=["reference", "transformers", "onnxruntime"], metavar="ADDRESS")
-    parser.add_argument("--jobs", type=int, default=2, help="worker processes")
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time, each 8 GB")
     parser.add_argument("--out", type=Path, default=Path("false-failures.ndjson"), help="a line per seed")
     parser.add_argument("--summary", action="store_true", help="print what --out holds, run nothing")
     parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="write what --out holds there, run nothing")
@@ -170,20 +195,14 @@ def main() -> int:
     lines = read(options.out, terms)
     if not options.summary and not options.publish:
         done = {line["seed"] for line in lines}
-        for seed in range(options.first, options.first + options.seeds):
-            if seed in done:
-                continue
-            started = time.monotonic()
-            made = table.run(
-                options.only, options.cases, options.jobs, lean=options.lean, seed=str(seed), also=options.also
-            )
-            line = {**terms, "seed": seed, **of_seed(made.rows), "seconds": round(time.monotonic() - started)}
+        todo = [seed for seed in range(options.first, options.first + options.seeds) if seed not in done]
+        for line in ran(todo, terms, options):
             with options.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, sort_keys=True) + "\n")
             lines.append(line)
             shares = [share for share, _ in line["shares"].values()]
             print(
-                f"seed {seed}: {len(line['failed'])} failed, {len(line['undecided'])} open, "
+                f"seed {line['seed']}: {len(line['failed'])} failed, {len(line['undecided'])} open, "
                 f"largest share {max(shares):.2f}, {line['seconds']} s",
                 file=sys.stderr, flush=True,
             )  # fmt: skip

@@ -392,8 +392,8 @@ class Table:
         return not (any(row.trouble for row in rows) or self.unfailed or self.alike)
 
 
-def _start(root: str, patterns: Sequence[str], own: bool, lean: bool, seed: str, edges: float, claim: str) -> None:
-    """Build a worker's Workshop, and end the worker with the process that started it."""
+def end_with_parent() -> None:
+    """End this process once the one that started it has ended, however that came."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -402,6 +402,11 @@ def _start(root: str, patterns: Sequence[str], own: bool, lean: bool, seed: str,
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _start(root: str, patterns: Sequence[str], own: bool, lean: bool, seed: str, edges: float, claim: str) -> None:
+    """Build a worker's Workshop."""
+    end_with_parent()
     global _workshop
     place = Path(tempfile.mkdtemp(dir=root))
     _workshop = Workshop(place, patterns, own=own, lean=lean, seed=seed, edges=edges, claim=claim)
