@@ -1,4 +1,4 @@
-"""Where a run happens, and where its report comes to lie."""
+"""Where a run happens, where its report comes to lie, and where the suites that it asked are written."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ def free(out: Path, beside: Path = Path()) -> Path:
     stem = re.sub(r"-\d+$", "", out.name)
     numbered = (out.with_name(f"{stem}-{number}") for number in itertools.count(2))
     return next(place for place in itertools.chain([out], numbered) if not (beside / place).exists())
+
+
+def written_at(path: Path, line: int | str, beside: Path) -> str:
+    """File and line as they open from a directory, in the shorter of both ways to write them.
+
+    Args:
+        path: absolute. beside: where a relative name starts.
+    """
+    with contextlib.suppress(ValueError):  # of another drive, on Windows
+        path = min(Path(os.path.relpath(path, beside)), path, key=lambda each: len(str(each)))
+    return f"{path}:{line}"
 
 
 class Place:

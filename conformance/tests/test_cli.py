@@ -325,6 +325,14 @@ def test_an_unknown_name_gets_near_ones(llmasos):
     assert "E_SIGNATURE" in err
 
 
+@pytest.mark.parametrize("where", [installed.suites().parent, Path("/")])
+def test_the_line_of_a_case_opens_from_where_one_stands(where, llmasos, monkeypatch):
+    monkeypatch.chdir(where)
+    case = json.loads(llmasos("explain", "attention.causal.future-token", "--json")[1])
+    path, _, line = case["where"].rpartition(":")
+    assert Path(path).read_text("utf-8").splitlines()[int(line) - 1] == "- id: attention.causal.future-token"
+
+
 EXPLAINED = {
     "case": {
         *("requirement", "level", "sentence", "check", "asks", "needs", "given", "examples", "effect", "bugs", "where"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmasos_conformance.errors import HarnessError
@@ -90,10 +91,18 @@ def _case(loaded: Suite, case: Case, lang: str) -> dict[str, Any]:
         "asks": inspect.cleandoc(check.doc) if check else case.check, "needs": sorted(case.needs),
         "given": dict(case.given), "examples": case.examples, "effect": case.effect.get(lang, ""),
         "bugs": knownbugs.bugs_of(case.id, case.requirement),
-        "where": case.where, "withdrawn": _withdrawn(case.withdrawn, lang),
+        "where": _written_at(case.where), "withdrawn": _withdrawn(case.withdrawn, lang),
         "document": _in_document(loaded, case.id, lang),
         "run": "" if case.withdrawn else reproduce_command(case, this_adapter()),
     }  # fmt: skip
+
+
+def _written_at(where: str) -> str:
+    """A place in the suites, as it opens from here: they may be installed."""
+    from llmasos_conformance import installed, places
+
+    name, _, line = where.rpartition(":")
+    return places.written_at(installed.suites().parent / name, line, Path.cwd())
 
 
 def _requirement(loaded: Suite, name: str, lang: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmasos_conformance import adapters, checks, knownfailures, reference
+from llmasos_conformance import adapters, checks, knownfailures, places, reference
 from llmasos_conformance.candidate import Candidate, Live
 from llmasos_conformance.engine import Bench
 from llmasos_conformance.errors import HarnessError
@@ -361,9 +360,7 @@ class CaseItem(pytest.Item):
     def written_at(self) -> str:
         """File and line of the case, as they open from where pytest was started; the suites may be installed."""
         path, line, _ = self.reportinfo()
-        with contextlib.suppress(ValueError):  # of another drive, on Windows
-            path = min(Path(os.path.relpath(path, self.config.invocation_params.dir)), path, key=lambda p: len(str(p)))
-        return f"{path}:{(line or 0) + 1}"
+        return places.written_at(path, (line or 0) + 1, self.config.invocation_params.dir)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         # pytest turns the dots of a name that ends the node id into `::`; the requirement behind it prevents that.
