@@ -75,3 +75,10 @@ def test_a_page_without_a_place_for_figures_is_named_and_nothing_is_written(scri
         script.publish([line(1, {"honest:a": [0.1, "x"]})], 1, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(script.PAGES)
     assert {path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {"no place\n"}
+
+
+def test_lines_of_other_code_are_left_out_and_counted(script, tmp_path, capsys):
+    file = tmp_path / "lines.ndjson"
+    file.write_text("".join(json.dumps({"seed": seed, "code": code}) + "\n" for seed, code in ((1, "a"), (2, "b"))))
+    assert [each["seed"] for each in script.read(file, {"code": "b"})] == [2]
+    assert capsys.readouterr().err == f"{file}: left out are 1 lines of other suites or code\n"

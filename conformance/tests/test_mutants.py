@@ -157,6 +157,12 @@ def test_the_rendering_shows_the_expected_requirement_first_and_cases_that_nobod
     assert "  e (A-9)" in shown
 
 
+def test_the_columns_of_the_rendering_stand_below_their_heads_whatever_the_names():
+    made = [row(name="n" * length, failed={"a.b": "A-1"}) for length in (1, 60)]
+    head, _, *lines = table.render(table.Table(matrix=matrix(*made))).splitlines()
+    assert [line.index("A-1") for line in lines[:2]] == [head.index("failed, the expected first")] * 2
+
+
 def test_what_a_case_takes_is_counted_in_ids_and_bytes():
     def taken(method, params, result=None):
         return table.tokens(Exchange(method, params, result=result))

@@ -486,7 +486,8 @@ def _rows(
 
 def render(table: Table) -> str:
     """The table for a person."""
-    head = f"{'candidate':36} {'group':10} {'size':>10} {'cases':>6}  {'failed, the expected first':48} verdict"
+    width = max([36, *(len(f"{row.kind}:{row.name}") for row in table.rows)])
+    head = f"{'candidate':{width}} {'group':10} {'size':>10} {'cases':>6}  {'failed, the expected first':48} verdict"
     lines = [head, "-" * len(head)]
     for row in table.rows:
         size = "-" if row.size is None else f"{row.size:.3g}"
@@ -496,7 +497,7 @@ def render(table: Table) -> str:
             shown = shown or f"largest share of a bound {row.share:.2f}, {row.at}"
         verdict = "ok" if not row.trouble else row.trouble if table.claim else f"unexpected: {row.trouble}"
         lines.append(
-            f"{row.kind + ':' + row.name:36} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
+            f"{row.kind + ':' + row.name:{width}} {row.group:10} {size:>10} {len(row.failed):6}  {shown:48} {verdict}"
         )
     bugs = [row for row in table.rows if row.kind == "mutant"]
     small = [row for row in bugs if row.size is not None and row.size < SMALL_SIZE and row.group in SMALL]
@@ -585,7 +586,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if table.ok else 1
 
 
-__all__ = ["Mutant", "Row", "Table", "Workshop", "chosen", "entrants", "main", "render", "run"]
+__all__ = ["Mutant", "Row", "Table", "Workshop", "chosen", "end_with_parent", "entrants", "main", "render", "run"]
 
 if __name__ == "__main__":
     sys.exit(main())
