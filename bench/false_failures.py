@@ -9,7 +9,8 @@ properties, and must fail none, leave none undecided, and use at most half of ev
 goes to --out as it comes; seeds that stand there are not run again, as long as the suites and the code that judges and
 computes are the same: what commands and pages say does not matter. With --lean a seed asks one example of each case,
 so that it takes a quarter of the time: a hundred seeds are then a hundred draws of each case. --summary prints what the
-file holds and stops; --publish writes it beside the pages that tell of it, and into them.
+file holds and stops; --publish writes it beside the pages that tell of it, and into them: lean and whole runs each to
+their place.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmasos_conformance import adapters, checks, suite
 from llmasos_conformance.canonical import sha256
@@ -38,8 +39,19 @@ PROPERTIES = (
 """Suites whose verdicts rest on numbers that a candidate computed."""
 
 PAGES = {"false-failures.md": "en", "false-failures.zh.md": "zh"}
-BEGIN, END = "<!-- tables -->\n", "<!-- end -->"
-"""Between these a page holds what the data say."""
+
+
+class Kept(NamedTuple):
+    """Where the data of an experiment are published, and between which lines a page holds what they say."""
+
+    data: str
+    begin: str
+    end: str
+
+
+LEAN = Kept("false-failures.ndjson", "<!-- tables -->\n", "<!-- end -->")
+WHOLE = Kept("false-failures-core.ndjson", "<!-- core -->\n", "<!-- end of core -->")
+"""One example of each case, and all of them."""
 
 BINS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, HONEST_SHARE)
 
@@ -118,8 +130,8 @@ def figures(lines: Sequence[Mapping[str, Any]], of: int, lang: str = "en") -> st
     ])  # fmt: skip
 
 
-def publish(lines: Sequence[Mapping[str, Any]], of: int, directory: Path) -> None:
-    """Write the lines as false-failures.ndjson of a directory, and what they amount to into both pages beside it.
+def publish(lines: Sequence[Mapping[str, Any]], of: int, directory: Path, kept: Kept = LEAN) -> None:
+    """Write the lines as data of a directory, and what they amount to into both pages beside it.
 
     Raises:
         ValueError: a page has no place for it; then nothing is written.
@@ -127,13 +139,15 @@ def publish(lines: Sequence[Mapping[str, Any]], of: int, directory: Path) -> Non
     pages = {directory / name: lang for name, lang in PAGES.items()}
     texts = {path: path.read_text(encoding="utf-8") for path in pages}
     for path, text in texts.items():
-        if BEGIN not in text or END not in text.partition(BEGIN)[2]:
-            raise ValueError(f"{path}: lines {BEGIN.strip()} and {END} are due, between which the figures stand")
+        if kept.begin not in text or kept.end not in text.partition(kept.begin)[2]:
+            due = f"{kept.begin.strip()} and {kept.end}"
+            raise ValueError(f"{path}: lines {due} are due, between which the figures stand")
     data = "".join(json.dumps(line, sort_keys=True) + "\n" for line in sorted(lines, key=lambda line: line["seed"]))
-    (directory / "false-failures.ndjson").write_text(data, encoding="utf-8")
+    (directory / kept.data).write_text(data, encoding="utf-8")
     for path, lang in pages.items():
-        before, _, rest = texts[path].partition(BEGIN)
-        path.write_text(before + BEGIN + figures(lines, of, lang) + END + rest.partition(END)[2], encoding="utf-8")
+        before, _, rest = texts[path].partition(kept.begin)
+        said = figures(lines, of, lang) + kept.end
+        path.write_text(before + kept.begin + said + rest.partition(kept.end)[2], encoding="utf-8")
 
 
 def code_digest(addresses: Iterable[str]) -> str:
@@ -194,7 +208,9 @@ def main() -> int:
     parser.add_argument("--summary", action="store_true", help="print what --out holds, run nothing")
     parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="write what --out holds there, run nothing")
     options = parser.parse_args()
-    terms = {"suite": suite.load().digest, "code": code_digest(options.also), "lean": options.lean}
+    terms = {
+        "suite": suite.load().digest, "code": code_digest(options.also), "lean": options.lean, "cases": options.cases
+    }  # fmt: skip
     lines = read(options.out, terms)
     if not options.summary and not options.publish:
         done = {line["seed"] for line in lines}
@@ -213,7 +229,7 @@ def main() -> int:
         print(f"{options.out} holds no seed of these suites and this code", file=sys.stderr)
         return 2
     if options.publish:
-        publish(lines, options.seeds, options.publish)
+        publish(lines, options.seeds, options.publish, LEAN if options.lean else WHOLE)
     print(figures(lines, options.seeds))
     right = not any(line["failed"] or line["undecided"] for line in lines)
     return 0 if right and max(share for line in lines for share, _ in line["shares"].values()) <= HONEST_SHARE else 1

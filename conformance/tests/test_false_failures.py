@@ -17,9 +17,8 @@ def script():
     return made
 
 
-@pytest.fixture(scope="module")
-def published():
-    text = (ROOT / "reports" / "false-failures.ndjson").read_text(encoding="utf-8")
+def published(kept):
+    text = (ROOT / "reports" / kept.data).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -27,21 +26,36 @@ def line(seed, shares, failed=None, undecided=None):
     return {"seed": seed, "shares": shares, "failed": failed or {}, "undecided": undecided or {}}
 
 
-def test_the_pages_hold_what_the_data_say(script, published):
-    for name, lang in script.PAGES.items():
-        page = (ROOT / "reports" / name).read_text(encoding="utf-8")
-        assert page.partition(script.BEGIN)[2].partition(script.END)[0] == script.figures(published, 100, lang)
+@pytest.mark.parametrize(("name", "seeds"), [("LEAN", 100), ("WHOLE", 3)])
+def test_the_pages_hold_what_the_data_say(name, seeds, script):
+    kept = getattr(script, name)
+    for page, lang in script.PAGES.items():
+        text = (ROOT / "reports" / page).read_text(encoding="utf-8")
+        told = text.partition(kept.begin)[2].partition(kept.end)[0]
+        assert told == script.figures(published(kept), seeds, lang)
 
 
-def test_the_data_are_of_one_suite_and_one_code_each_seed_once_and_all_candidates_in_each(published):
-    assert len({(each["suite"], each["code"], each["lean"]) for each in published}) == 1
-    assert [each["seed"] for each in published] == list(range(1, len(published) + 1))
-    assert len({frozenset(each["shares"]) for each in published}) == 1
+@pytest.mark.parametrize("name", ["LEAN", "WHOLE"])
+def test_the_data_are_of_one_suite_each_seed_once_and_all_candidates_in_each(name, script):
+    lines = published(getattr(script, name))
+    assert len({(each["suite"], each["lean"], *each.get("cases", ())) for each in lines}) == 1
+    assert [each["seed"] for each in lines] == list(range(1, len(lines) + 1))
+    assert len({frozenset(each["shares"]) for each in lines}) == 1
 
 
-def test_nothing_right_has_failed_and_half_of_a_bound_is_left(script, published):
-    assert not any(each["failed"] or each["undecided"] for each in published)
-    assert max(share for each in published for share, _ in each["shares"].values()) <= script.HONEST_SHARE
+@pytest.mark.parametrize("name", ["LEAN", "WHOLE"])
+def test_the_pages_name_the_code_of_every_seed(name, script):
+    codes = {each["code"] for each in published(getattr(script, name))}
+    for page in script.PAGES:
+        text = (ROOT / "reports" / page).read_text(encoding="utf-8")
+        assert {code for code in codes if f"`{code[:8]}`" not in text} == set()
+
+
+@pytest.mark.parametrize("name", ["LEAN", "WHOLE"])
+def test_nothing_right_has_failed_and_half_of_a_bound_is_left(name, script):
+    lines = published(getattr(script, name))
+    assert not any(each["failed"] or each["undecided"] for each in lines)
+    assert max(share for each in lines for share, _ in each["shares"].values()) <= script.HONEST_SHARE
 
 
 def test_what_failed_or_stayed_open_is_counted_and_named(script):
@@ -57,15 +71,18 @@ def test_what_failed_or_stayed_open_is_counted_and_named(script):
 
 
 def test_publishing_puts_the_seeds_in_order_and_leaves_the_rest_of_a_page(script, tmp_path):
+    blocks = "".join(f"{kept.begin}old {kept.data}\n{kept.end}behind\n" for kept in (script.LEAN, script.WHOLE))
     for name in script.PAGES:
-        (tmp_path / name).write_text(f"before\n{script.BEGIN}old\n{script.END}behind\n", encoding="utf-8")
-    script.publish([line(2, {"honest:a": [0.2, "x"]}), line(1, {"honest:a": [0.1, "x"]})], 2, tmp_path)
+        (tmp_path / name).write_text(f"before\n{blocks}", encoding="utf-8")
+    lines = [line(2, {"honest:a": [0.2, "x"]}), line(1, {"honest:a": [0.1, "x"]})]
+    script.publish(lines, 2, tmp_path, script.WHOLE)
     page = (tmp_path / "false-failures.md").read_text(encoding="utf-8")
-    assert page.startswith(f"before\n{script.BEGIN}2 seeds of 2")
-    assert page.endswith(f"{script.END}behind\n")
-    assert "old" not in page
-    data = (tmp_path / "false-failures.ndjson").read_text(encoding="utf-8").splitlines()
+    before, _, whole = page.partition(script.WHOLE.begin)
+    assert before == f"before\n{script.LEAN.begin}old {script.LEAN.data}\n{script.LEAN.end}behind\n"
+    assert whole == f"{script.figures(lines, 2)}{script.WHOLE.end}behind\n"
+    data = (tmp_path / script.WHOLE.data).read_text(encoding="utf-8").splitlines()
     assert [json.loads(each)["seed"] for each in data] == [1, 2]
+    assert not (tmp_path / script.LEAN.data).exists()
 
 
 def test_a_page_without_a_place_for_figures_is_named_and_nothing_is_written(script, tmp_path):
