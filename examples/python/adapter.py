@@ -1,7 +1,9 @@
 """An engine as a candidate: the engine's own calls stand here, the rest is the adapter kit's and declared as emulated.
 
 Put your engine behind `Model` and `Session`. Where it brings more of its own (a generation loop, batches, scores, …:
-the table in `python -m pydoc llmasos_conformance.protocol`), override the method and name it in `OWN`.
+the table in `python -m pydoc llmasos_conformance.protocol`), override the method and name it in `OWN`. The `Model` of
+an encoder is a `kit.KitEncoder`, with `encode` and `fill_mask` and no session, that of an encoder-decoder a
+`kit.KitEncoderDecoder`.
 """
 
 import copy

@@ -18,7 +18,7 @@ class KitBundle:
     """A valid bundle.
 
     Attributes:
-        config: `architecture`, and `parameters` of model.json with defaults filled in.
+        config: `architecture`, and `parameters` of model.json with defaults filled in, `decoder_start_token_id` too.
         weights: name -> array; bfloat16 is widened to float32, other dtypes are as stored.
         tokenizer: None if ids have no text.
     """
