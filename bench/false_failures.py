@@ -164,11 +164,12 @@ def code_digest(addresses: Iterable[str]) -> str:
 
 
 def read(path: Path, terms: Mapping[str, object]) -> list[dict[str, Any]]:
-    """Lines of a file of an earlier run; those of other code or suites are left out, and said to be."""
+    """Lines of a file of an earlier run; those of other suites, code or cases are left out, and said to be."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     same = [line for line in lines if all(line.get(name) == value for name, value in terms.items())]
     if len(same) < len(lines):
-        print(f"{path}: left out are {len(lines) - len(same)} lines of other suites or code", file=sys.stderr)
+        left = f"left out are {len(lines) - len(same)} lines of other suites, code or cases"
+        print(f"{path}: {left}; another --out keeps them apart", file=sys.stderr)
     return same
 
 

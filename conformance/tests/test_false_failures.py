@@ -98,4 +98,5 @@ def test_lines_of_other_code_are_left_out_and_counted(script, tmp_path, capsys):
     file = tmp_path / "lines.ndjson"
     file.write_text("".join(json.dumps({"seed": seed, "code": code}) + "\n" for seed, code in ((1, "a"), (2, "b"))))
     assert [each["seed"] for each in script.read(file, {"code": "b"})] == [2]
-    assert capsys.readouterr().err == f"{file}: left out are 1 lines of other suites or code\n"
+    told = f"{file}: left out are 1 lines of other suites, code or cases; another --out keeps them apart\n"
+    assert capsys.readouterr().err == told
