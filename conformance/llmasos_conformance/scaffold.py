@@ -1,9 +1,10 @@
 """What `llmasos init` writes into a vendor's repository, and how: all of it or nothing, and over nothing.
 
-    examples/<language>/   the adapter to begin with, a candidate that passes as it stands; `template.toml` says which
-                           files are copied, and what a person has to know of them
-    docs/ci/               workflow, policies and file of known failures, as everybody may copy them
-    here                   llmasos.toml and a section of the README
+    examples/<language>/        the adapter to begin with, a candidate that passes as it stands; `template.toml` says
+                                which files are copied, and what a person has to know of them
+    examples/<language>-<arch>/ the same for profiles of another architecture than GPT-3
+    docs/ci/                    workflow, policies and file of known failures, as everybody may copy them
+    here                        llmasos.toml and a section of the README
 
 A template is an example and works as it lies there. What changes from vendor to vendor is the name, which stands in the
 files as "mine", in quotation marks.
@@ -30,6 +31,7 @@ MARK = '"mine"'
 COMPUTED = b'ARCHITECTURES = ("GPT-3",)'
 """What stands in the adapter of a template that says in one place what its engine computes."""
 PROFILE = "core/gpt/logits"
+TEMPLATE = "template.toml"
 CONFIG, README, KNOWN, WORKFLOW = "llmasos.toml", "README.md", "ci/known-failures.yaml", ".github/workflows/llmasos.yml"
 POLICIES = ("gate.yaml", "gate-unsigned.yaml")
 BEGIN, END = "<!-- llmasos: begin -->", "<!-- llmasos: end -->"
@@ -98,20 +100,23 @@ def _found(*places: Path) -> Path:
     raise ScaffoldError("no templates are installed", where=places[0], hint="pip install --force-reinstall llmasos")
 
 
-def read(root: Path, language: str) -> Template:
-    """The template of a language.
+def read(root: Path, language: str, architecture: str = "") -> Template:
+    """The template of a language, of an architecture where it has one of its own.
 
     Args:
-        root: directory of the templates.
+        root: directory of the templates. architecture: that the engine to come computes, "" for any.
 
     Raises:
         ScaffoldError: there is none, it is malformed, or a file of it is missing.
     """
-    path = root / language / "template.toml"
+    path = root / language / TEMPLATE
+    own = root / f"{language}-{architecture.lower()}" / TEMPLATE
+    if architecture and own.is_file():
+        path = own
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        there = ", ".join(sorted(each.parent.name for each in root.glob("*/template.toml"))) or "none"
+        there = ", ".join(sorted(each.parent.name for each in root.glob(f"*/{TEMPLATE}"))) or "none"
         raise ScaffoldError(f"there is no template for {language} here", where=root, hint=f"there is {there}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScaffoldError(f"not valid TOML: {error}", where=path) from None

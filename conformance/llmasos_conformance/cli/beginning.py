@@ -53,8 +53,6 @@ def init(
     from llmasos_conformance.protocol import ARCHITECTURES
 
     architectures: list[str] = []
-    template = scaffold.read(scaffold.examples(), language)
-    example = template.profile
     if profile is not None:
         found = installed.frozen_profile(installed.suites(), profile)  # or says what is near
         if found.get("hosted") or profile.startswith("bundle/"):
@@ -62,8 +60,9 @@ def init(
                 f"{profile} is not about an adapter as it stands: it wants a server's address, or a bundle of yours; "
                 "llmasos docs hosted, or certify --bundle", param_hint="--profile",
             )  # fmt: skip
-        template = replace(template, profile=profile)
         architectures = [name for name in ARCHITECTURES if name in found["requires"]]
+    example = scaffold.read(scaffold.examples(), language, *architectures[:1])
+    template = example if profile is None else replace(example, profile=profile)
     called = scaffold.check_name(scaffold.name_of(directory.resolve()) if name is None else name)
     readme = scaffold.readme_in(directory)
     files = scaffold.plan(template, scaffold.pipelines(), called, readme, architectures or ["GPT-3"])
@@ -80,13 +79,13 @@ def init(
         return
     for path in files:
         say(f"{'extended' if path == scaffold.README and readme is not None else 'wrote':<9} {directory / path}")
-    if template.profile != example:
+    passed, asked = example.profile, template.profile
+    if not installed.asks_no_more(installed.suites(), asked, passed):
         alone = f"; of GPT-3 alone: {', '.join(template.gpt)}" if template.gpt and architectures != ["GPT-3"] else ""
-        say(f"note      the example passes {example}; {template.profile} is for your engine in its place{alone}",
-            fg="yellow")  # fmt: skip
+        say(f"note      the example passes {passed}; {asked} is for your engine in its place{alone}", fg="yellow")
     elif profile is None:
         say(
-            f"profile   {example} is what workflow, policies and README certify; an engine of another architecture "
+            f"profile   {passed} is what workflow, policies and README certify; an engine of another architecture "
             "begins again with --force --profile core/llama/logits, or another of `llmasos list --profiles`"
         )
     if template.note:
