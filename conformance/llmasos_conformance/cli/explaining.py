@@ -160,12 +160,14 @@ def _explain_capability(told: Mapping[str, Any], lang: str) -> None:
 
 def _say_capability(told: Mapping[str, Any], lang: str) -> None:
     words = {
-        "en": ("a capability", "declare it in describe(); a valid call that is then refused as unsupported fails",
+        "en": ("a capability", "declare it in describe(); a valid call that is then refused as unsupported fails, "
+               "unless the model's architecture has no such call",
                "methods asked then", "an option, in calls that are asked anyway",
                "bundles with it are loaded; an adapter on the kit says so", "cases that need it",
                "chapters of the rules that they ask", "profiles that ask it", "members of each method",
                "asked and rightly answered"),
-        "zh": ("一种能力", "在 describe() 中声明;此后,有效的调用若以 unsupported 拒绝,即为失败",
+        "zh": ("一种能力",
+               "在 describe() 中声明;此后,有效的调用若以 unsupported 拒绝,即为失败,除非模型的架构没有这种调用",
                "此后会询问的方法", "一个选项,用于本来就会询问的调用",
                "会载入含有它的模型包;使用 kit 的适配器这样声明", "需要它的用例",
                "其所考察规则的章", "考察它的档案", "各方法的成员",
