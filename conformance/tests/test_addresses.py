@@ -4,10 +4,12 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import venv
 
 import pytest
 
 from llmasos_conformance.adapters import check_address, connect, known, named_profile
+from llmasos_conformance.adapters.digest import as_file
 from llmasos_conformance.errors import AddressError
 
 SOURCE = textwrap.dedent("""
@@ -266,6 +268,22 @@ def test_a_program_that_is_named_from_the_root_is_offered_as_that(vendor):
     assert (caught.value.what, caught.value.hint) == (
         f"no file {vendor}/engin.mjs", f"'cmd:node {vendor}/engine.mjs'"
     )  # fmt: skip
+
+
+def test_the_python_of_a_virtual_environment_stays_that_of_the_environment(vendor):
+    """Its Python is a link, and where the link leads is another one that lacks what the environment has."""
+    venv.create(vendor / "own", symlinks=True)
+    (vendor / "says.py").write_text(
+        "import json, pathlib, sys\n"
+        "for line in sys.stdin:\n"
+        "    said = {'protocol': '0.1-draft', 'name': pathlib.Path(sys.prefix).name, 'version': '1',\n"
+        "            'capabilities': [], 'claims': {'dtype': 'float32', 'determinism': 'D0'}}\n"
+        "    print(json.dumps({'jsonrpc': '2.0', 'id': json.loads(line)['id'], 'result': said}), flush=True)\n"
+    )
+    connection = connect("cmd:own/bin/python says.py", directory=vendor)
+    assert connection.call("describe", {})["name"] == "own"
+    connection.close()
+    assert as_file("own/bin/python", vendor) == str(vendor / "own" / "bin" / "python")
 
 
 def test_an_offer_can_be_typed_in_a_shell_and_is_the_address_of_the_file(vendor):

@@ -231,6 +231,12 @@ def _named(address: str, name: str, value: str, argument: str, here: Path) -> Ta
     )
 
 
+def unlinked(path: Path) -> Path:
+    """An absolute path whose last part is kept where it is a link: the Python of a virtual environment is one, and is
+    that environment's by where it lies."""
+    return path.parent.resolve() / path.name
+
+
 def _command(address: str, here: Path) -> tuple[str, ...]:
     try:
         words = shlex.split(address.removeprefix("cmd:"))
@@ -243,7 +249,8 @@ def _command(address: str, here: Path) -> tuple[str, ...]:
         what = f"no program {program!r}: a path with spaces is quoted, or it ends at the first"
         raise AddressError(what, where=address, hint=whole)
     if "/" in program or "\\" in program:
-        path = (here / program).resolve()
+        (here / program).resolve()  # links that lead in a circle are told as that
+        path = unlinked(here / program)
         if nearby.is_dir(path):
             raise nearby.in_directory(address, path, program)
         if not nearby.is_file(path):

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmasos_conformance.adapters.address import check_address
+from llmasos_conformance.adapters.address import check_address, unlinked
 from llmasos_conformance.canonical import digest_files, encode, package_files, sha256
 from llmasos_conformance.errors import ReportError
 
@@ -58,4 +58,4 @@ def _module_files(module: str, roots: Sequence[Path]) -> list[tuple[str, Path]]:
 def as_file(word: str, directory: Path) -> str:
     """The absolute path of a word of a command that names a file of the directory; "" of any other."""
     path = directory / word
-    return str(path.resolve()) if word and not word.startswith("-") and path.is_file() else ""
+    return str(unlinked(path)) if word and not word.startswith("-") and path.is_file() else ""
