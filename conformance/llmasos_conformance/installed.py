@@ -68,17 +68,6 @@ def frozen_profile(directory: Path, name: str, digest: str = "") -> Mapping[str,
     return profiles.read(known[name])
 
 
-def asks_no_more(directory: Path, name: str, other: str) -> bool:
-    """Whether who passes the other profile passes this one: it has no case and requires nothing that the other has not.
-
-    Raises:
-        SuiteError: as `frozen_profile`.
-    """
-    mine, theirs = (frozen_profile(directory, each) for each in (name, other))
-    cases, known = ({case["id"] for case in each["cases"]} for each in (mine, theirs))
-    return cases <= known and {*mine["requires"]} <= {*theirs["requires"]}
-
-
 FIRST = (
     "core/gpt/logits", "core/gpt/text", "core/llama/logits", "core/transformer/logits", "core/bert/logits",
     "inference/bert/encodings", "metrics/text", "hosted/completions", "hosted/chat",

@@ -6,8 +6,8 @@
     docs/ci/                    workflow, policies and file of known failures, as everybody may copy them
     here                        llmasos.toml and a section of the README
 
-A template is an example and works as it lies there. What changes from vendor to vendor is the name, which stands in the
-files as "mine", in quotation marks.
+A template is an example and works as it is copied. What changes from vendor to vendor is the name, which stands in the
+files as "mine", in quotation marks; and in an adapter that several architectures share, the one that is asked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LANGUAGES = ("python", "node", "cpp", "http")
 MARK = '"mine"'
 """What stands in the files of a template where the vendor's name goes, in the same quotation marks."""
 COMPUTED = b'ARCHITECTURES = ("GPT-3",)'
-"""What stands in the adapter of a template that says in one place what its engine computes."""
+"""What stands in an adapter that computes what its engine does, and takes the place of any decoder's."""
 PROFILE = "core/gpt/logits"
 TEMPLATE = "template.toml"
 CONFIG, README, KNOWN, WORKFLOW = "llmasos.toml", "README.md", "ci/known-failures.yaml", ".github/workflows/llmasos.yml"
@@ -38,7 +38,9 @@ BEGIN, END = "<!-- llmasos: begin -->", "<!-- llmasos: end -->"
 """Around our section of a README, so that it can be found again."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OPTIONAL: Mapping[str, Any] = {"prepare": [], "serve": "", "profile": PROFILE, "needs": [], "gpt": [], "note": ""}
+_OPTIONAL: Mapping[str, Any] = {
+    "prepare": [], "serve": "", "profile": PROFILE, "passes": [], "needs": [], "gpt": [], "note": ""
+}  # fmt: skip
 _NEED = ({"program", "get"}, {"program", "get", "version"})
 """Least and most that is told of a program."""
 
@@ -55,7 +57,8 @@ class Template:
         language: its name. files: name in the vendor's directory -> where it is copied from.
         address: where an adapter made of it is found.
         prepare: commands that a person runs first. serve: command that a person leaves running, or "".
-        profile: that the workflow certifies. needs: program on PATH -> how to get it.
+        profile: that the workflow certifies. passes: that it passes as it stands, this one too.
+        needs: program on PATH -> how to get it.
         gpt: files that know no architecture but GPT-3. note: which files are the vendor's to replace.
     """
 
@@ -65,6 +68,7 @@ class Template:
     prepare: tuple[str, ...] = ()
     serve: str = ""
     profile: str = PROFILE
+    passes: tuple[str, ...] = (PROFILE,)
     needs: Mapping[str, str] = field(default_factory=dict)
     gpt: tuple[str, ...] = ()
     note: str = ""
@@ -116,7 +120,7 @@ def read(root: Path, language: str, architecture: str = "") -> Template:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        there = ", ".join(sorted(each.parent.name for each in root.glob(f"*/{TEMPLATE}"))) or "none"
+        there = ", ".join(each for each in LANGUAGES if (root / each / TEMPLATE).is_file()) or "none"
         raise ScaffoldError(f"there is no template for {language} here", where=root, hint=f"there is {there}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScaffoldError(f"not valid TOML: {error}", where=path) from None
@@ -135,6 +139,7 @@ def _template(language: str, document: Mapping[str, Any], path: Path) -> Templat
     told = {**_OPTIONAL, **document}
     must(texts(told["files"]) and told["files"], "files is no list of names")
     must(texts(told["prepare"]), "prepare is no list of commands")
+    must(texts(told["passes"]), "passes is no list of profiles")
     must(all(isinstance(told[name], str) for name in ("address", "serve", "profile", "note")), "a text was due")
     needs = told["needs"]
     must(isinstance(needs, list), "needs is no list of programs")
@@ -152,7 +157,7 @@ def _template(language: str, document: Mapping[str, Any], path: Path) -> Templat
     must(texts(told["gpt"]) and {*told["gpt"]} <= files.keys(), "gpt is no list of files that are copied")
     return Template(
         language=language, files=files, address=told["address"], prepare=tuple(told["prepare"]), serve=told["serve"],
-        profile=told["profile"], gpt=tuple(told["gpt"]), note=told["note"],
+        profile=told["profile"], passes=(told["profile"], *told["passes"]), gpt=tuple(told["gpt"]), note=told["note"],
         needs={each["program"]: "; ".join(each[key] for key in ("version", "get") if key in each) for each in needs},
     )  # fmt: skip
 

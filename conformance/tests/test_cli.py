@@ -297,9 +297,7 @@ def test_what_it_takes_to_declare_a_capability_is_explained(llmasos):
 
     assert "  methods asked then: open, extend, fork, close; " in told("session")
     assert "  chapters of the rules that they ask: tokenizers, " in told("tokenize")
-    assert "a valid call that is then refused as unsupported fails, unless the model" in told(
-        "tokenize"
-    )
+    assert "a valid call that is then refused as unsupported fails, unless the model" in told("tokenize")
     assert "  an option, in calls that are asked anyway: " in told("seed")
     assert "an adapter on the kit says so: kit.read_bundle(path, windows=True)\n" in told("window")
     assert re.search(r"^next: llmasos try reference \S*window\S*$", told("window"), re.MULTILINE)

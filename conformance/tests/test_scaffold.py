@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from llmasos_conformance import cli, gate, installed, knownfailures, scaffold
+from llmasos_conformance.adapters import connect
+from llmasos_conformance.adapters.reference import new_bundle
+from llmasos_conformance.protocol import Refusal
 from llmasos_conformance.scaffold import ScaffoldError
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +49,7 @@ def tree(place):
 def test_the_languages_of_the_command_are_those_of_the_templates():
     choices = next(option.type.choices for option in cli.cli.commands["init"].params if option.name == "language")
     assert tuple(choices) == scaffold.LANGUAGES
-    assert {"python", "http"} <= {*THERE}
+    assert [*scaffold.LANGUAGES] == THERE
 
 
 @pytest.mark.parametrize(("language", "architecture"), TEMPLATES)
@@ -56,7 +59,18 @@ def test_every_template_is_whole_and_takes_a_name(language, architecture):
     own = {name: files[name] for name in template.files}
     assert any(b"Acme-7" in content for content in own.values())
     assert not any(scaffold.MARK.encode() in content for content in own.values())
-    assert template.profile in installed.profile_names(installed.suites())
+    assert template.profile == template.passes[0]
+
+
+@pytest.mark.parametrize(("language", "architecture"), TEMPLATES)
+def test_what_a_template_passes_is_asked_of_it_here_or_is_part_of_what_is(language, architecture):
+    """The profile of a template and the quick one of its architecture are certified below."""
+    template = scaffold.read(scaffold.examples(), language, architecture)
+    first, *more = (installed.frozen_profile(installed.suites(), name) for name in template.passes)
+    known = {case["id"] for case in first["cases"]}
+    for profile in more:
+        assert {*profile["requires"]} <= {*first["requires"]}
+        assert profile["profile"].startswith("quick") or {case["id"] for case in profile["cases"]} <= known
 
 
 def test_a_template_is_that_of_the_architecture_where_there_is_one_and_every_one_of_them_is_asked_here():
@@ -126,6 +140,7 @@ def test_the_json_form_says_what_was_written_and_what_comes_next(here, llmasos):
     said = json.loads(out)
     assert (code, err) == (0, "")
     assert {*said["files"]} <= {*tree(here / "sub dir")}
+    assert said["passes"] == ["quick"]
     assert (said["name"], said["address"], said["missing"]) == ("sub-dir", "http://127.0.0.1:8000", {})
     assert said["next"][0] == "cd 'sub dir'"
     assert said["next"][-1] == "llmasos smoke"
@@ -156,16 +171,29 @@ def test_a_profile_of_another_architecture_stands_wherever_one_is_certified(here
     assert "GPT-3" not in adapter
 
 
-@pytest.mark.parametrize("profile", ["core/gpt/text", "quick/bert", "inference/bert/encodings"])
-def test_a_profile_that_asks_no_more_than_what_the_example_passes_is_passed_by_it(here, llmasos, profile):
-    code, out, _ = llmasos("init", "--lang", "python", "--profile", profile)
-    assert code == 0
-    assert "is for your engine in its place" not in out
+@pytest.mark.parametrize(("language", "architecture"), TEMPLATES)
+def test_nothing_is_said_against_a_profile_that_the_example_passes(language, architecture, here, llmasos):
+    for profile in scaffold.read(scaffold.examples(), language, architecture).passes:
+        code, out, _ = llmasos("init", "--lang", language, "--profile", profile, "--force")
+        assert code == 0
+        assert "\nnote " not in out
 
 
-def test_a_profile_that_asks_more_than_what_the_example_passes_is_for_the_vendor_s_engine(here, llmasos):
-    _, out, _ = llmasos("init", "--lang", "python", "--profile", "inference/llama/logits")
-    assert "the example passes core/llama/logits; inference/llama/logits is for your engine in its place\n" in out
+@pytest.mark.parametrize(
+    ("language", "profile", "passed"),
+    [
+        ("python", "inference/llama/logits", "core/llama/logits"),
+        ("python", "export/bert", "core/bert/logits"),
+        ("python", "metrics/text", "core/gpt/logits"),
+        ("http", "core/gpt/text", "quick"),
+    ],
+)
+def test_a_profile_of_the_example_s_architecture_that_it_does_not_pass_is_explained(
+    here, llmasos, language, profile, passed
+):
+    _, out, _ = llmasos("init", "--lang", language, "--profile", profile)
+    asks = f"{profile} asks what it does not declare or lacks: llmasos explain {profile}\n"
+    assert f"note      the example passes {passed}; {asks}" in out
 
 
 @pytest.mark.parametrize("language", [name for name in THERE if name != "python"])
@@ -379,6 +407,7 @@ def test_an_interruption_half_way_leaves_everything_as_it_was(tmp_path, monkeypa
         ("files = ['a']\naddress = 'x'\ngpt = 'a'", "gpt is no list of files that are copied"),
         ("files = ['a']\naddress = 'x'\ngpt = ['b']", "gpt is no list of files that are copied"),
         ("files = ['a']\naddress = 'x'\nprepare = 'make'", "prepare is no list"),
+        ("files = ['a']\naddress = 'x'\npasses = 'quick'", "passes is no list of profiles"),
         ("files = ['a']\naddress = 'x'\nneeds = 'node'", "needs is no list"),
         ("files = ['a']\naddress = 'x'\nneeds = ['node']", "a program has"),
         ("files = ['a']\naddress = 'x'\nneeds = [{program = 'node'}]", "a program has"),
@@ -456,12 +485,22 @@ def test_the_adapter_passes_smoke_unedited(language, architecture, made, llmasos
     assert (code, [step for step in said["steps"] if step["state"] != "ok"]) == (0, [])
 
 
-@pytest.mark.parametrize("language", THERE)
-def test_the_adapter_passes_the_quick_profile_unedited(language, made, llmasos, tmp_path):
-    made(language)
-    words = ("certify", "--adapter", "@default", "--profile", "quick", "--in-process", "--no-progress", "--json")
-    code, out, _ = llmasos(*words, "--out", tmp_path / "report")
-    assert (code, json.loads(out)["notRight"]) == (0, [])
+def certified(place, profile, out):
+    """What `certify` says as JSON, of a process of its own: in this one an engine of another example may be imported
+    already, by the same name."""
+    words = ["certify", "--adapter", "@default", "--profile", profile, "--json", "--out", out]
+    run = subprocess.run([sys.executable, "-m", "llmasos_conformance.cli", *words], cwd=place, capture_output=True)
+    assert run.returncode in (0, 1), run.stderr.decode()
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize(("language", "architecture"), TEMPLATES)
+def test_the_adapter_passes_the_quick_profile_unedited(language, architecture, made, tmp_path):
+    place, template = made(language, architecture)
+    quick = next(name for name in template.passes if name.startswith("quick"))
+    said = certified(place, quick, tmp_path / "report")
+    assert said["verdict"] == "conformant", said["notRight"]
+    assert {each["outcome"] for each in said["notRight"]} <= {"not_declared"}
 
 
 def test_the_python_adapter_is_short_and_passes_the_core_profiles(made, llmasos, tmp_path):
@@ -482,12 +521,32 @@ def test_the_python_adapter_is_short_and_passes_the_core_profiles(made, llmasos,
 def test_the_python_adapter_of_another_architecture_passes_its_core_profile(architecture, made, tmp_path):
     place, template = made("python", architecture)
     assert template.profile == f"core/{architecture.lower()}/logits"
-    # In processes of their own: here an engine of another example may be imported already, by the same name.
-    words = ["certify", "--adapter", "@default", "--profile", template.profile, "--json", "--out", tmp_path / "report"]
-    run = subprocess.run([sys.executable, "-m", "llmasos_conformance.cli", *words], cwd=place, capture_output=True)
-    said = json.loads(run.stdout)
+    said = certified(place, template.profile, tmp_path / "report")
     assert said["verdict"] == "conformant", said["notRight"]
     assert {each["outcome"] for each in said["notRight"]} <= {"not_declared"}
+
+
+@pytest.mark.parametrize("architecture", ["GPT-3", "Llama", "Transformer"])
+def test_a_closed_session_of_the_python_adapter_says_that_it_is_closed_also_where_it_is_full(
+    architecture, made, tmp_path
+):
+    _, template = made("python", architecture)
+    small = {"vocab_size": 300, "embedding_dim": 8, "num_layers": 1, "context_length": 4}
+    bundle = new_bundle(tmp_path / "bundle", architecture, small, seed=1)
+    host = shlex.join([sys.executable, "-m", "llmasos_conformance.adapters.host", template.address])
+    connection = connect(f"cmd:{host}")
+    try:
+        model = connection.call("load_model", {"path": str(bundle)})["model"]
+        source = {"source": [5, 6]} if architecture == "Transformer" else {}
+        session = connection.call("open", {"model": model, "ids": [0, 1, 2, 3], **source})["session"]
+        with pytest.raises(Refusal) as full:
+            connection.call("extend", {"session": session, "ids": [4]})
+        connection.call("close", {"session": session})
+        with pytest.raises(Refusal) as closed:
+            connection.call("extend", {"session": session, "ids": [4]})
+    finally:
+        connection.close()
+    assert (full.value.code, closed.value.code) == ("context_overflow", "invalid_argument")
 
 
 def test_the_server_needs_nothing_of_ours_and_fails_only_where_a_tokenizer_is_due(made, llmasos, tmp_path):

@@ -23,7 +23,7 @@ class Model(kit.KitEncoder):
         self.engine = vendor_engine.Engine(bundle.config, bundle.weights)
 
     def forward(self, batch, types=None):
-        return [self.engine.logits(hidden) for hidden in self.hidden(batch, types)]
+        return [self.engine.logits(x) for x in self.hidden(batch, types)]
 
     def encode(self, batch, types=None):
         return [Encoding(hidden=x, pooled=self.engine.pooled(x)) for x in self.hidden(batch, types)]

@@ -43,7 +43,7 @@ class Engine:
         return x
 
     def logits(self, x):
-        """What stands at each position, [T, D] -> [T, V]."""
+        """Logits of what stands at each position, [T, D] -> [T, V]."""
         x = self.norm(self.activate(self.linear(x, "head.transform")), "head.norm")
         head = self.weights["token_embedding" if self.config["tie_embeddings"] else "head.weight"]
         return x @ head.T + self.weights["head.bias"]

@@ -40,8 +40,9 @@ class Session:
         self.logits = self.extend(ids)
 
     def extend(self, ids):
+        cache = kit.still_open(self.cache)
         row = kit.check_ids(self.model.config, ids, self.held)
-        self.logits, self.cache = self.model.engine.logits(row, kit.still_open(self.cache))
+        self.logits, self.cache = self.model.engine.logits(row, cache)
         self.held += len(row)
         return self.logits
 

@@ -34,13 +34,13 @@ class Engine:
         """
         x = self.embed(source, 0, "encoder")
         for layer in (f"encoder.layers.{i}" for i in range(self.config["num_layers"])):
-            x = self.attention(x, f"{layer}.attention", self.seen(x, f"{layer}.attention"))
+            x = self.attention(x, f"{layer}.attention", self.keys_and_values(x, f"{layer}.attention"))
             x = self.feed_forward(x, layer)
         layers = range(self.config["num_decoder_layers"])
-        return [self.seen(x, f"decoder.layers.{i}.cross_attention") for i in layers], ()
+        return [self.keys_and_values(x, f"decoder.layers.{i}.cross_attention") for i in layers], ()
 
     def logits(self, ids, cache):
-        """Logits [T, V] behind each of T ids of the target, and the cache with these ids in it; it is not changed."""
+        """Logits [T, V] behind each of T ids of the target, and a new cache with these ids in it."""
         source, before = cache
         start = before[0][0].shape[1] if before else 0
         x = self.embed(ids, start, "decoder")  # [T, D]
@@ -48,7 +48,7 @@ class Engine:
         grown = []
         for i in range(self.config["num_decoder_layers"]):
             layer = f"decoder.layers.{i}"
-            k, v = self.seen(x, f"{layer}.attention")
+            k, v = self.keys_and_values(x, f"{layer}.attention")
             if before:
                 k, v = np.concatenate([before[i][0], k], 1), np.concatenate([before[i][1], v], 1)
             grown.append((k, v))
@@ -78,7 +78,7 @@ class Engine:
         mixed = attend(self.heads(x, f"{name}.query"), *seen, visible).swapaxes(0, 1).reshape(x.shape)
         return self.norm(x + self.linear(mixed, f"{name}.output"), f"{name}_norm")
 
-    def seen(self, x, name):
+    def keys_and_values(self, x, name):
         """Keys and values of what the block `name` looks at; [S, D] -> twice [H, S, K]."""
         return self.heads(x, f"{name}.key"), self.heads(x, f"{name}.value")
 

@@ -37,8 +37,9 @@ SHOWN = 12
 )  # fmt: skip
 @click.option("--name", metavar="NAME", help="of your engine, as reports say it  [default: that of the directory]")
 @click.option(
-    "--profile", metavar="NAME", help="that workflow, policies and README are to certify, where your engine is of "
-    "another architecture than the example  [default: what the example passes]",
+    "--profile", metavar="NAME", help="that workflow, policies and README are to certify, such as core/bert/logits "
+    "where your engine is a BERT; in Python the example is then of that architecture  [default: core/gpt/logits, or "
+    "what the example passes of it]",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="write over what is there")
 @click.option("--json", "as_json", is_flag=True, help="print what was written as JSON")
@@ -73,16 +74,21 @@ def init(
     if as_json:
         print_json({
             "schemaVersion": "1.0", "directory": str(directory), "name": called, "language": language,
-            "address": template.address, "profile": template.profile, "files": list(files),
+            "address": template.address, "profile": template.profile, "passes": list(template.passes),
+            "files": list(files),
             "missing": missing, "note": template.note, "next": steps,
         })  # fmt: skip
         return
     for path in files:
         say(f"{'extended' if path == scaffold.README and readme is not None else 'wrote':<9} {directory / path}")
     passed, asked = example.profile, template.profile
-    if not installed.asks_no_more(installed.suites(), asked, passed):
-        alone = f"; of GPT-3 alone: {', '.join(template.gpt)}" if template.gpt and architectures != ["GPT-3"] else ""
+    computed = installed.frozen_profile(installed.suites(), passed)["requires"]
+    if not {*architectures} <= {*computed}:
+        alone = f"; of GPT-3 alone: {', '.join(template.gpt)}" if template.gpt else ""
         say(f"note      the example passes {passed}; {asked} is for your engine in its place{alone}", fg="yellow")
+    elif asked not in template.passes:
+        say(f"note      the example passes {passed}; {asked} asks what it does not declare or lacks: llmasos explain "
+            f"{asked}", fg="yellow")  # fmt: skip
     elif profile is None:
         say(
             f"profile   {passed} is what workflow, policies and README certify; an engine of another architecture "
