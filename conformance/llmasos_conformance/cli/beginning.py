@@ -75,8 +75,7 @@ def init(
         print_json({
             "schemaVersion": "1.0", "directory": str(directory), "name": called, "language": language,
             "address": template.address, "profile": template.profile, "passes": list(template.passes),
-            "files": list(files),
-            "missing": missing, "note": template.note, "next": steps,
+            "files": list(files), "missing": missing, "note": template.note, "next": steps,
         })  # fmt: skip
         return
     for path in files:
