@@ -209,7 +209,7 @@ def test_weights_that_are_not_finite_are_refused_by_a_build_that_may_assume_that
 
 def test_a_template_names_every_file_that_it_needs_and_no_other(language):
     template = read(language)
-    assert sorted(template) == ["address", "files", "gpt", "needs", "note", "prepare"]
+    assert sorted(template) == ["address", "files", "gpt", "needs", "note", "passes", "prepare"]
     there = {path.name for path in (EXAMPLES / language).iterdir()}
     assert there - {*template["files"]} == {"README.md", "template.toml"}
     for need in template["needs"]:
