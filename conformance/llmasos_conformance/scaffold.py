@@ -330,6 +330,22 @@ def check_free(directory: Path, files: Mapping[str, bytes], readme: str | None, 
         raise ScaffoldError(what, where=directory, hint="--dir with another directory, or --force to write over them")
 
 
+def kept_in(directory: Path) -> tuple[str, ...]:
+    """What nothing writes over, as it is the vendor's from the first: failures that somebody has learned to know."""
+    return tuple(name for name in (KNOWN,) if os.path.lexists(directory / name))
+
+
+def left_in(directory: Path, root: Path, files: Mapping[str, object]) -> dict[str, str]:
+    """Files that are there under a name of another language's template and are not written now: name -> language."""
+    return {
+        name: language
+        for language in LANGUAGES
+        if (root / language / TEMPLATE).is_file()
+        for name in read(root, language).files
+        if name not in files and (directory / name).is_file()
+    }
+
+
 def write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Write all files, or none: what was done before something failed is undone.
 

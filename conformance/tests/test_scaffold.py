@@ -117,7 +117,7 @@ def test_a_readme_that_is_there_keeps_its_text_and_gets_a_section(here, llmasos)
     assert b"acme is held to the LLMasOS standard" in text
 
 
-def test_force_writes_over_everything_but_the_readme_around_our_section(here, llmasos):
+def test_force_writes_over_the_adapter_and_our_section_of_the_readme(here, llmasos):
     llmasos("init", "--lang", "python")
     readme = (here / "README.md").read_text()
     (here / "README.md").write_text(f"before\n{readme}after\n")
@@ -133,6 +133,29 @@ def test_force_writes_over_everything_but_the_readme_around_our_section(here, ll
     assert "acme is held" not in text
     assert '"other"' in (here / "adapter.py").read_text()
     assert (here / "adapter.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_force_leaves_the_failures_that_are_known(here, llmasos):
+    llmasos("init", "--lang", "python")
+    known = here / "ci" / "known-failures.yaml"
+    known.write_text("# ours\nformat: 1\nfailures: []\n")
+    code, out, _ = llmasos("init", "--lang", "python", "--force")
+    assert code == 0
+    assert f"kept      {Path('ci', 'known-failures.yaml')}\n" in out
+    assert known.read_text().startswith("# ours\n")
+    code, out, _ = llmasos("init", "--lang", "python", "--force", "--json")
+    assert json.loads(out)["kept"] == ["ci/known-failures.yaml"]
+    assert "ci/known-failures.yaml" not in json.loads(out)["files"]
+
+
+def test_files_of_another_language_are_left_and_named(here, llmasos):
+    llmasos("init", "--lang", "node")
+    before = (here / "engine.mjs").read_bytes()
+    code, out, _ = llmasos("init", "--lang", "python", "--force")
+    assert code == 0
+    assert "left      engine.mjs bears the name of a file for --lang node" in out
+    assert (here / "engine.mjs").read_bytes() == before
+    assert "\nleft " not in llmasos("init", "--lang", "node", "--dir", "elsewhere", "--force")[1]
 
 
 def test_the_json_form_says_what_was_written_and_what_comes_next(here, llmasos):

@@ -41,7 +41,7 @@ SHOWN = 12
     "where your engine is a BERT; in Python the example is then of that architecture  [default: core/gpt/logits, or "
     "what the example passes of it]",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="write over what is there")
+@click.option("--force", is_flag=True, help="write over what is there, but for failures that are known")
 @click.option("--json", "as_json", is_flag=True, help="print what was written as JSON")
 def init(
     language: str, directory: Path, name: str | None, profile: str | None, force: bool, as_json: bool
@@ -68,18 +68,25 @@ def init(
     readme = scaffold.readme_in(directory)
     files = scaffold.plan(template, scaffold.pipelines(), called, readme, architectures or ["GPT-3"])
     scaffold.check_free(directory, files, readme, force=force)
-    scaffold.write(directory, files)
+    kept = scaffold.kept_in(directory)
+    written = {path: content for path, content in files.items() if path not in kept}
+    left = scaffold.left_in(directory, scaffold.examples(), files) if force else {}
+    scaffold.write(directory, written)
     steps = _after_init(template, directory)
     missing = template.missing()
     if as_json:
         print_json({
             "schemaVersion": "1.0", "directory": str(directory), "name": called, "language": language,
             "address": template.address, "profile": template.profile, "passes": list(template.passes),
-            "files": list(files), "missing": missing, "note": template.note, "next": steps,
+            "files": list(written), "kept": list(kept), "left": left, "missing": missing,
+            "note": template.note, "next": steps,
         })  # fmt: skip
         return
     for path in files:
-        say(f"{'extended' if path == scaffold.README and readme is not None else 'wrote':<9} {directory / path}")
+        done = "kept" if path in kept else "extended" if path == scaffold.README and readme is not None else "wrote"
+        say(f"{done:<9} {directory / path}")
+    for path, other in left.items():
+        say(f"left      {directory / path} bears the name of a file for --lang {other}; remove it if it was that")
     passed, asked = example.profile, template.profile
     computed = installed.frozen_profile(installed.suites(), passed)["requires"]
     if not {*architectures} <= {*computed}:
