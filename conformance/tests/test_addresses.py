@@ -187,7 +187,7 @@ def test_what_is_built_in_is_known_without_installation():
         ("./absent/engine.mjs", ["no file engine.mjs, for there is no directory", "absent\n", "try: check the path"]),
         ("./" + "x" * 300, ["cannot look there: File name too long", "try: check the path"]),
         ("é" * 150, ["cannot look there: File name too long", "try: check the path"]),
-        ("cmd:./" + "x" * 300, ["no program", "try: check the path"]),
+        ("cmd:./" + "x" * 300, ["cannot look there: File name too long", "try: check the path"]),
         ("./my programs", ["my programs is a directory", """try: "cmd:'./my programs/engine'\""""]),
         ("programs", ["programs is a directory", "an adapter is in a file", "try: name a file in it, ./programs/"]),
         ("./vendorpkg_of_test", ["is a directory", "try: ./vendorpkg_of_test/deep.py:Adapter"]),

@@ -6,6 +6,7 @@ file, an uninstalled module or entry point and a profile are looked for in `dire
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -237,6 +238,16 @@ def unlinked(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
+def _look(path: Path) -> None:
+    """Have the system say why it cannot look there, such as links in a circle: paths alone keep that to themselves.
+
+    Raises:
+        OSError: it cannot. That nothing is there is no reason.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
+
+
 def _command(address: str, here: Path) -> tuple[str, ...]:
     try:
         words = shlex.split(address.removeprefix("cmd:"))
@@ -249,7 +260,7 @@ def _command(address: str, here: Path) -> tuple[str, ...]:
         what = f"no program {program!r}: a path with spaces is quoted, or it ends at the first"
         raise AddressError(what, where=address, hint=whole)
     if "/" in program or "\\" in program:
-        (here / program).resolve()  # links that lead in a circle are told as that
+        _look(here / program)
         path = unlinked(here / program)
         if nearby.is_dir(path):
             raise nearby.in_directory(address, path, program)
@@ -370,7 +381,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _in_file(address: str, file: str, attribute: str, here: Path) -> Target:
-    path = (here / Path(file).expanduser()).resolve()
+    path = here / Path(file).expanduser()
+    _look(path)
+    path = path.resolve()
     if not path.is_file():
         raise AddressError(f"no file {path}", where=address, hint=nearby.alike(path, file, ".py"))
     if not attribute:
