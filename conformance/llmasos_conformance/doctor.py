@@ -336,8 +336,7 @@ def _adapter(address: str) -> Iterator[Row]:
         if said.architectures or "load_model" in said.capabilities:
             yield Row("architectures", "ok", ", ".join(map(clean, said.architectures)) or "none")
         yield Row("claims", "ok", f"{said.claims.dtype}, {said.claims.determinism}")
-        if said.emulated:
-            yield _emulated(said.emulated)
+        yield from _emulated(said)
         yield _offered(said)
         yield Row(BEGIN, "ok", installed.configured_profile(address) or installed.profile_for(said.offers))
         yield from _asked(address, connection, heard)
@@ -345,14 +344,19 @@ def _adapter(address: str) -> Iterator[Row]:
         connection.close()
 
 
-def _emulated(said: Mapping[str, str]) -> Row:
-    """What the adapter does for its runtime: which of it marks cases, and what is told and marks none."""
-    words = BEHAVIOURS | CAPABILITIES.keys()
-    marking, other = sorted(said.keys() & words), sorted(map(clean, said.keys() - words))
+def _emulated(said: Description) -> Iterator[Row]:
+    """What the adapter does for its runtime: which of it marks cases, and what is told and marks none.
+
+    The kit's sentences tell of whatever it can do; those of capabilities that are not declared are not asked.
+    """
+    told_of = said.emulated.keys()
+    marking = sorted(told_of & (BEHAVIOURS | said.capabilities))
+    other = sorted(map(clean, told_of - BEHAVIOURS - CAPABILITIES.keys()))
     told = [f"{', '.join(marking)}: by the adapter"] if marking else []
     told += [f"{', '.join(other)}: told, and marks no case"] if other else []
-    return Row("emulated", "ok", "; ".join(told),
-               f"what marks cases is a capability, {', '.join(sorted(BEHAVIOURS))}" if other else "")  # fmt: skip
+    if told:
+        yield Row("emulated", "ok", "; ".join(told),
+                  f"what marks cases is a capability, {', '.join(sorted(BEHAVIOURS))}" if other else "")  # fmt: skip
 
 
 def _asked(address: str, connection: Connection, heard: list[Turn]) -> Iterator[Row]:

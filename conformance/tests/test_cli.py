@@ -555,13 +555,13 @@ def test_doctor_finds_that_the_plugin_is_not_active(llmasos, active_plugin, monk
 EMULATOR = """
 class Mine:
     def describe(self):
-        return {"protocol": "0.1-draft", "name": "mine", "version": "1", "capabilities": ["load_model", "forward"],
-                "emulated": {"format": "x", "arguments": "y", "batch": "z", "graph": "w"}}
+        return {"protocol": "0.1-draft", "name": "mine", "version": "1", "capabilities": ["load_model", "batch"],
+                "emulated": {"beams": "v", "format": "x", "arguments": "y", "batch": "z", "graph": "w"}}
     def load_model(self, path): ...
 """
 
 
-def test_doctor_says_in_one_line_what_an_adapter_emulates(llmasos, tmp_path):
+def test_doctor_says_in_one_line_what_an_adapter_emulates_of_what_it_declares(llmasos, tmp_path):
     (tmp_path / "mine.py").write_text(EMULATOR)
     rows = json.loads(llmasos("doctor", "--adapter", f"{tmp_path / 'mine.py'}:Mine", "--json")[1])["rows"]
     assert [(row["state"], row["text"]) for row in rows if row["name"] == "emulated"] == [
