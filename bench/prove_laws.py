@@ -1,6 +1,6 @@
 """What each frozen design of a law test is worth: its tail under the null, its power, and how many tokens it takes.
 
-    python bench/prove_laws.py [--runs 2000] [--json]
+    python bench/prove_laws.py [--runs 2000] [--cases GLOB …] [--jobs 2] [--json]
 
 For every case of the check `drawn-from`, on the same code that judges candidates:
 
@@ -13,7 +13,8 @@ For every case of the check `drawn-from`, on the same code that judges candidate
     optimum     mean evidence at the verdict, in parts of what any test with these error rates takes at least (Wald
                 1945), which is tokens in parts of the least tokens where all tokens tell alike: of a right sampler the
                 least of Σ ln p/q over the alternatives q, in parts of ln(1/β); of a wrong one Σ ln q/p in parts of
-                ln(1/α), the worst of them. An alternative that gives what p never does has none.
+                ln(1/α), the worst of them. An alternative that gives what p never does has none. Each with its
+                standard error over the runs.
 
 The exit code is 1 if a design does not do what its case says.
 """
@@ -24,8 +25,11 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -33,6 +37,7 @@ import numpy as np
 from llmasos_conformance import laws, suite
 from llmasos_conformance.checks import sampling
 from llmasos_conformance.laws import Decision, Float64
+from llmasos_conformance.mutants.table import end_with_parent
 
 POWER = 0.999
 """Share of an alternative's runs that must be refused."""
@@ -164,32 +169,60 @@ def optimum(spent: Mapping[int | None, list[Float64]], alpha: float, beta: float
 
     Args:
         spent: law drawn from (None for p) -> per run the sums [J] of ln q_j/p up to the verdict.
+
+    Returns:
+        Of a right sampler and of the worst wrong one; "rightError" and "wrongError" are the standard errors.
     """
-    away = [float(each) for each in -np.mean(spent[None], axis=0) if math.isfinite(each)]
-    parts = [float(np.mean([each[j] for each in runs])) for j, runs in spent.items() if j is not None]
-    wrong = [part / -math.log(alpha) for part in parts if math.isfinite(part)]
-    return {
-        "right": round(min(away) / -math.log(beta), 2) if away else None,
-        "wrong": round(max(wrong), 2) if wrong else None,
-    }
+    away = [-column for column in np.array(spent[None]).T if np.all(np.isfinite(column))]
+    # Of many alternatives the one that a run of p comes nearest to, and of those that p excludes nothing of the worst.
+    right = min((_share(each, -math.log(beta)) for each in away), default=(None, None))
+    parts = [np.array([each[j] for each in runs]) for j, runs in spent.items() if j is not None]
+    wrong = max((_share(each, -math.log(alpha)) for each in parts if np.all(np.isfinite(each))), default=(None, None))
+    return {"right": right[0], "rightError": right[1], "wrong": wrong[0], "wrongError": wrong[1]}
+
+
+def _share(evidence: Float64, least: float) -> tuple[float, float]:
+    """Mean of [n] sums in parts of the least that any test takes, and its standard error."""
+    error = float(np.std(evidence)) / math.sqrt(len(evidence))
+    return round(float(np.mean(evidence)) / least, 2), round(error / least, 3)
 
 
 def share(found: list[laws.Verdict], decision: Decision) -> float:
     return sum(one.decision is decision for one in found) / len(found)
 
 
+def proven(cases: Sequence[suite.Case], runs: int, seed: int, jobs: int) -> Iterator[dict[str, Any]]:
+    """Figures of the cases, in their order. Each case draws from the seed anew, so that they are the same however many
+    are at work."""
+    ask = partial(_prove, runs=runs, seed=seed)
+    if jobs < 2:
+        yield from map(ask, cases)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as pool:
+        yield from pool.map(ask, cases)
+
+
+def _prove(case: suite.Case, runs: int, seed: int) -> dict[str, Any]:
+    return prove(case, runs, np.random.default_rng(seed))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=int, default=2000, help="of the null, and of each alternative")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", default="*", metavar="GLOB", help="of their ids")
+    parser.add_argument("--cases", nargs="+", default=["*"], metavar="GLOB", help="of their ids")
+    parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    asked = [
+        case
+        for case in suite.load().cases.values()
+        if case.check == "drawn-from" and any(fnmatchcase(case.id, glob) for glob in options.cases)
+    ]
+    if not asked:
+        parser.error(f"no law is asked by a case like {' '.join(options.cases)}")
     made = []
-    for case in suite.load().cases.values():
-        if case.check != "drawn-from" or not fnmatchcase(case.id, options.cases):
-            continue
-        figures = prove(case, options.runs, np.random.default_rng(options.seed))
+    for figures in proven(asked, options.runs, options.seed, options.jobs):
         made.append(figures)
         if not options.json:
             print(line(figures), flush=True)
@@ -208,9 +241,13 @@ def line(figures: dict[str, Any]) -> str:
         f"power {weakest:.4f} ({name})",
         f"right {right['median']} tokens, {right['most']} at most, open {figures['open']:.4f}",
         f"wrong {wrong['median']}, {wrong['most']} at most",
-        f"of the optimum: right {figures['optimum']['right']}, wrong {figures['optimum']['wrong']}",
+        f"of the optimum: right {_erring(figures['optimum'], 'right')}, wrong {_erring(figures['optimum'], 'wrong')}",
     ]
     return f"{figures['case']:28} {'; '.join(parts)}{'' if figures['ok'] else '   NOT OK'}"
+
+
+def _erring(optimum: Mapping[str, float | None], which: str) -> str:
+    return "–" if optimum[which] is None else f"{optimum[which]} ± {optimum[f'{which}Error']}"
 
 
 if __name__ == "__main__":
