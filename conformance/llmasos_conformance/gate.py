@@ -128,7 +128,7 @@ def read_policy(path: Path, suites: Callable[[], Suite] | None = None) -> Policy
         raw = path.read_bytes()
     except OSError as error:
         raise PolicyError(f"cannot read the policy: {error.strerror}", where=path, hint="see docs/gates.md") from error
-    document = strictyaml.read(raw, str(path), strictyaml.validator(schema("gate")))
+    document = strictyaml.read(raw, str(path), strictyaml.Schema(schema("gate")))
     problems = [*document.problems, *([] if document.broken else _wrong(document))]
     if problems:
         raise PolicyError(*knownfailures.told(problems, "the policy"))

@@ -97,7 +97,7 @@ def read(
             where=path,
             hint="`llmasos show REPORT --format known-failures --out FILE` writes one to begin with",
         ) from error
-    document = strictyaml.read(raw, str(path), strictyaml.validator(schema("known-failures")))
+    document = strictyaml.read(raw, str(path), strictyaml.Schema(schema("known-failures")))
     problems = list(document.problems)
     entries: dict[str, KnownFailure] = {}
     if not document.broken:

@@ -66,7 +66,7 @@ def read(raw: bytes, shown: str) -> tuple[Part, ...]:
     Raises:
         SuiteError: it is not strict YAML, or against fault.schema.json, or an id stands twice.
     """
-    document = strictyaml.read(raw, shown, strictyaml.validator(schema("fault")))
+    document = strictyaml.read(raw, shown, strictyaml.Schema(schema("fault")))
     if document.problems:
         raise SuiteError("; ".join(map(str, document.problems)))
     parts = tuple(

@@ -12,7 +12,7 @@ the cases.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -67,9 +67,8 @@ def digest(document: Mapping[str, Any]) -> str:
     return sha256(encode(document))
 
 
-def digests(directory: Path) -> dict[tuple[str, str], str]:
-    """Name and version -> digest, of every profile, in force or superseded."""
-    documents = [read(path) for path in everything(directory).values()]
+def digests(documents: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Name and version -> digest, of profiles' documents."""
     return {(document["profile"], document["version"]): digest(document) for document in documents}
 
 

@@ -69,7 +69,7 @@ def read(raw: bytes, shown: str) -> tuple[Part, ...]:
     Raises:
         SuiteError: it is not strict YAML, or against property.schema.json; each problem with its line.
     """
-    document = strictyaml.read(raw, shown, strictyaml.validator(schema("property")))
+    document = strictyaml.read(raw, shown, strictyaml.Schema(schema("property")))
     if document.problems:
         raise SuiteError("; ".join(map(str, document.problems)))
     return tuple(

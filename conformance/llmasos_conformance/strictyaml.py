@@ -11,10 +11,11 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llmasos_conformance import sound
 from llmasos_conformance.errors import did_you_mean
 
 MAX_DEPTH = 32
@@ -84,9 +85,9 @@ class Document:
             elif isinstance(name, str):
                 taken[name] = self.line((key, i))
 
-    def invalid(self, value: Any, validator: Any, prefix: Place = ()) -> Iterator[Problem]:
+    def invalid(self, value: Any, schema: Schema, prefix: Place = ()) -> Iterator[Problem]:
         """Violations of a schema by a part of the document."""
-        for error in validator.iter_errors(value):
+        for error in schema.violations(value):
             for path, text in _told(error):
                 yield self.problem((*prefix, *path), text)
 
@@ -97,11 +98,11 @@ def _dotted(path: Place) -> str:
     return text.removeprefix(".")
 
 
-def read(raw: bytes, shown: str, validator: Any) -> Document:
+def read(raw: bytes, shown: str, schema: Schema) -> Document:
     """A file's bytes as a document, held against a schema.
 
     Args:
-        shown: file name as problems show it. validator: see `validator`.
+        shown: file name as problems show it.
     """
     reader = _Reader(shown)
     value = reader.read(raw)
@@ -109,7 +110,7 @@ def read(raw: bytes, shown: str, validator: Any) -> Document:
         return Document(shown, None, {}, frozenset({()}), tuple(reader.problems))
     document = Document(shown, value, reader.lines)
     problems, broken = list(reader.problems), set[Place]()
-    for error in validator.iter_errors(value):
+    for error in schema.violations(value):
         broken.add(tuple(error.absolute_path))
         # A value that the reader refused has been complained of already.
         problems += [document.problem(place, text) for place, text in _told(error) if place not in reader.refused]
@@ -134,6 +135,8 @@ _NUMBER_ELSEWHERE = re.compile(
 )
 _DATE_ELSEWHERE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?")
 _EXPONENT = re.compile(r"([-+]?)([0-9]+)(?:\.([0-9]*))?[eE]([-+]?)([0-9]+)")
+_TELLING = frozenset("0123456789+-.~=nNtTfFyYoO")
+"""How an unquoted scalar begins that may be anything else than text, by all of the above and by `_ambiguous`."""
 _UNREAD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that change the direction of a line, so that it reads as something else than it says."""
@@ -257,6 +260,8 @@ class _Reader:
     def _plain(self, event: Any, path: Place) -> Any:
         """The value of an unquoted scalar."""
         text: str = event.value
+        if text and text[0] not in _TELLING:
+            return text
         if text in _WORDS:
             return _WORDS[text]
         if len(text) > _MOST_DIGITS and text.lstrip("-")[:1].isdigit() and _NUMBER_ELSEWHERE.fullmatch(text):
@@ -336,9 +341,15 @@ def _validator_class() -> Any:
     return extend(Draft202012Validator, type_checker=strict)
 
 
-def validator(schema: Mapping[str, Any]) -> Any:
+class Schema:
     """What `read` and `Document.invalid` hold a value against."""
-    return _validator_class()(schema)
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema, self._sound = schema, sound.predicate(schema)
+
+    def violations(self, value: Any) -> Iterable[Any]:
+        """Errors of jsonschema; it is asked for what is not sound."""
+        return () if self._sound(value) else _validator_class()(self._schema).iter_errors(value)
 
 
 def _told(error: Any) -> Iterator[tuple[Place, str]]:

@@ -261,14 +261,14 @@ def _shown(path: Path, directory: Path) -> str:
 
 def _read(path: Path, directory: Path, kind: str, problems: list[Problem]) -> Document:
     """Read a file and hold it against the schema of its kind; problems are added to the list."""
-    document = strictyaml.read(path.read_bytes(), _shown(path, directory), _validator(kind))
+    document = strictyaml.read(path.read_bytes(), _shown(path, directory), _schema_of(kind))
     problems += document.problems
     return document
 
 
 @functools.cache
-def _validator(kind: str) -> Any:
-    return strictyaml.validator(schema(kind))
+def _schema_of(kind: str) -> strictyaml.Schema:
+    return strictyaml.Schema(schema(kind))
 
 
 # ── requirements and cases ───────────────────────────────────────────────────────────────────────────────────────────
@@ -337,7 +337,7 @@ def _add_cases(
         check = checks.get(entry["check"])
         given = entry.get("given", {})
         if check is not None and withdrawn is None:
-            problems += document.invalid(given, _validator_of(check), ("cases", i, "given"))
+            problems += document.invalid(given, _data_of(check), ("cases", i, "given"))
             given = _filled(given, check.given)
         problems += [document.problem(("cases", i, *path), text) for path, text in wrong]
         cases[entry["id"]] = Case(
@@ -397,15 +397,15 @@ def _wrong_requirement(
         yield ("requirement",), text
 
 
-_CHECK_VALIDATORS: dict[int, tuple[Mapping[str, Any], Any]] = {}
+_DATA: dict[int, tuple[Mapping[str, Any], strictyaml.Schema]] = {}
 
 
-def _validator_of(check: Check) -> Any:
-    """The validator of a check's data, kept by the identity of its schema, which has no hash."""
+def _data_of(check: Check) -> strictyaml.Schema:
+    """What a check's data are held against, kept by the identity of the check's schema, which has no hash."""
     key = id(check.given)
-    if key not in _CHECK_VALIDATORS:
-        _CHECK_VALIDATORS[key] = (check.given, strictyaml.validator(check.given))
-    return _CHECK_VALIDATORS[key][1]
+    if key not in _DATA:
+        _DATA[key] = (check.given, strictyaml.Schema(check.given))
+    return _DATA[key][1]
 
 
 def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
@@ -500,9 +500,8 @@ def publish(*, version: str | None = None, directory: Path | None = None) -> Pat
     place = directory or find()
     loaded, register = load(place), published.read(place)
     promised = _promised(register, loaded.requirements, {**loaded.cases, **loaded.withdrawn})
-    return published.write(
-        place, published.updated(register, version or __version__, *promised, profiles.digests(place))
-    )
+    frozen = profiles.digests(map(profiles.read, profiles.everything(place).values()))
+    return published.write(place, published.updated(register, version or __version__, *promised, frozen))
 
 
 def changes(directory: Path | None = None) -> list[str]:
@@ -596,7 +595,7 @@ def _thawed(
     problems: list[Problem],
 ) -> dict[str, Profile]:
     """The frozen profiles in force. They and superseded ones are held against the cases of today and the register."""
-    frozen, sound = {}, True
+    frozen, documents, sound = {}, [], True
     for (name, version), path in profiles.everything(directory).items():
         where = _shown(path, directory)
         try:
@@ -605,6 +604,7 @@ def _thawed(
             problems.append(Problem(where, "", error.what))
             sound = False
             continue
+        documents.append(document)
         if not version:
             frozen[name] = profiles.from_document(document)
         gone = {each.id: each.withdrawn.since for each in withdrawn.values() if each.withdrawn}
@@ -612,7 +612,7 @@ def _thawed(
         problems += [Problem(where, *each) for each in found]
     if sound:
         where = _shown(directory / published.FILE_NAME, directory)
-        lost = published.lost(published.read(directory), profiles.digests(directory))
+        lost = published.lost(published.read(directory), profiles.digests(documents))
         problems += [Problem(where, *each) for each in lost]
     return frozen
 

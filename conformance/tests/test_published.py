@@ -433,7 +433,7 @@ def test_the_entries_that_the_document_shows_are_accepted(name: str) -> None:
         ("chapter: x\ntitle: {en: x, zh: x}\nrequirements:\n", "suite: x\ntitle: {en: x, zh: x}\ncases:\n"),
         strict=True,
     ):
-        document = strictyaml.read(f"{head}{entry}".encode(), name, strictyaml.validator(schema(kind)))
+        document = strictyaml.read(f"{head}{entry}".encode(), name, strictyaml.Schema(schema(kind)))
         assert document.problems == ()
 
 

@@ -237,7 +237,7 @@ def test_what_all_readers_take_alike_is_read(
 ) -> None:
     if pure:
         monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    document = strictyaml.read(f"key: {text}".encode(), "file", strictyaml.validator({}))
+    document = strictyaml.read(f"key: {text}".encode(), "file", strictyaml.Schema({}))
     assert document.value == {"key": value}
     assert document.problems == ()
 
@@ -463,7 +463,13 @@ def test_reading_a_frozen_profile_imports_no_yaml(write: Write) -> None:
     assert ran.stdout.strip() == "[]"
 
 
-def test_a_hundred_cases_more_read_no_file_twice_and_make_no_validator_anew(
+def test_suites_that_are_sound_are_loaded_without_jsonschema() -> None:
+    program = "import sys; from llmasos_conformance import suite; suite.load(); print('jsonschema' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
+
+
+def test_a_hundred_cases_more_read_no_file_twice_and_no_schema_anew(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = CASES[CASES.index("- id: attention.causal\n") : CASES.index("- id: attention.causal.long")]
@@ -477,6 +483,6 @@ def test_a_hundred_cases_more_read_no_file_twice_and_make_no_validator_anew(
         monkeypatch.setattr(strictyaml, name, lambda *given: calls.append(name) or real(*given))
 
     counted("read")
-    counted("validator")
+    counted("Schema")
     assert len(load(root).cases) == 102
     assert calls == ["read"] * len(list(root.rglob("*.yaml")))
