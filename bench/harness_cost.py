@@ -189,7 +189,7 @@ def drawn(root: Path, rounds: int) -> tuple[float, float, float]:
         assert engine.run_case(bench, case).outcome.ok
 
     def explored() -> None:
-        assert explore.search(bench, case, EXAMPLES, explore.BAD) is None
+        assert explore.search(bench, case, EXAMPLES, explore.BAD)[0] is None
 
     medians = interleaved([certified, bare, explored], rounds)
     return medians[0] / EXAMPLES, medians[1] / EXAMPLES, medians[2] / EXAMPLES
