@@ -374,3 +374,78 @@ def test_what_comes_next_is_the_adapter_of_this_directory(here, llmasos):
 def test_the_case_that_is_run_under_pytest_exists():
     loaded = suite.load()
     assert loaded.cases[doctor.CASE.rpartition("::")[2]].node_id == doctor.CASE
+
+
+# ── the command ──
+
+
+def test_doctor_looks_at_the_installation_and_at_an_adapter(llmasos, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = llmasos("doctor", "--adapter", "reference", "--json")
+    said = json.loads(out)
+    rows = {row["name"]: row for row in said["rows"]}
+    assert (code, said["ok"]) == (0, True), [row for row in said["rows"] if row["state"] == "bad"]
+    assert rows["adapter"]["text"].startswith("llmasos ")
+    assert {"llmasos", "python", "libraries", "suites", "threads", "pytest", "this directory"} <= rows.keys()
+
+
+def test_doctor_says_what_is_wrong_with_an_adapter(llmasos, monkeypatch, tmp_path):
+    (tmp_path / "noisy.py").write_text('print("hello", flush=True)\nimport sys\nsys.stdin.read()\n')
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = llmasos("doctor", "--adapter", f"cmd:{sys.executable} noisy.py")
+    assert code == 4
+    assert "bad" in out
+    assert "standard output belongs to the protocol" in out
+
+
+@pytest.fixture
+def active_plugin(monkeypatch, tmp_path):
+    """An empty directory in which pytest has our plugin, installed or not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(isolation.roots()))
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:llmasos -p llmasos_conformance.plugin")
+    return tmp_path
+
+
+def pytest_row(llmasos):
+    return next(row for row in json.loads(llmasos("doctor", "--json")[1])["rows"] if row["name"] == "pytest")
+
+
+def test_doctor_finds_the_short_option_free_where_nobody_has_it(llmasos, active_plugin):
+    assert (pytest_row(llmasos)["state"], pytest_row(llmasos)["text"]) == (
+        "ok",
+        "--adapter is free, the plugin is active",
+    )
+
+
+def test_doctor_finds_that_a_conftest_has_the_short_option(llmasos, active_plugin):
+    (active_plugin / "conftest.py").write_text('def pytest_addoption(parser): parser.addoption("--adapter")\n')
+    row = pytest_row(llmasos)
+    assert (row["state"], row["try"]) == ("warn", "pytest --llmasos-adapter=…")
+
+
+def test_doctor_does_not_take_our_own_short_option_for_somebody_elses(llmasos, active_plugin):
+    (active_plugin / "pytest.ini").write_text("[pytest]\naddopts = --adapter=reference\n")
+    assert pytest_row(llmasos)["state"] == "ok"
+
+
+def test_doctor_finds_that_the_plugin_is_not_active(llmasos, active_plugin, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:llmasos")
+    assert "not active" in pytest_row(llmasos)["text"]
+
+
+EMULATOR = """
+class Mine:
+    def describe(self):
+        return {"protocol": "0.1-draft", "name": "mine", "version": "1", "capabilities": ["load_model", "batch"],
+                "emulated": {"beams": "v", "format": "x", "arguments": "y", "batch": "z", "graph": "w"}}
+    def load_model(self, path): ...
+"""
+
+
+def test_doctor_says_in_one_line_what_an_adapter_emulates_of_what_it_declares(llmasos, tmp_path):
+    (tmp_path / "mine.py").write_text(EMULATOR)
+    rows = json.loads(llmasos("doctor", "--adapter", f"{tmp_path / 'mine.py'}:Mine", "--json")[1])["rows"]
+    assert [(row["state"], row["text"]) for row in rows if row["name"] == "emulated"] == [
+        ("ok", "arguments, batch, format: by the adapter; graph: told, and marks no case")
+    ]
