@@ -112,14 +112,16 @@ def run_pytest(arguments: Sequence[str]) -> float:
     return spent
 
 
-def load(suite: Path) -> float:
+def load(root: Path) -> float:
     """CPU seconds of reading a suite; the runs that follow find it read."""
+    from llmasos_conformance import checks, suite
     from llmasos_conformance.plugin import request
 
-    request.load.cache_clear()
     start = time.process_time()
-    request.load(suite)
-    return time.process_time() - start
+    suite.load(root, checks.registry())  # with checks that are given nothing is remembered
+    spent = time.process_time() - start
+    request.load(root)
+    return spent
 
 
 def slope(small: Sequence[float], large: Sequence[float]) -> float:

@@ -463,6 +463,21 @@ def test_reading_a_frozen_profile_imports_no_yaml(write: Write) -> None:
     assert ran.stdout.strip() == "[]"
 
 
+def test_suites_are_read_once_until_a_byte_of_them_changes(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmasos_conformance.checks.registry", lambda: CHECKS)
+    root = write()
+    first = suite.load(root)
+    assert suite.load(root) is first
+    path = next(root.glob("*.yaml"))
+    path.write_text(path.read_text() + "\n")
+    second = suite.load(root)
+    assert second is not first
+    (root / "README.md").write_text("is no part of them")
+    assert suite.load(root) is second
+    monkeypatch.setattr("llmasos_conformance.checks.registry", lambda: {**CHECKS, "one more": None})
+    assert suite.load(root) is not second
+
+
 def test_suites_that_are_sound_are_loaded_without_jsonschema() -> None:
     program = "import sys; from llmasos_conformance import suite; suite.load(); print('jsonschema' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
