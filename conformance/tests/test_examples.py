@@ -4,6 +4,7 @@ Skipped where node, or a C++ compiler with CMake, is not there. Nothing is fetch
 """
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -355,6 +356,23 @@ def test_who_reads_slowly_is_waited_for(faulty):
         process.stdout.close()
     assert [each["id"] for each in found] == list(range(1, 2000))
     assert found[1]["result"]["text"] == prompt * 3
+
+
+def test_what_was_answered_is_not_lost_where_the_input_ends_before_anybody_reads(faulty):
+    """Somewhat more than fits a pipe, in small answers: at the end some of it waits in the process."""
+    one = subprocess.run(faulty, input=question(1, "describe") + b"\n", capture_output=True, timeout=30).stdout
+    lines = [question(n, "describe") for n in range(1000, 1000 + (2**16 + 2**13) // (len(one) + 3))]
+    process = subprocess.Popen(faulty, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        feed(process, lines)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        found = [json.loads(line) for line in process.stdout]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert [each["id"] for each in found] == [json.loads(line)["id"] for line in lines]
 
 
 def feed(process, lines):

@@ -74,6 +74,7 @@ export async function serve(adapter) {
       if (!write(part)) await once(process.stdout, "drain"); // who asked reads slowly: wait, rather than pile up
     }
   }
+  await new Promise((sent) => write("", sent)); // what has not left yet would end with the process
   process.exit(0); // without waiting for timers and threads of whoever computes
 }
 
