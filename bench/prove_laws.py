@@ -174,7 +174,7 @@ def optimum(spent: Mapping[int | None, list[Float64]], alpha: float, beta: float
         Of a right sampler and of the worst wrong one; "rightError" and "wrongError" are the standard errors.
     """
     away = [-column for column in np.array(spent[None]).T if np.all(np.isfinite(column))]
-    # Of many alternatives the one that a run of p comes nearest to, and of those that p excludes nothing of the worst.
+    # A right sampler is measured by the alternative nearest to it, wrong ones by the worst of those that have a bound.
     right = min((_share(each, -math.log(beta)) for each in away), default=(None, None))
     parts = [np.array([each[j] for each in runs]) for j, runs in spent.items() if j is not None]
     wrong = max((_share(each, -math.log(alpha)) for each in parts if np.all(np.isfinite(each))), default=(None, None))

@@ -1,7 +1,7 @@
 """Whether a value keeps a JSON Schema: yes or no, and quickly. What is wrong with it is for `jsonschema` to say.
 
-Every command reads the suites, and all but one in a thousand of the values in them are sound. A schema is read once and
-becomes a predicate, so that a sound value costs no objects; jsonschema is imported for what is not.
+Every command reads the suites, and they are sound unless somebody is just writing them. A schema is read once and
+becomes a predicate; jsonschema, which makes objects for every value that it looks at, is asked for what is not sound.
 
 Values are those of JSON: dict, list, str, int, float, bool, None. As there, true is no 1; as in our suites, 4.0 is no
 integer.

@@ -398,38 +398,29 @@ def test_doctor_says_what_is_wrong_with_an_adapter(llmasos, monkeypatch, tmp_pat
     assert "standard output belongs to the protocol" in out
 
 
-@pytest.fixture
-def active_plugin(monkeypatch, tmp_path):
-    """An empty directory in which pytest has our plugin, installed or not."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(isolation.roots()))
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:llmasos -p llmasos_conformance.plugin")
-    return tmp_path
-
-
 def pytest_row(llmasos):
     return next(row for row in json.loads(llmasos("doctor", "--json")[1])["rows"] if row["name"] == "pytest")
 
 
-def test_doctor_finds_the_short_option_free_where_nobody_has_it(llmasos, active_plugin):
+def test_doctor_finds_the_short_option_free_where_nobody_has_it(llmasos, here):
     assert (pytest_row(llmasos)["state"], pytest_row(llmasos)["text"]) == (
         "ok",
         "--adapter is free, the plugin is active",
     )
 
 
-def test_doctor_finds_that_a_conftest_has_the_short_option(llmasos, active_plugin):
-    (active_plugin / "conftest.py").write_text('def pytest_addoption(parser): parser.addoption("--adapter")\n')
+def test_doctor_finds_that_a_conftest_has_the_short_option(llmasos, here):
+    (here / "conftest.py").write_text('def pytest_addoption(parser): parser.addoption("--adapter")\n')
     row = pytest_row(llmasos)
     assert (row["state"], row["try"]) == ("warn", "pytest --llmasos-adapter=…")
 
 
-def test_doctor_does_not_take_our_own_short_option_for_somebody_elses(llmasos, active_plugin):
-    (active_plugin / "pytest.ini").write_text("[pytest]\naddopts = --adapter=reference\n")
+def test_doctor_does_not_take_our_own_short_option_for_somebody_elses(llmasos, here):
+    (here / "pytest.ini").write_text("[pytest]\naddopts = --adapter=reference\n")
     assert pytest_row(llmasos)["state"] == "ok"
 
 
-def test_doctor_finds_that_the_plugin_is_not_active(llmasos, active_plugin, monkeypatch):
+def test_doctor_finds_that_the_plugin_is_not_active(llmasos, here, monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:llmasos")
     assert "not active" in pytest_row(llmasos)["text"]
 
